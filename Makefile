@@ -1,0 +1,57 @@
+# Everyday commands; `make` alone lists them. Each target makes or renews .venv when it has to.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow lint typecheck bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+STORE ?= ./store
+CODE := benchmark reports suites tuners tests
+# `make test ARGS="-k identity"` passes words on to pytest.
+ARGS ?=
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP)  ## make .venv with the pinned packages and this project in it
+	@echo "ready: .venv"
+
+# uv installs several times faster than pip and takes the same constraints; where it cannot be had, or finds no index
+# because that is set for pip alone, pip does the work.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@if $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv \
+		&& VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install -c constraints.txt -e '.[dev]'; then :; else \
+		echo "uv did not do it here; installing with pip"; \
+		$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## run the smoke suite on this machine and write its board
+	BACKSTOP_STORE=$(STORE) $(BIN)/backstop run smoke
+	BACKSTOP_STORE=$(STORE) $(BIN)/backstop board
+	@echo "records:  $(STORE)"
+	@echo "board:    $(STORE)/board/index.html   (open it in a browser)"
+
+test: $(STAMP)  ## run the tests, without the slow, gpu and browser ones
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP)  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)  ## check style and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+typecheck: $(STAMP)  ## check types
+	$(BIN)/pyright
+
+bench: $(STAMP)  ## measure the speed of the hot paths
+	$(BIN)/python -m benchmark.bench
+
+clean:  ## remove what tools left behind (neither .venv nor the store)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""Names of models and the size of their input, known without loading torch or open_clip."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import unknown
+
+_TEXT = {"context_length": 16, "vocab_size": 4096, "width": 64, "heads": 2, "layers": 1}
+TINY: dict[str, dict[str, Any]] = {
+    "tiny-resnet": {
+        "embed_dim": 64,
+        "vision_cfg": {"layers": (1, 1, 1, 1), "width": 8, "image_size": 32, "patch_size": None},
+        "text_cfg": _TEXT,
+    },
+    "tiny-vit": {
+        "embed_dim": 64,
+        "vision_cfg": {"layers": 2, "width": 64, "head_width": 32, "image_size": 32, "patch_size": 8},
+        "text_cfg": _TEXT,
+    },
+}
+
+
+@functools.cache
+def _configurations() -> dict[str, Path]:
+    """open_clip's own configuration files, found without importing it."""
+    spec = importlib.util.find_spec("open_clip")
+    folder = Path(spec.origin).parent / "model_configs" if spec and spec.origin else Path("/nonexistent")
+    return {file.stem: file for file in folder.glob("*.json")}
+
+
+def image_size(name: str) -> int:
+    """Side in pixels of the square input of a model.
+
+    Raises:
+        UnknownNameError: with the closest known names.
+    """
+    if name in TINY:
+        return int(TINY[name]["vision_cfg"]["image_size"])
+    files = _configurations()
+    if name not in files:
+        raise unknown("model", name, [*TINY, *files])
+    size = json.loads(files[name].read_text())["vision_cfg"].get("image_size", 224)
+    return int(size[0] if isinstance(size, list) else size)

@@ -1,0 +1,52 @@
+"""Checkpoints of a running training: named tensors in one file, replaced in one piece, resumed to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+_FILE = "checkpoint.safetensors"
+
+
+class Snapshot(NamedTuple):
+    """State after `epoch` whole epochs."""
+
+    epoch: int
+    step: int
+    history: list[dict[str, float]]
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    objective: dict[str, torch.Tensor]
+
+
+def save(folder: Path, snapshot: Snapshot) -> None:
+    """Writes a snapshot over the last one; a reader sees the old one or the new one, never half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{part}|{name}": tensor.detach().cpu().contiguous()
+        for part in ("network", "optimizer", "objective")
+        for name, tensor in getattr(snapshot, part).items()
+    }
+    facts = {"epoch": snapshot.epoch, "step": snapshot.step, "history": snapshot.history}
+    temporary = folder / f".{_FILE}.{os.getpid()}"
+    save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
+    os.replace(temporary, folder / _FILE)
+
+
+def load(folder: Path) -> Snapshot | None:
+    """Reads the last snapshot; None where there is none."""
+    if not (folder / _FILE).exists():
+        return None
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}, "objective": {}}
+    with safe_open(folder / _FILE, framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        for key in file.keys():  # noqa: SIM118  (not a dict)
+            part, _, name = key.partition("|")
+            parts[part][name] = file.get_tensor(key)
+    return Snapshot(facts["epoch"], facts["step"], facts["history"], **parts)

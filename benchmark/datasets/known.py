@@ -1,0 +1,108 @@
+"""Known sets as configurations of `hf`: pinned revision, licence, citation, row counts, templates.
+
+A `path` gives local files of the same layout instead of the hub. Row counts and columns: each set's hub page.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from benchmark.datasets import templates
+from benchmark.datasets.hf import HuggingFace, Templates
+from benchmark.types import Card
+
+
+class Cifar10(HuggingFace):
+    """CIFAR-10: 60,000 photographs of 32 x 32 pixels in ten classes."""
+
+    name: ClassVar[str] = "cifar10"
+    card: ClassVar[Card] = Card(
+        title="CIFAR-10",
+        citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        access="data",
+        summary="labelled photographs of 32 px in ten classes; captions through templates",
+    )
+
+    hub: str | None = "uoft-cs/cifar10"
+    hub_revision: str | None = "0b2714987fa478483af9968de7c934580d0bb9a2"
+    image_column: str | None = "img"
+    label_column: str | None = "label"
+    test_split: str | None = "test"
+    caption_templates: Templates = templates.CIFAR10_CAPTIONS
+    evaluation_templates: Templates = templates.CIFAR10_PROMPTS
+    expected_rows: dict[str, int] = {"train": 50_000, "test": 10_000}
+    licence: str = "unknown (as stated on the hub)"
+    citation: str = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
+
+
+class CC3M(HuggingFace):
+    """Conceptual Captions, the 2021 download: 2,905,954 pairs of the 3,318,333 links."""
+
+    name: ClassVar[str] = "cc3m"
+    card: ClassVar[Card] = Card(
+        title="Conceptual Captions 3M",
+        citation="Sharma et al. 2018, Conceptual Captions, ACL",
+        access="data",
+        summary="photographs from the web with their alternative texts; WebDataset shards",
+    )
+
+    hub: str | None = "pixparse/cc3m-wds"
+    hub_revision: str | None = "46f3d69f840e59d77d52e8decfe5baec97e94c7f"
+    image_column: str | None = "jpg"
+    caption_column: str | None = "txt"
+    key_column: str | None = "__key__"
+    streaming: bool = True
+    held_out_window: int | None = 100_000
+    expected_rows: dict[str, int] = {"train": 2_905_954}
+    licence: str = "conceptual-captions (free for any purpose, acknowledgement asked; images keep their own terms)"
+    citation: str = "Sharma, Ding, Goodman, Soricut 2018, Conceptual Captions, ACL"
+
+
+class CocoCaptions(HuggingFace):
+    """COCO captions in Karpathy's splits, one row per caption; rows of one image stay in one split."""
+
+    name: ClassVar[str] = "coco-captions"
+    card: ClassVar[Card] = Card(
+        title="COCO captions",
+        citation="arXiv:1504.00325",
+        access="data",
+        summary="photographs with about five human captions each, Karpathy's splits",
+    )
+
+    hub: str | None = "jxie/coco_captions"
+    hub_revision: str | None = "a2ed90d49b61dd13dd71f399c70f5feb897f8bec"
+    image_column: str | None = "image"
+    caption_column: str | None = "caption"
+    key_column: str | None = "filename"
+    group_column: str | None = "cocoid"
+    test_split: str | None = "test"
+    expected_rows: dict[str, int] = {"train": 566_747, "test": 25_010}
+    licence: str = "captions CC BY 4.0; images under Flickr's terms of use"
+    citation: str = "Chen et al. 2015, Microsoft COCO Captions, arXiv:1504.00325; splits: arXiv:1412.2306"
+
+
+class ImageNet1K(HuggingFace):
+    """ImageNet-1K (ILSVRC 2012); its validation images are the fixed test split, since its test labels are hidden."""
+
+    name: ClassVar[str] = "imagenet-1k"
+    card: ClassVar[Card] = Card(
+        title="ImageNet-1K",
+        citation="arXiv:1409.0575",
+        access="data",
+        summary="labelled photographs in 1,000 classes; access on the hub is asked for first",
+    )
+
+    hub: str | None = "ILSVRC/imagenet-1k"
+    hub_revision: str | None = "49e2ee26f3810fb5a7536bbf732a7b07389a47b5"
+    image_column: str | None = "image"
+    label_column: str | None = "label"
+    test_split: str | None = "validation"
+    caption_templates: Templates = templates.IMAGENET_CAPTIONS
+    evaluation_templates: Templates = templates.IMAGENET_PROMPTS
+    expected_rows: dict[str, int] = {"train": 1_281_167, "validation": 50_000}
+    licence: str = "ImageNet terms of access: non-commercial research and education"
+    citation: str = "Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge, arXiv:1409.0575"
+
+    def display_name(self, name: str) -> str:
+        """The first of a class's synonyms."""
+        return name.split(",")[0].strip()

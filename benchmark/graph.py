@@ -1,0 +1,190 @@
+"""From experiments to content keys: which artifacts a cell is made of. Pure; needs neither Ray nor open_clip."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.errors import UserError
+from benchmark.identity import content_key
+from benchmark.spec import Experiment, ModelSpec, Suite
+from benchmark.types import Attack, Dataset, Method, Repair
+
+# Raised when a stage's code changes what it computes.
+STAGE_VERSIONS = {"data": 1, "poison": 1, "pretrain": 1, "defend": 1, "evaluate": 1, "record": 1}
+
+
+class Keys(NamedTuple):
+    """Content keys of one cell."""
+
+    data: str
+    evaluation: str
+    poison: str | None
+    pretrain: str
+    twin: str  # the same pre-training without poison
+    record: str
+
+
+class Cell(NamedTuple):
+    """An experiment and its keys."""
+
+    experiment: Experiment
+    keys: Keys
+
+
+class Condition(NamedTuple):
+    """What a model is evaluated under, as a specification."""
+
+    attack: Attack | None  # None: clean
+    poison: str | None  # key of the poison artifact that holds the trigger
+    target: str | None  # class that target ranks refer to
+
+
+def key(stage: str, spec: Any, inputs: list[str]) -> str:
+    """Content key under the stage's current version."""
+    return content_key(stage, STAGE_VERSIONS[stage], spec, inputs)
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """Every cell of a suite with its keys.
+
+    Raises:
+        UserError: a data set whose files are missing.
+    """
+    revisions: dict[str, str] = {}
+    return [Cell(experiment, keys(experiment, suite, revisions)) for experiment in suite.experiments()]
+
+
+def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Keys:
+    """Content keys of one experiment. `revisions` remembers what pins each data set."""
+    data = data_key(experiment, experiment.data, revisions)
+    evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
+    poison = poison_key(experiment, data) if experiment.attack else None
+    spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json")}
+    return Keys(
+        data=data,
+        evaluation=evaluation,
+        poison=poison,
+        pretrain=pretrain_key(experiment, poison or data),
+        twin=pretrain_key(experiment, data),
+        record=key("record", spec, [data, evaluation, poison or ""]),
+    )
+
+
+def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]) -> str:
+    """Key of a prepared data set."""
+    from benchmark.architectures import image_size
+
+    ident = _identity(dataset)
+    name = str(ident)
+    if name not in revisions:
+        revisions[name] = dataset.revision()
+    spec = {
+        "dataset": without_paths(ident),
+        "revision": revisions[name],
+        "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True),
+        "image_size": image_size(experiment.model.name),
+    }
+    return key("data", spec, [])
+
+
+def poison_key(experiment: Experiment, data: str) -> str:
+    """Key of a poison manifest and its trigger."""
+    return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, [data])
+
+
+def pretrain_key(experiment: Experiment, pairs: str) -> str:
+    """Key of a pre-trained model; `pairs` is the key of the poison, or of the data."""
+    spec = {
+        "model": model_identity(experiment.model),
+        "objective": _identity(experiment.objective),
+        "training": experiment.pretrain.model_dump(mode="json", exclude_defaults=True),
+        "seed": experiment.seed,
+    }
+    return key("pretrain", spec, [pairs])
+
+
+def defend_key(cell: Cell, repair: Repair) -> str:
+    """Key of one repair run with given fields. The rules that decide which weights are kept are part of it."""
+    spec = {
+        "repair": _identity(repair),
+        "seed": cell.experiment.seed,
+        "rules": keep_rules(cell.experiment),
+    }
+    k = cell.keys
+    return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin])
+
+
+def keep_rules(experiment: Experiment) -> dict[str, Any]:
+    """What decides which epochs' weights a run keeps: nothing for one run at given fields, else the search's rules."""
+    if experiment.search is None:
+        return {}
+    return experiment.search.model_dump(mode="json", include={"asr_bound", "bound_on", "blind_drop", "collapse"})
+
+
+def search_key(cell: Cell) -> str:
+    """Names a search: what its proposals are a function of, beside the results of finished rounds."""
+    experiment = cell.experiment
+    assert experiment.repair is not None and experiment.search is not None
+    spec = {
+        "search": experiment.search.model_dump(mode="json"),
+        "space": {name: list(value) for name, value in sorted(experiment.space.items())},
+    }
+    return key("defend", spec, [defend_key(cell, experiment.repair)])
+
+
+def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, epoch: int | None) -> str:
+    """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights."""
+    spec = {
+        "split": split,
+        "attack": _identity(condition.attack) if condition.attack else None,
+        "target": condition.target,
+        "epoch": epoch,
+        "readouts": cell.experiment.readouts.model_dump(mode="json"),
+    }
+    return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
+
+
+def own_conditions(cell: Cell) -> list[Condition]:
+    """Clean, and the cell's own trigger."""
+    attack = cell.experiment.attack
+    if attack is None:
+        return [Condition(None, None, None)]
+    return [Condition(None, None, attack.target), Condition(attack, cell.keys.poison, attack.target)]
+
+
+def _identity(method: Method | None) -> dict[str, Any]:
+    return {} if method is None else method.identity()
+
+
+def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
+    """Drops where a local data set lies; its content hash stands in the key."""
+    fields = {name: value for name, value in ident["fields"].items() if name != "path"}
+    return ident | {"fields": fields}
+
+
+def _specification(experiment: Experiment) -> dict[str, Any]:
+    """The record's identity: every method by identity, everything else in full."""
+    plain = experiment.model_dump(
+        mode="json", exclude={"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
+    )
+    methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
+    return plain | methods | {"model": model_identity(experiment.model)}
+
+
+def model_identity(spec: ModelSpec) -> dict[str, Any]:
+    """The model's fields, with local weights named by content."""
+    fields = spec.model_dump(mode="json", exclude_defaults=True)
+    if spec.weights:
+        fields["weights"] = _file_hash(spec.weights)
+    return fields
+
+
+@functools.lru_cache(maxsize=64)
+def _file_hash(path: str) -> str:
+    if not Path(path).is_file():
+        raise UserError(f"model.weights {path!r}: no such file; give a safetensors file")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

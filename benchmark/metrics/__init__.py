@@ -1,0 +1,1 @@
+"""Metrics over the outcome table: one file each."""

@@ -1,0 +1,72 @@
+"""Batch normalisation whose result does not depend on how many workers or micro-batches share a global batch.
+
+Statistics are taken within groups of `norm_group` samples (micro-batches are whole groups), and running statistics
+are updated once a step from the mean over all groups of all workers. With one group this is ordinary BatchNorm.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+
+class GroupBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d by groups; same parameters and buffers, so that checkpoints are exchangeable."""
+
+    group: int | None = None  # samples that share statistics; None: all that are passed in
+    collect = True  # False while a batch is encoded again for its gradients
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        if not self.training:
+            return super().forward(input)
+        chunks = input.split(self.group) if self.group and self.group < len(input) else (input,)
+        outputs = [self._one(chunk) for chunk in chunks]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _one(self, chunk: torch.Tensor) -> torch.Tensor:
+        if not self.collect:
+            return F.batch_norm(chunk, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)  # type: ignore[arg-type]
+        output = F.batch_norm(chunk, mean, var, self.weight, self.bias, True, 1.0, self.eps)
+        self.seen: list[torch.Tensor] = [*getattr(self, "seen", []), torch.stack((mean, var))]
+        return output
+
+
+def use_group_norms(network: nn.Module) -> None:
+    """Turns every BatchNorm2d of a network into a GroupBatchNorm2d, in place."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GroupBatchNorm2d
+
+
+def group_norms(network: nn.Module) -> list[GroupBatchNorm2d]:
+    """The grouped norms of a network, in order."""
+    return [module for module in network.modules() if isinstance(module, GroupBatchNorm2d)]
+
+
+def set_collect(norms: list[GroupBatchNorm2d], collect: bool) -> None:
+    """Switches the gathering of statistics on or off."""
+    for norm in norms:
+        norm.collect = collect
+
+
+@torch.no_grad()
+def commit(norms: list[GroupBatchNorm2d]) -> None:
+    """Updates the running statistics once, from the mean over all groups seen since the last call."""
+    norms = [norm for norm in norms if getattr(norm, "seen", None)]
+    if not norms:
+        return
+    fresh = [torch.stack(norm.seen).mean(0) for norm in norms]  # (2, C) each
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        flat = torch.cat([stats.flatten() for stats in fresh])
+        dist.all_reduce(flat)
+        parts = (flat / dist.get_world_size()).split([stats.numel() for stats in fresh])
+        fresh = [part.view_as(stats) for part, stats in zip(parts, fresh, strict=True)]
+    for norm, stats in zip(norms, fresh, strict=True):
+        norm.running_mean.lerp_(stats[0], norm.momentum)  # type: ignore[union-attr,arg-type]
+        norm.running_var.lerp_(stats[1], norm.momentum)  # type: ignore[union-attr,arg-type]
+        norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        norm.seen = []

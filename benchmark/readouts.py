@@ -1,0 +1,236 @@
+"""Read-outs, from frozen embeddings to class scores or ranks: zero-shot, linear probe, kNN, retrieval.
+
+All of them work on features that `evaluate.encode` made once; they are vectorised, deterministic, and run in chunks of
+rows so that memory stays bounded for large sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+CHUNK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB of float32
+TEXT_BATCH = 1024
+PROBE_STRENGTH = 1.0  # inverse of the L2 penalty, as scikit-learn's C; features are scaled to unit mean square
+
+
+class Encoder(Protocol):
+    """What a read-out needs of a model; `clip.ClipModel` is one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        ...
+
+    @property
+    def embed_dim(self) -> int:
+        """Size D of the shared embedding."""
+        ...
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        ...
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) uint8 on the model's device -> (B, D) float32, L2-normalised."""
+        ...
+
+    def encode_captions(self, captions: list[str]) -> torch.Tensor:
+        """B captions -> (B, D) float32, L2-normalised."""
+        ...
+
+    def logit_scale(self) -> torch.Tensor:
+        """(), already exponentiated."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Switches between training and evaluation mode."""
+        ...
+
+
+class Scores(NamedTuple):
+    """One row per evaluated unit."""
+
+    predicted: np.ndarray  # (N,) int32 top-1 index
+    rank: np.ndarray  # (N,) int32 how many score strictly above the target; -1 without a target
+    score: np.ndarray  # (N,) float32 of the top-1 (classes) or of the true partner (retrieval)
+
+
+class TextHead(NamedTuple):
+    """The zero-shot classifier."""
+
+    weights: torch.Tensor  # (C, D) float32, L2-normalised
+
+
+class Probe(NamedTuple):
+    """A multinomial logistic regression on frozen embeddings."""
+
+    weights: torch.Tensor  # (C, D) float32
+    bias: torch.Tensor  # (C,) float32
+
+
+class Neighbours(NamedTuple):
+    """The labelled features that kNN looks at."""
+
+    features: torch.Tensor  # (n, D) float32, L2-normalised
+    labels: torch.Tensor  # (n,) int64
+
+
+# --- text ------------------------------------------------------------------------------------------------------
+
+
+def encode_texts(model: Encoder, captions: Sequence[str]) -> torch.Tensor:
+    """Encodes captions in large batches, each distinct one once; (N, D) float32. The caller sets the mode."""
+    distinct = {caption: position for position, caption in enumerate(dict.fromkeys(captions))}
+    texts = list(distinct)
+    with torch.inference_mode():
+        parts = [model.encode_captions(texts[i : i + TEXT_BATCH]) for i in range(0, len(texts), TEXT_BATCH)]
+        places = torch.tensor([distinct[caption] for caption in captions], device=parts[0].device)
+        return torch.cat(parts)[places]
+
+
+def text_head(model: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> TextHead:
+    """Builds the zero-shot head from a template ensemble.
+
+    Each prompt's embedding is normalised, a class is the mean over its prompts, normalised again.
+
+    Args:
+        model: switched to evaluation mode for the pass, and back.
+        class_names: (C,) names.
+        templates: prompts with one "{}".
+    """
+    prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    with evaluation_mode(model):
+        embeddings = functional.normalize(encode_texts(model, prompts), dim=1)
+    mean = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)
+    return TextHead(functional.normalize(mean, dim=1))
+
+
+@contextmanager
+def evaluation_mode(model: Encoder) -> Iterator[None]:
+    """Evaluation mode for a block; the mode found is restored."""
+    found = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(found)
+
+
+# --- class scores ----------------------------------------------------------------------------------------------
+
+
+def zero_shot(features: torch.Tensor, head: TextHead, *, logit_scale: float, target: int | None) -> Scores:
+    """Classifies by cosine to the class prompts; the score is the softmax probability under the logit scale."""
+    return _classify(features, lambda rows: rows @ head.weights.T * logit_scale, len(head.weights), target=target)
+
+
+def probe(features: torch.Tensor, fitted: Probe, *, target: int | None) -> Scores:
+    """Classifies by the linear probe; the score is its softmax probability."""
+    return _classify(features, lambda rows: rows @ fitted.weights.T + fitted.bias, len(fitted.weights), target=target)
+
+
+def fit_probe(features: torch.Tensor, labels: torch.Tensor, *, num_classes: int) -> Probe:
+    """Fits the linear probe: full-batch L-BFGS on cross-entropy with an L2 penalty, from zero, so deterministic.
+
+    The minimum is that of scikit-learn's LogisticRegression(C=PROBE_STRENGTH) on the features times sqrt(D); a class
+    without a sample keeps its place.
+
+    Args:
+        features: (n, D) L2-normalised.
+        labels: (n,) int64 in [0, num_classes), on the same device.
+        num_classes: C.
+    """
+    count, size = features.shape
+    scale = size**0.5
+    rows = features.double() * scale  # leaves inference mode: a new tensor that autograd may save
+    weights = torch.zeros(num_classes, size + 1, dtype=torch.float64, device=rows.device, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=300, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = torch.addmm(weights[:, -1], rows, weights[:, :-1].T)
+        penalty = weights[:, :-1].square().sum() / (2 * PROBE_STRENGTH * count)
+        loss = functional.cross_entropy(logits, labels) + penalty
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    fitted = weights.detach().float()
+    return Probe(fitted[:, :-1] * scale, fitted[:, -1].clone())
+
+
+def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_classes: int, target: int | None) -> Scores:
+    """Classifies by a vote of the nearest known features, weighted by cosine; the score is the winner's vote share."""
+    near = min(neighbours, len(known.features))
+
+    def vote(rows: torch.Tensor) -> torch.Tensor:
+        cosine, places = (rows @ known.features.T).topk(near, dim=1)
+        weights = cosine.clamp(min=1e-6)  # opposite features still vote, but hardly
+        votes = torch.zeros(len(rows), num_classes, device=rows.device)
+        for place, weight in zip(places.split(1, dim=1), weights.split(1, dim=1), strict=True):
+            votes.scatter_add_(1, known.labels[place], weight)  # one vote a row: no order for a GPU to shuffle
+        return votes / weights.sum(dim=1, keepdim=True)
+
+    return _classify(features, vote, max(num_classes, len(known.features)), target=target, shares=True)
+
+
+def _classify(
+    features: torch.Tensor,
+    score: Callable[[torch.Tensor], torch.Tensor],
+    width: int,
+    *,
+    target: int | None,
+    shares: bool = False,
+) -> Scores:
+    """Top-1, target rank and top-1 probability; `score` gives logits, or vote shares that are probabilities already."""
+    parts = []
+    with torch.inference_mode():
+        for rows in features.split(max(1, CHUNK_ELEMENTS // width)):
+            scores = score(rows)
+            best, predicted = scores.max(dim=1)
+            top = best if shares else torch.exp(best - scores.logsumexp(dim=1))
+            above = None if target is None else (scores > scores[:, target, None]).sum(dim=1)
+            parts.append(Scores(_int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
+    return _joined(parts)
+
+
+# --- retrieval -------------------------------------------------------------------------------------------------
+
+
+def retrieve(queries: torch.Tensor, candidates: torch.Tensor) -> Scores:
+    """Ranks the candidates of each query by cosine; the true partner of query i is candidate i.
+
+    Args:
+        queries: (P, D) L2-normalised.
+        candidates: (P, D) L2-normalised; equal rows (one caption twice) tie, a tie does not push the partner down.
+    """
+    distinct, places = torch.unique(candidates, dim=0, return_inverse=True)
+    parts, start = [], 0
+    with torch.inference_mode():
+        for rows in queries.split(max(1, CHUNK_ELEMENTS // len(candidates))):
+            cosine = (rows @ distinct.T)[:, places]  # equal candidates get equal bits
+            own = cosine[:, start : start + len(rows)].diagonal()
+            above = (cosine > own[:, None]).sum(dim=1)
+            parts.append(Scores(_int32(cosine.argmax(dim=1)), _int32(above), own.float().cpu().numpy()))
+            start += len(rows)
+    return _joined(parts)
+
+
+def _int32(values: torch.Tensor) -> np.ndarray:
+    return values.to(torch.int32).cpu().numpy()
+
+
+def _ranks(above: torch.Tensor | None, count: int) -> np.ndarray:
+    return np.full(count, -1, dtype=np.int32) if above is None else _int32(above)
+
+
+def _joined(parts: Iterable[Scores]) -> Scores:
+    return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))

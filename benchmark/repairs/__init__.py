@@ -1,0 +1,1 @@
+"""Repairs of poisoned models: one file each."""

@@ -1,0 +1,58 @@
+"""CleanCLIP: fine-tuning on clean pairs with the CLIP loss and in-modal self-supervision.
+
+Bansal et al., ICCV 2023, arXiv 2303.03323, section 4.2, equation 4; hyper-parameters of section 5.
+Differs: variant "as_intended" (the default) starts with a fresh optimiser, really warms up, and draws text
+augmentations anew each epoch. Variant "as_released" does what the released code does: it inherits the poisoned run's
+Adam state together with its weight decay and betas, its warm-up never happens because the schedule starts one epoch
+late, and captions are augmented once for all epochs.
+Reference code: github.com/nishadsinghi/CleanCLIP at d6e2f1d (main.py, src/scheduler.py, utils/augment_text.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.types import Card, Range, Repair, RepairContext, Training
+
+
+class CleanCLIP(Repair):
+    """Fine-tunes with MMCL + SSL; stronger as the learning rate grows."""
+
+    name: ClassVar[str] = "cleanclip"
+    strength: ClassVar[str | None] = "learning_rate"
+    card: ClassVar[Card] = Card(
+        title="CleanCLIP",
+        citation="arXiv:2303.03323",
+        access="weights",
+        needs=frozenset({"clean_pairs", "optimizer_state"}),
+        external=("text augmentation (EDA)",),
+        summary="CLIP loss plus in-modal self-supervision on the clean pairs.",
+    )
+
+    learning_rate: Annotated[float, Field(ge=0, description="peak"), Range(1e-6, 1e-3, log=True)] = 1e-5
+    ssl_weight: Annotated[float, Field(ge=0, description="weight of the in-modal term"), Range(0.5, 8, log=True)] = 1.0
+    mmcl_weight: Annotated[float, Field(ge=0)] = 1.0
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    variant: Literal["as_intended", "as_released"] = "as_intended"
+
+    def repair(self, model: Any, ctx: RepairContext) -> Any:
+        """Returns the cleaned copy."""
+        released = self.variant == "as_released"
+        training = Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            schedule="as_released" if released else "cosine",
+            text_augmentation="frozen" if released else "per_epoch",
+            optimizer_state="inherit" if released else "fresh",
+        )
+        objective = MMCLSSL(mmcl_weight=self.mmcl_weight, ssl_weight=self.ssl_weight)
+        return ctx.fit(model, ctx.clean_pairs, objective, training)

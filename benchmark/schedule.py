@@ -1,0 +1,62 @@
+"""Learning rate over steps, and which parameters decay."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from benchmark.types import Training
+
+
+def learning_rate(training: Training, step: int, *, steps_per_epoch: int) -> float:
+    """Linear warm-up, then cosine to 0 (protocol section 2; github.com/nishadsinghi/CleanCLIP at d6e2f1d).
+
+    Args:
+        training: peak, warm-up and variant.
+        step: 0-based step over the whole run.
+        steps_per_epoch: steps of one epoch.
+
+    The first step of a warm-up of W is `peak / W`. `as_released` counts from one epoch later, as the released code
+    does: a short warm-up never happens and the rate rises again in the last epoch.
+    """
+    total = training.epochs * steps_per_epoch
+    k = step + (steps_per_epoch if training.schedule == "as_released" else 0)
+    warmup = training.warmup_steps
+    if k < warmup:
+        shift = 0 if training.schedule == "as_released" else 1
+        return training.learning_rate * (k + shift) / warmup
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (k - warmup) / max(1, total - warmup)))
+
+
+def adamw(network: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW without decay on norms, biases and the logit scale (protocol section 2)."""
+    decay, plain = [], []
+    for name, parameter in network.named_parameters():
+        exempt = parameter.ndim < 2 or name.endswith("bias") or "logit_scale" in name
+        (plain if exempt else decay).append(parameter)
+    groups = [{"params": decay, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        groups, lr=training.learning_rate, betas=(training.beta1, training.beta2), eps=training.eps, fused=True
+    )
+
+
+def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Flattens AdamW's state to named tensors: `<parameter>/<exp_avg|exp_avg_sq|step>`."""
+    return {
+        f"{name}/{slot}": value.detach().cpu().contiguous()
+        for name, parameter in network.named_parameters()
+        for slot, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts named tensors back into AdamW's state."""
+    for name, parameter in network.named_parameters():
+        slots = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
+        if slots:
+            optimizer.state[parameter] = {
+                slot: value.clone() if slot == "step" else value.to(parameter.device).view_as(parameter).clone()
+                for slot, value in slots.items()
+            }

@@ -1,0 +1,223 @@
+"""Specifications: a suite is a grid of experiments plus the protocol; an experiment is one cell in full.
+
+Frozen, unknown keys refused. Everything here may change results and enters content keys; what may not (workers,
+devices, paths) is in `Resources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+
+from benchmark.errors import UserError, unknown
+from benchmark.types import Attack, Choices, Count, Dataset, Frozen, Objective, Range, Rate, Repair, Training
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class ModelSpec(Frozen):
+    """A CLIP model through open_clip."""
+
+    name: Annotated[str, Field(description="open_clip model name, or one of the tiny configurations")] = "tiny-resnet"
+    pretrained: Annotated[str | None, Field(description="open_clip tag to start from")] = None
+    weights: Annotated[str | None, Field(description="local safetensors file to start from")] = None
+    start_from: Annotated[str | None, Field(description="key of a pretrain artifact to start from")] = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ModelSpec:
+        if sum(map(bool, (self.pretrained, self.weights, self.start_from))) > 1:
+            raise ValueError("given one start at most: pretrained, weights or start_from")
+        return self
+
+
+class Splits(Frozen):
+    """Sizes of the four disjoint splits; `pretrain` of None takes all rows that are left."""
+
+    pretrain: Count | None = None
+    clean: Count = 1000
+    validation: Count = 1000
+    test: Count = 1000
+    seed: Annotated[int, Field(description="which rows go where, and which template each label's caption takes")] = 0
+
+
+class Search(Frozen):
+    """Budget and rules of one cell's hyper-parameter search."""
+
+    trials: Annotated[int, Field(ge=1, description="proposed trials, beside the defaults")] = 8
+    quasi_random: Annotated[int, Field(ge=1, description="of these, drawn without seeing any result")] = 4
+    round_size: Annotated[int, Field(ge=1, description="trials proposed at once")] = 2
+    startup_trials: Annotated[int, Field(ge=1, description="TPE's n_startup_trials")] = 4
+    asr_bound: Annotated[float, Field(gt=0, le=1, description="the oracle rule's bound")] = 0.05
+    bound_on: Annotated[str, Field(pattern="^(net|absolute)$", description="net: ASR minus the floor")] = "net"
+    blind_drop: Annotated[float, Field(ge=0, le=1, description="trigger-blind: accepted validation CA loss")] = 0.02
+    collapse: Annotated[
+        float, Field(ge=0, le=1, description="a trial ends when validation CA falls below this share of the start")
+    ] = 0.3
+
+
+class Gate(Frozen):
+    """When an attack counts as planted."""
+
+    min_asr: Rate = 0.8
+    max_accuracy_drop: Rate = 0.05
+
+
+class Readouts(Frozen):
+    """Which read-outs are evaluated beside zero-shot."""
+
+    probe: bool = True
+    knn: bool = True
+    knn_neighbours: Count = 20
+    retrieval: bool = True
+    retrieval_pairs: Count = 500
+
+
+class Experiment(Frozen):
+    """One cell: everything that may change its content. Attack and repair of None are the controls."""
+
+    data: SerializeAsAny[Dataset]
+    evaluation: SerializeAsAny[Dataset] | None = None  # None: validation and test come from `data`
+    splits: Splits = Splits()
+    model: ModelSpec = ModelSpec()
+    objective: SerializeAsAny[Objective]
+    pretrain: Training = Training()
+    attack: SerializeAsAny[Attack] | None = None
+    repair: SerializeAsAny[Repair] | None = None
+    search: Search | None = None  # None: the repair runs once, as given
+    space: dict[str, Range | Choices] = {}  # overrides the repair's own ranges
+    readouts: Readouts = Readouts()
+    seed: int = 0
+
+
+class Suite(Frozen):
+    """A named grid plus its protocol. `experiments()` spells it out."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str = ""
+    data: SerializeAsAny[Dataset]
+    evaluation: SerializeAsAny[Dataset] | None = None
+    splits: Splits = Splits()
+    model: ModelSpec = ModelSpec()
+    pretrain: Training = Training()
+    objectives: tuple[SerializeAsAny[Objective], ...]
+    attacks: tuple[SerializeAsAny[Attack], ...]  # the clean twin is always added
+    repairs: tuple[SerializeAsAny[Repair], ...]  # "no repair" is always added
+    searched: frozenset[str] = frozenset()  # names of repairs that are searched on attacked models
+    search: Search = Search()
+    spaces: dict[str, dict[str, Range | Choices]] = {}  # repair name -> field -> range
+    gate: Gate = Gate()
+    readouts: Readouts = Readouts()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+
+    def experiments(self) -> list[Experiment]:
+        """Every cell, in board order: seed, objective, attack (clean twin first), repair (none first)."""
+        return [
+            self._experiment(objective, attack, repair, seed)
+            for seed in self.seeds
+            for objective in self.objectives
+            for attack in (None, *self.attacks)
+            for repair in (None, *self.repairs)
+        ]
+
+    def _experiment(self, objective: Objective, attack: Attack | None, repair: Repair | None, seed: int) -> Experiment:
+        searched = repair is not None and attack is not None and repair.name in self.searched
+        return Experiment(
+            data=self.data,
+            evaluation=self.evaluation,
+            splits=self.splits,
+            model=self.model,
+            objective=objective,
+            pretrain=self.pretrain,
+            attack=attack,
+            repair=repair,
+            search=self.search if searched else None,
+            space=self.spaces.get(repair.name, {}) if searched and repair else {},
+            readouts=self.readouts,
+            seed=seed,
+        )
+
+
+class Resources(Frozen):
+    """Where and how fast: never part of a key. `workers` above 1 starts a Ray Train worker group per model."""
+
+    workers: Count = 1
+    concurrency: int | None = None  # models and trials at once; None: from the cluster's CPUs or GPUs
+    cpus_per_slot: float | None = None
+    gpus_per_slot: float | None = None
+    micro_batch: int | None = None
+    checkpoint_epochs: Count = 1
+    address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else a local one
+    max_failures: int = 2
+
+
+def validated(model: type[T], fields: Mapping[str, Any], *, place: str) -> T:
+    """Builds a model; the first pydantic complaint becomes one line that names place, rule, value and remedy.
+
+    Raises:
+        UserError: unknown field (with suggestions), wrong type, or a value out of range.
+    """
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        raise UserError(_one_line(model, error, place)) from None
+
+
+def _one_line(model: type[BaseModel], error: ValidationError, place: str) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "value"
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, first["loc"][:-1])
+        return f"{place}: {unknown('field', str(first['loc'][-1]), owner.model_fields)}"
+    if first["type"] == "missing":
+        return f"{place}.{where} must be given; set it with --set or in the suite"
+    rule = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{place}.{where} must be {rule}, got {first['input']!r}; change it with --set or in the suite"
+
+
+def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = getattr(field, "annotation", None)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return model
+
+
+def override(suite: Suite, assignments: Mapping[str, str]) -> Suite:
+    """Applies `--set path=value` to a suite: `pretrain.epochs=3`, `data.path=FOLDER`, `attacks.badnet.size=4`.
+
+    Parts of tuples are named by the method's name (all of that name) or by position. Values are JSON where they
+    parse as JSON, else text.
+
+    Raises:
+        UserError: an unknown path or a bad value.
+    """
+    import json
+
+    for path, text in assignments.items():
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        suite = _set(suite, path.split("."), value, place="--set " + path)
+    return suite
+
+
+def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
+    head, rest = path[0], path[1:]
+    if isinstance(node, tuple):
+        hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
+        if not hits or not rest:
+            raise UserError(f"{place}: {unknown('entry', head, [getattr(item, 'name', '') for item in node])}")
+        return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
+    if isinstance(node, dict):
+        return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}
+    if not isinstance(node, BaseModel):
+        raise UserError(f"{place}: {head!r} has no parts; drop it from the path")
+    if head not in type(node).model_fields:
+        raise UserError(f"{place}: {unknown('field', head, type(node).model_fields)}")
+    fields = {name: getattr(node, name) for name in type(node).model_fields}
+    fields[head] = _set(fields[head], rest, value, place=place) if rest else value
+    return validated(type(node), fields, place=place)

@@ -1,0 +1,1 @@
+"""Contract tests that every method must pass, importable by outside packages."""

@@ -1,0 +1,195 @@
+"""The board's figures: the CA-against-ASR scatter with its Pareto fronts, and the repair gap attack by attack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy.special import ndtri
+
+from reports import style
+from reports.compile import Frame
+from reports.labels import RULES, shortened, titles
+from reports.statistics import CONFIDENCE, Change, RepairGap
+from tuners.pareto import front
+
+RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
+
+
+class Scene(NamedTuple):
+    """What the scatter shows, in percent: test points, validation points, and where the bound lies."""
+
+    cells: Frame  # columns x, y and those of `compile.Results.cells`
+    trials: Frame  # columns x, y and those of `compile.Results.trials`
+    net: bool  # x is ASR minus floor
+    bound: float | None
+    hidden: int  # validation points that have no x, since their floor is not known
+
+
+def scene(cells: Frame, trials: Frame, *, bound_on: str, bound: float | None) -> Scene:
+    """Places test and validation points. On a net bound, x is ASR minus the floor that the test record states."""
+    net = bound_on == "net"
+    shown = cells[(cells["attack"] != "none") & cells["clean_accuracy"].notna()]
+    shown = shown.assign(x=100 * shown["net_asr" if net else "attack_success_rate"], y=100 * shown["clean_accuracy"])
+    points = trials.dropna(subset=["validation_accuracy", "validation_asr"])
+    rate = points["validation_asr"] - _floors(cells, points) if net else points["validation_asr"]
+    points = points.assign(x=100 * rate, y=100 * points["validation_accuracy"])
+    placed = points.dropna(subset=["x"])
+    shown = shown.dropna(subset=["x"])
+    return Scene(shown, placed, net, None if bound is None else 100 * bound, len(points) - len(placed))
+
+
+def _floors(cells: Frame, points: Frame) -> Frame:
+    keys = ["objective", "attack", "seed"]
+    known = cells.loc[cells["selection"] == "undefended", [*keys, "floor"]].drop_duplicates(keys)
+    return points[keys].merge(known, on=keys, how="left")["floor"].set_axis(points.index)
+
+
+def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAGE_WIDTH) -> Figure:
+    """CA against ASR, one panel per pre-training objective.
+
+    Small dots are validation points of single epochs, lines their Pareto fronts (one per attack, searched repair and
+    seed), large marks the test results of the selected points.
+
+    Args:
+        scene: from `scene`.
+        objectives: panels, in order.
+        width: inches; panels stand side by side where it is the page's width, else below each other.
+    """
+    columns = min(len(objectives), 3) if width > style.COLUMN_WIDTH else 1
+    rows = math.ceil(len(objectives) / columns)
+    attacks = list(dict.fromkeys([*scene.cells["attack"], *scene.trials["attack"]]))
+    with mpl.rc_context(dict(style.SETTINGS)):
+        figure = style.empty_figure(width, 0.75 + rows * (2.75 if columns > 1 else 2.4))
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        names = titles(objectives)
+        for axes, objective in zip(panels, objectives, strict=False):
+            _panel(axes, scene, objective, attacks)
+            axes.set_title(shortened(names[objective], 40))
+        for axes in panels[len(objectives) :]:
+            axes.remove()
+        _limits(panels[0], scene)
+        for place, axes in enumerate(panels[: len(objectives)]):
+            if place + columns >= len(objectives):
+                axes.set_xlabel("Net ASR = ASR − floor (%)" if scene.net else "Attack success rate (%)")
+                axes.tick_params(labelbottom=True)
+            if place % columns == 0:
+                axes.set_ylabel("Clean accuracy (%)")
+        handles = _legend(scene, attacks)
+        figure.legend(handles=handles, loc="outside lower center", ncols=5 if columns > 1 else 2, columnspacing=1.4)
+        style.settle(figure)
+    return figure
+
+
+def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> None:
+    if scene.bound is not None:
+        axes.axvspan(-200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
+    trials = scene.trials[scene.trials["objective"] == objective]
+    cells = scene.cells[scene.cells["objective"] == objective]
+    markers = _control_markers(scene.cells)
+    for place, attack in enumerate(attacks):
+        colour = style.PALETTE[place % len(style.PALETTE)]
+        cloud = trials[trials["attack"] == attack]
+        many = len(trials) > RASTER_FROM
+        axes.scatter(cloud["x"], cloud["y"], s=9, color=colour, alpha=0.4, lw=0, zorder=2, rasterized=many)
+        for _, group in cloud.groupby(["repair", "seed"], sort=False):
+            best = group.iloc[front(group[["y", "x"]].to_numpy() / 100)].sort_values("x")
+            dashes = style.DASHES[place % len(style.DASHES)]
+            axes.plot(best["x"], best["y"], color=colour, lw=1.3, ls=dashes, drawstyle="steps-post", zorder=3)
+        for cell in cells[cells["attack"] == attack].itertuples():
+            marker = style.MARKERS[cell.selection] if cell.selection in _own(cell) else markers[cell.repair]
+            size = 95 if marker == "*" else 30
+            axes.scatter(cell.x, cell.y, s=size, marker=marker, color=colour, ec=style.PAPER, lw=0.7, zorder=5)
+
+
+def _own(cell: Any) -> tuple[str, ...]:
+    """The rules that a row is marked by; a repair that was not searched is marked by its name instead."""
+    return tuple(style.MARKERS) if cell.searched else ("undefended",)
+
+
+def _control_markers(cells: Frame) -> dict[str, str]:
+    repairs = cells.loc[~cells["searched"].astype(bool) & (cells["repair"] != "none"), "repair"].unique()
+    return {repair: style.CONTROL_MARKERS[i % len(style.CONTROL_MARKERS)] for i, repair in enumerate(repairs)}
+
+
+def _limits(axes: Axes, scene: Scene) -> None:
+    x = np.concatenate([scene.cells["x"], scene.trials["x"], [0.0, 100.0]])
+    y = np.concatenate([scene.cells["y"], scene.trials["y"]])
+    axes.set_xlim(x.min() - 3, x.max() + 3)
+    if len(y):
+        axes.set_ylim(max(0.0, y.min() - 4), min(103.0, y.max() + 4))
+
+
+def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
+    names = titles(attacks)
+    handles: list[Any] = [
+        Line2D([], [], color=style.PALETTE[i % len(style.PALETTE)], lw=1.5, ls=style.DASHES[i % len(style.DASHES)])
+        for i, _ in enumerate(attacks)
+    ]
+    for handle, attack in zip(handles, attacks, strict=True):
+        handle.set_label(shortened(names[attack]))
+    rules = [rule for rule in style.MARKERS if rule in set(scene.cells["selection"])]
+    if not scene.cells["searched"].any():
+        rules = [rule for rule in rules if rule == "undefended"]
+    marks = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
+    controls = _control_markers(scene.cells)
+    marks += [(marker, shortened(titles(controls)[repair])) for repair, marker in controls.items()]
+    for marker, label in marks:
+        size = 8 if marker == "*" else 4.5
+        handles.append(Line2D([], [], color=style.MUTED, ls="none", marker=marker, ms=size, label=label))
+    if scene.bound is not None:
+        handles.append(Patch(color=style.WITHIN, label=f"{'net ' if scene.net else ''}ASR ≤ {scene.bound:g} %"))
+    return handles
+
+
+def gap_chart(gap: RepairGap, *, width: float = style.COLUMN_WIDTH) -> Figure:
+    """Relative change of clean accuracy under both objectives, one row per attack and seed of the repair gap."""
+    pairs = [pair for attack in gap.by_attack for pair in gap.pairs if pair.attack == attack]
+    pairs = [pair for pair in pairs if not math.isnan(pair.gap)]
+    objectives, attacks = titles(gap.objectives), titles(gap.by_attack)
+    several = len({pair.seed for pair in gap.pairs}) > 1
+    with mpl.rc_context(dict(style.SETTINGS)):
+        figure = style.empty_figure(width, 0.85 + 0.34 * max(len(pairs), 1))
+        axes = figure.subplots()
+        for row, pair in enumerate(pairs):
+            axes.plot([100 * pair.first.value, 100 * pair.second.value], [row, row], color=style.GRID, lw=3, zorder=1)
+            for place, change in enumerate((pair.first, pair.second)):
+                _dot(axes, row, place, change)
+        axes.axvline(0, color=style.MUTED, lw=0.8, zorder=0)
+        named = [shortened(attacks[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs]
+        axes.set_yticks(range(len(pairs)), named)
+        axes.tick_params(axis="y", length=0, labelcolor=style.INK)
+        axes.set_ylim(len(pairs) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.08)
+        axes.set_xlabel("Change of clean accuracy (%)")
+        handles = [
+            Line2D(
+                [], [], color=style.OBJECTIVES[i], marker="os"[i], ls="none", ms=5, label=shortened(objectives[name])
+            )
+            for i, name in enumerate(gap.objectives)
+        ]
+        if any(change.by_rule for pair in pairs for change in (pair.first, pair.second)):
+            hollow = {"mfc": style.PAPER, "mec": style.MUTED, "mew": 1.2}
+            handles.append(Line2D([], [], marker="o", ls="none", ms=5, label="no point met the bound", **hollow))
+        figure.legend(handles=handles, loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1.2)
+        style.settle(figure)
+    return figure
+
+
+def _dot(axes: Axes, row: int, place: int, change: Change) -> None:
+    """One objective's value with its sample-noise interval; hollow where a rule has set it."""
+    colour = style.OBJECTIVES[place]
+    half = 100 * float(ndtri(0.5 + CONFIDENCE / 2)) * math.sqrt(change.variance)
+    if half:
+        axes.errorbar(100 * change.value, row, xerr=half, color=colour, lw=1.0, capsize=0, zorder=2)
+    face = style.PAPER if change.by_rule else colour
+    axes.scatter(100 * change.value, row, s=34, marker="os"[place], fc=face, ec=colour, lw=1.3, zorder=3)

@@ -1,0 +1,215 @@
+"""Rows of the board's long tables: the grid of cells, the secondary read-outs, and the searches' fronts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reports.compile import HEADLINE_READOUT, Frame, Results
+from reports.labels import MEASURES, NO_VALUE, READOUTS, RULES, known, percent, plain, seconds, signed, titles
+from reports.statistics import Interval, wilson
+from tuners.pareto import front, hypervolume
+
+TONES: Mapping[str, str] = {
+    "ok": "good",
+    "repair_failed": "warn",
+    "attack_did_not_plant": "warn",
+    "not_applicable": "quiet",
+    "missing": "quiet",
+}
+WITH_INTERVAL = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor")
+READOUT_ORDER = tuple(READOUTS)
+_READOUT_MEASURES: Mapping[str, str] = {
+    "clean_accuracy": "CA",
+    "attack_success_rate": "ASR",
+    "poisoned_accuracy": "PA",
+    **{f"recall_at_{k}": f"R@{k}" for k in (1, 3, 5, 10)},
+}
+
+
+class Number(NamedTuple):
+    """A table entry: what is read, what sorts, and what stands behind it."""
+
+    text: str
+    sort: float | None
+    note: str = ""  # the interval, set small
+    tooltip: str = ""  # counts and how the interval was made
+
+
+class GridRow(NamedTuple):
+    """One cell under one selection rule."""
+
+    keys: Mapping[str, str]  # raw labels of the axes, for filters and tooltips
+    shown: Mapping[str, str]  # the same as people write them
+    status: str
+    tone: str
+    reason: str
+    rule_note: str
+    parameters: str
+    numbers: Mapping[str, Number]
+    cost: Number
+    trials: Number
+    clean_pairs: Number
+
+
+class Names(NamedTuple):
+    """Titles of the labels in a suite, axis by axis."""
+
+    objective: Mapping[str, str]
+    attack: Mapping[str, str]
+    repair: Mapping[str, str]
+
+
+def names_of(cells: Frame) -> Names:
+    """Titles for every label that occurs."""
+    return Names(titles(cells["objective"]), titles(cells["attack"]), titles(cells["repair"]))
+
+
+def axes_of(row: Any, names: Names) -> tuple[dict[str, str], dict[str, str]]:
+    """Raw labels of a row of any frame with the axes, and their titles."""
+    keys = {"objective": row.objective, "attack": row.attack, "repair": row.repair, "seed": str(row.seed)}
+    shown = {
+        "objective": names.objective[row.objective],
+        "attack": names.attack[row.attack],
+        "repair": names.repair[row.repair],
+        "seed": str(row.seed),
+    }
+    return keys, shown
+
+
+def grid_rows(cells: Frame, names: Names) -> list[GridRow]:
+    """The grid: one row per cell and selection rule, in the suite's order."""
+    return [_grid_row(row, names) for row in cells.itertuples(index=False)]
+
+
+def _grid_row(row: Any, names: Names) -> GridRow:
+    keys, shown = axes_of(row, names)
+    return GridRow(
+        keys={**keys, "rule": row.selection, "status": row.status},
+        shown={**shown, "rule": RULES.get(row.selection, plain(row.selection))},
+        status=row.status.replace("_", " "),
+        tone=TONES.get(row.status, "bad"),
+        reason=plain(row.reason),
+        rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
+        parameters=_parameters(row.parameters),
+        numbers={name: _number(row, name) for name in MEASURES},
+        cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else Number(NO_VALUE, None),
+        trials=_count(row.trials_behind_rule) if row.searched else Number(NO_VALUE, None),
+        clean_pairs=_count(row.clean_pairs) if row.repair != "none" else Number(NO_VALUE, None),
+    )
+
+
+def _number(row: Any, name: str) -> Number:
+    value = getattr(row, name)
+    if not known(value):
+        return Number(NO_VALUE, None)
+    if name == "net_asr":
+        return Number(signed(value), value, tooltip="ASR minus floor")
+    return proportion(value, getattr(row, f"{name}_count"), getattr(row, f"{name}_total"))
+
+
+def proportion(value: float, count: float, total: float) -> Number:
+    """A share with its Wilson interval where it has counts."""
+    interval = wilson(count, total)
+    if interval is None:
+        return Number(percent(value), value)
+    tooltip = f"{count:.0f} of {total:.0f}; 95 % Wilson interval {_range(interval)} %"
+    return Number(percent(value), value, _range(interval), tooltip)
+
+
+def _range(interval: Interval) -> str:
+    return f"{percent(interval.low)}–{percent(interval.high)}"
+
+
+def _count(value: float) -> Number:
+    return Number(f"{value:,.0f}".replace(",", "\u202f"), float(value)) if known(value) else Number(NO_VALUE, None)
+
+
+def _sortable(value: float) -> float | None:
+    return float(value) if known(value) else None
+
+
+def _positive(value: float) -> bool:
+    return known(value) and value > 0
+
+
+def _parameters(text: Any) -> str:
+    """The repair's fields, one per line, for a tooltip."""
+    try:
+        fields = json.loads(text)
+    except (TypeError, ValueError):
+        return ""
+    if not isinstance(fields, dict):
+        return plain(fields)
+    return "\n".join(f"{plain(key)} = {plain(value)}" for key, value in fields.items())
+
+
+class ReadoutTable(NamedTuple):
+    """Numbers of the read-outs beside zero-shot: (read-out, its measures) as columns."""
+
+    groups: list[tuple[str, list[str]]]
+    rows: list[tuple[Mapping[str, str], Mapping[str, str], list[Number]]]  # keys, shown, numbers
+
+
+def readout_table(results: Results, names: Names) -> ReadoutTable:
+    """Linear probe, kNN and retrieval, for every row that has any of them."""
+    measures = results.measures
+    measures = measures[(measures["readout"] != HEADLINE_READOUT) & ~measures["name"].str.contains("/", regex=False)]
+    fields = [measures[name] for name in ("row", "readout", "name", "value", "count", "total")]
+    numbers = {
+        (row, readout, name): proportion(value, count, total) if known(value) else Number(NO_VALUE, None)
+        for row, readout, name, value, count, total in zip(*fields, strict=True)
+    }
+    columns = sorted({(readout, name) for _, readout, name in numbers if name in _READOUT_MEASURES}, key=_column_order)
+    blank = Number(NO_VALUE, None)
+    rows = []
+    for row in results.cells.itertuples(index=False):
+        entries = [numbers.get((row.row, *column), blank) for column in columns]
+        if any(entry.sort is not None for entry in entries):
+            keys, shown = axes_of(row, names)
+            rule = {"rule": RULES.get(row.selection, plain(row.selection))}
+            rows.append(({**keys, "rule": row.selection, "status": row.status}, {**shown, **rule}, entries))
+    groups: dict[str, list[str]] = {}
+    for readout, name in columns:
+        groups.setdefault(READOUTS.get(readout, plain(readout)), []).append(_READOUT_MEASURES[name])
+    return ReadoutTable(list(groups.items()), rows)
+
+
+def _column_order(column: tuple[str, str]) -> tuple[int, str, int]:
+    readout, name = column
+    place = READOUT_ORDER.index(readout) if readout in READOUT_ORDER else len(READOUT_ORDER)
+    return place, readout, tuple(_READOUT_MEASURES).index(name)
+
+
+class SearchRow(NamedTuple):
+    """One search: how much was tried, and how good its front is on validation."""
+
+    shown: Mapping[str, str]
+    trials: int
+    epochs: int
+    stopped: int  # trials that collapsed, failed or ran out of something
+    on_front: int
+    hypervolume: Number
+
+
+def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
+    """One row per searched cell, from its validation epochs; the reference corner is CA 0 at ASR 100 %."""
+    rows = []
+    for _, group in trials.groupby("order", sort=True):
+        points = group[["validation_accuracy", "validation_asr"]].to_numpy(dtype=float)
+        status = group.drop_duplicates("trial", keep="last")["status"]
+        area = hypervolume(points)
+        rows.append(
+            SearchRow(
+                shown=axes_of(next(group.itertuples(index=False)), names)[1],
+                trials=len(status),
+                epochs=int(np.isfinite(points).all(axis=1).sum()),
+                stopped=int((status != "ok").sum()),
+                on_front=len(front(points)),
+                hypervolume=Number(f"{area:.3f}", area),
+            )
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Named suites: choices only, written as Python that reads top to bottom."""

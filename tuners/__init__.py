@@ -1,0 +1,1 @@
+"""Hyper-parameter search with Ray Tune and Optuna: spaces, searcher, stopping, selection."""

@@ -1,0 +1,143 @@
+"""Runs the searches of all cells: on Ray with one Tuner over a pool of warm workers, or one after another here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuners.cell import CellSearch, Searches, TrialReport, TrialResult, failed
+from tuners.rounds import warm_up
+
+if TYPE_CHECKING:
+    from tuners.searcher import RoundSearcher
+
+# A Tune actor only waits for its worker. It asks for no CPU, since the workers may hold them all, and a search that
+# waits for a hundredth of one would hang; Tune wants some request, so it is a megabyte of memory.
+_NEXT_TO_NOTHING: dict[str, float] = {"CPU": 0, "memory": 2**20}
+Execute = Callable[[dict[str, Any]], TrialReport]
+Progress = Callable[[TrialResult], None]
+
+# Trials may last 3 s, so what Tune does between them counts; the store holds every result, so Tune need not.
+_TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt must reach the command, not end in half a result
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when told to be silent
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def run_search_locally(
+    cells: Sequence[CellSearch], execute: Execute, *, progress: Progress | None = None
+) -> dict[str, list[TrialResult]]:
+    """Runs all trials in this process, one after another; proposes the same trials as `run_search`.
+
+    Args:
+        cells: the searches; trials they list as finished are not run again.
+        execute: runs the trial of a config (`Proposal.config`); an exception makes the trial a failed one.
+        progress: called after every trial.
+
+    Returns:
+        Cell -> its trials, sorted by trial.
+    """
+    searches = Searches(cells)
+    while (proposal := searches.ask()) is not None:
+        began = time.monotonic()
+        try:
+            report = execute(proposal.config())
+        except Exception as error:
+            report = failed(error)
+        result = TrialResult.of(proposal.config(), {"wall_s": time.monotonic() - began, **report})
+        searches.tell(result)
+        if progress is not None:
+            progress(result)
+    return searches.results()
+
+
+def run_search(
+    cells: Sequence[CellSearch], workers: Sequence[Any], *, scratch: Path, progress: Progress | None = None
+) -> dict[str, list[TrialResult]]:
+    """Runs all trials of all cells with one Tuner; one trial at a time on each worker.
+
+    Args:
+        cells: the searches; trials they list as finished are not run again.
+        workers: handles of warm Ray actors with a method `run_trial(config: dict) -> TrialReport`. They hold the real
+            resources; Tune's own actors ask for almost nothing. Made with
+            `.options(max_restarts=-1, max_task_retries=1)`, a worker that dies comes back under the same handle and
+            runs its trial once more; when it dies again, the trial counts as failed and the worker serves the next.
+        scratch: folder for Tune's own files, on this machine.
+        progress: called in this process after every trial.
+
+    Returns:
+        Cell -> its trials, sorted by trial.
+
+    Raises:
+        RuntimeError: Tune's own actors died one after another, or Tune ended before all trials had.
+    """
+    from tuners.searcher import RoundSearcher
+
+    warm_up()
+    searcher = RoundSearcher(cells, num_slots=len(workers), progress=progress)
+    if not searcher.searches.exhausted:
+        with _environment({**_TUNE, "TUNE_MAX_PENDING_TRIALS_PG": str(len(workers))}):
+            errors = _fit(searcher, workers, scratch)
+        if searcher.hopeless or not searcher.searches.done:
+            cause = errors[0] if errors else None
+            raise RuntimeError(f"Ray Tune gave up: {_last_line(cause)}; the store keeps what is done") from cause
+    return searcher.searches.results()
+
+
+def _fit(searcher: RoundSearcher, workers: Sequence[Any], scratch: Path) -> list[Exception]:
+    """Runs the Tuner to its end; returns the errors of its own actors, which a healthy cluster has none of."""
+    from ray import tune
+
+    from tuners.searcher import StopWhenNeeded
+    from tuners.trainable import RemoteTrial
+
+    trainable = tune.with_resources(tune.with_parameters(RemoteTrial, workers=list(workers)), _NEXT_TO_NOTHING)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,  # the searcher says when it is finished
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"search-{time.time_ns():x}",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            stop=StopWhenNeeded(searcher),
+            failure_config=tune.FailureConfig(max_failures=1),  # a step never raises: only a dead actor is a failure
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    return list(tuner.fit().errors)
+
+
+def _last_line(error: Exception | None) -> str:
+    """The line of a traceback that says what went wrong."""
+    return ([line.strip() for line in str(error).splitlines() if line.strip()] or ["unknown"])[-1]
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['cell'][:12]}-{trial.config['trial']}-{trial.trial_id}"
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets environment variables for a while; those that the user has set stay."""
+    ours = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
