@@ -21,11 +21,10 @@ from benchmark.architectures import TINY, image_size
 from benchmark.errors import UserError, unknown
 from benchmark.norm import use_group_norms
 from benchmark.spec import ModelSpec
-from benchmark.tokenizer import WordHashTokenizer
+from benchmark.tokenizer import TokenMemory, WordHashTokenizer
 
 MAX_LOG_SCALE = 4.6052  # ln 100, as published
 _MEAN, _STD = (0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758)  # of OpenAI CLIP
-
 
 
 class ClipModel:
@@ -38,7 +37,7 @@ class ClipModel:
         self.image_size: int = size[0] if isinstance(size, tuple) else size
         self.mean = torch.tensor(getattr(visual, "image_mean", None) or _MEAN)
         self.std = torch.tensor(getattr(visual, "image_std", None) or _STD)
-        self._tokens: dict[str, torch.Tensor] = {}
+        self._tokens = TokenMemory(tokenize)
 
     @property
     def device(self) -> torch.device:
@@ -80,14 +79,8 @@ class ClipModel:
         return ClipModel(self.spec, copy.deepcopy(self.network), self._tokenize)
 
     def tokenize(self, captions: list[str]) -> torch.Tensor:
-        """(B,) captions -> (B, L) int64 on the CPU; every distinct caption is tokenized once."""
-        missing = list({caption for caption in captions if caption not in self._tokens})
-        if missing:
-            if len(self._tokens) > 200_000:  # bounded, so that a streamed run does not grow
-                self._tokens.clear()
-                missing = list(set(captions))
-            self._tokens.update(zip(missing, self._tokenize(missing), strict=True))
-        return torch.stack([self._tokens[caption] for caption in captions])
+        """(B,) captions -> (B, L) int64 on the CPU; a caption that was met lately is not tokenized again."""
+        return self._tokens(captions)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 or float in [0, 1] -> float32, normalised, on the model's device."""
@@ -204,7 +197,7 @@ def save_delta(
         "mean": model.mean.tolist(),
         "std": model.std.tolist(),
         "tokenizer": "word-hash-1" if model.spec.name in TINY else f"open_clip:{model.spec.name}",
-        "logit_scale": float(model.logit_scale()),
+        "logit_scale": float(model.logit_scale().detach()),
     }
     (folder / f"{name}.json").write_text(json.dumps(sidecar, indent=1, sort_keys=True))
 
@@ -216,7 +209,9 @@ def _differs(a: torch.Tensor, b: torch.Tensor) -> bool:
 def load_delta(folder: Path, *, name: str = "model", find: Callable[[str], Path]) -> ClipModel:
     """Builds the model that an artifact's folder describes; `find` turns a base artifact's key into its folder."""
     sidecar = json.loads((folder / f"{name}.json").read_text())
-    spec = ModelSpec.model_validate(sidecar["model"]).model_copy(update={"weights": None, "pretrained": None, "start_from": None})
+    spec = ModelSpec.model_validate(sidecar["model"]).model_copy(
+        update={"weights": None, "pretrained": None, "start_from": None}
+    )
     key = sidecar["base"].get("artifact")
     model = load_delta(find(key), find=find) if key else build(spec, seed=0)
     _fit(model, load_file(folder / f"{name}.safetensors"), place=str(folder), complete=not key)

@@ -17,8 +17,9 @@ from benchmark import records
 from benchmark.clip import ClipModel, save_delta
 from benchmark.evaluate import Condition, HeldOut, TextHead, text_head, validate
 from benchmark.identity import derive_seed
+from benchmark.memory import with_smaller_batches
 from benchmark.pool import Pool
-from benchmark.randomness import generator
+from benchmark.randomness import generator as seeded
 from benchmark.train import EpochEnd, LoopOptions, train
 from benchmark.types import Card, Objective, Training
 
@@ -66,7 +67,7 @@ class Context:
     def __init__(self, card: Card, resources: Resources, report: Report, *, seed: int, options: LoopOptions) -> None:
         self.card, self.seed = card, seed
         self._resources, self._report, self._options = resources, report, options
-        self._fits = 0
+        self._fits, self.clean_pairs_used = 0, 0
         self.rows: list[Row] = []
 
     def _need(self, name: str) -> Any:
@@ -77,7 +78,9 @@ class Context:
     @property
     def clean_pairs(self) -> Pool:
         """The defender's clean image-caption pairs."""
-        return self._need("clean_pairs")
+        pool = self._need("clean_pairs")
+        self.clean_pairs_used = pool.num_rows
+        return pool
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -94,7 +97,7 @@ class Context:
     @functools.cached_property
     def generator(self) -> torch.Generator:
         """A CPU generator, seeded for this repair of this cell."""
-        return generator(derive_seed(self.seed, "repair"))
+        return seeded(derive_seed(self.seed, "repair"))
 
     def fit(self, model: ClipModel, pairs: Pool, objective: Objective, training: Training) -> ClipModel:
         """Trains a copy of the model with the one training loop, reports every epoch, and returns the copy."""
@@ -104,18 +107,22 @@ class Context:
             kept = {name: getattr(before, name) for name in ("weight_decay", "beta1", "beta2", "eps")}
             training = training.model_copy(update=kept)
         self._fits += 1
-        copy, earlier = model.clone(), len(self.rows)
+        earlier = len(self.rows)
 
         def on_epoch(end: EpochEnd, now: ClipModel) -> None:
             self._report.progress(end)
             self.report(earlier + end.epoch, now, training_loss=end.loss, learning_rate=end.learning_rate)
 
-        options = self._options._replace(on_epoch=on_epoch)
-        train(copy, pairs, objective, training, seed=self._fit_seed(), options=options, inherited=inherited)
-        return copy
+        seed = derive_seed(self.seed, "fit", self._fits)
 
-    def _fit_seed(self) -> int:
-        return derive_seed(self.seed, "fit", self._fits)
+        def run(micro_batch: int | None) -> ClipModel:
+            del self.rows[earlier:]
+            copy = model.clone()
+            options = self._options._replace(on_epoch=on_epoch, micro_batch=micro_batch)
+            train(copy, pairs, objective, training, seed=seed, options=options, inherited=inherited)
+            return copy
+
+        return with_smaller_batches(run, batch_size=training.batch_size, micro_batch=self._options.micro_batch)
 
     def encode_images(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B, D) L2-normalised."""
@@ -142,6 +149,7 @@ class Context:
             report.conditions,
             class_names=self._resources.class_names,
             templates=self._resources.templates,
+            batch_size=512,
         )
         row: Row = {
             "epoch": epoch,

@@ -125,14 +125,19 @@ def keep_rules(experiment: Experiment) -> dict[str, Any]:
 
 
 def search_key(cell: Cell) -> str:
-    """Names a search: what its proposals are a function of, beside the results of finished rounds."""
+    """Seeds a search's proposals, beside the results of its finished rounds.
+
+    Objective and attack stay out of it, so that paired cells share their quasi-random points.
+    """
     experiment = cell.experiment
     assert experiment.repair is not None and experiment.search is not None
     spec = {
+        "repair": _identity(experiment.repair),
         "search": experiment.search.model_dump(mode="json"),
         "space": {name: list(value) for name, value in sorted(experiment.space.items())},
+        "seed": experiment.seed,
     }
-    return key("defend", spec, [defend_key(cell, experiment.repair)])
+    return key("defend", spec, [cell.keys.data, cell.keys.evaluation])
 
 
 def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, epoch: int | None) -> str:

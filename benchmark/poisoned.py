@@ -47,12 +47,15 @@ def apply_trigger(attack: Attack, state: TriggerState, images: torch.Tensor, ids
 
     ids = np.asarray(ids, np.int64)
     stamped = np.flatnonzero(ids >= 0)
+    if not len(stamped):
+        return images.clone(memory_format=torch.channels_last)
+    chosen, whole = torch.from_numpy(stamped), len(stamped) == len(ids)
+    floats = (images if whole else images[chosen]).to(torch.float32).div_(255)
+    triggered = attack.trigger(floats, ids[stamped], state).clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    if whole:  # gathering and scattering would cost more than the trigger
+        return triggered.contiguous(memory_format=torch.channels_last)
     result = images.clone(memory_format=torch.channels_last)
-    if len(stamped):
-        chosen = torch.from_numpy(stamped)
-        floats = images[chosen].to(torch.float32) / 255
-        triggered = attack.trigger(floats, ids[stamped], state).clamp(0, 1)
-        result[chosen] = (triggered * 255).round().to(torch.uint8)
+    result[chosen] = triggered
     return result
 
 

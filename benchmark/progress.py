@@ -11,9 +11,8 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
-
-from benchmark.tasks import Task, TaskResult
 
 
 class Monitor:
@@ -23,7 +22,8 @@ class Monitor:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
         self.stage = ""
-        self._running: dict[str, tuple[Task, str, float]] = {}
+        self._running: dict[str, tuple[str, float, str, float]] = {}  # key -> label, work, what, share
+        self._finished: set[str] = set()
         self._work_total = self._work_done = 0.0
         self._began = time.monotonic()
         self._counts = (0, 0)
@@ -47,28 +47,34 @@ class Monitor:
     def enter(self, stage: str, *, total: int, cached: int) -> None:
         """Begins a stage of `total` tasks, of which `cached` are in the store already."""
         self.stage, self._counts = stage, (cached, total)
-        if total and not self.quiet:
+        if total:
             found = f" ({cached} in the store)" if cached else ""
-            self.say(f"[bold]{stage}[/bold]  {total} to make{found}" if cached < total else f"{stage}  all in the store")
+            self.say(
+                f"[bold]{stage}[/bold]  {total} to make{found}" if cached < total else f"{stage}  all in the store"
+            )
 
-    def start(self, task: Task) -> None:
-        """A task begins."""
-        self._running[task.key] = (task, "", 0.0)
+    def start(self, key: str, label: str, work: float) -> None:
+        """Something begins."""
+        self._finished.discard(key)
+        self._running[key] = (label, work, "", 0.0)
 
-    def tick(self, key: str, what: str, share: float) -> None:
-        """A running task tells how far it is."""
+    def tick(self, key: str, what: str, share: float, *, label: str = "", work: float = 0.0) -> None:
+        """Something that runs tells how far it is; what nobody announced needs a label."""
         if key in self._running:
-            self._running[key] = (self._running[key][0], what, share)
+            label, work, *_ = self._running[key]
+        elif not label or key in self._finished:
+            return
+        self._running[key] = (label, work, what, share)
 
-    def finish(self, task: Task, result: TaskResult) -> None:
-        """A task has ended."""
-        self._running.pop(task.key, None)
-        self._work_done += task.work
+    def finish(self, key: str, label: str, work: float, *, status: str, reason: str, wall_s: float) -> None:
+        """Something has ended, well or badly."""
+        self._running.pop(key, None)
+        self._finished.add(key)
+        self._work_done += work
         self._counts = (self._counts[0] + 1, self._counts[1])
-        if not self.quiet:
-            mark = "[green]✓[/green]" if result.status == "ok" else "[yellow]✗[/yellow]"
-            reason = f"  [yellow]{result.status}: {result.reason}[/yellow]" if result.status != "ok" else ""
-            self.say(f"  {mark} {task.label}  [dim]{result.wall_s:.1f} s[/dim]{reason}{self._left()}")
+        mark = "[green]✓[/green]" if status == "ok" else "[yellow]✗[/yellow]"
+        told = f"  [yellow]{status}: {escape(reason)}[/yellow]" if status != "ok" else ""
+        self.say(f"  {mark} {escape(label)}  [dim]{wall_s:.1f} s[/dim]{told}{self._left()}")
 
     def say(self, text: str) -> None:
         """Prints a line above the live lines."""
@@ -81,7 +87,7 @@ class Monitor:
         return f"  [dim]{self._estimate()}[/dim]"
 
     def _estimate(self) -> str:
-        running = sum(task.work * share for task, _, share in self._running.values())
+        running = sum(work * share for _, work, _, share in self._running.values())
         done, elapsed = self._work_done + running, time.monotonic() - self._began
         if done <= 0 or elapsed < 5:
             return "time left: …"
@@ -94,8 +100,8 @@ class Monitor:
             ("  " + self.stage, "bold"), f"  {done}/{total}  ", (self._estimate(), "cyan"), f"  elapsed {self._clock()}"
         )
         lines = [
-            Text.assemble("   ", (_bar(share), "green"), f" {task.label}  ", (what, "dim"))
-            for task, what, share in self._running.values()
+            Text.assemble("   ", (_bar(share), "green"), f" {label}  ", (what, "dim"))
+            for label, _, what, share in list(self._running.values())
         ]
         return Group(head, *lines)
 

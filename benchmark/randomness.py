@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -26,6 +30,8 @@ def hashed_uniform(seed: int, ids: np.ndarray | torch.Tensor, count: int) -> tor
     Returns:
         (B, count) float32 in [0, 1), equal for equal (seed, id) whatever else is in the batch.
     """
+    import torch
+
     rows = np.asarray(ids).astype(np.uint64)
     with np.errstate(over="ignore"):
         start = _mix(_mix(rows + _GOLDEN) ^ np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
@@ -36,4 +42,6 @@ def hashed_uniform(seed: int, ids: np.ndarray | torch.Tensor, count: int) -> tor
 
 def generator(seed: int) -> torch.Generator:
     """A CPU generator for one derived seed."""
+    import torch
+
     return torch.Generator().manual_seed(seed % (1 << 63))

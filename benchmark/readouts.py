@@ -172,7 +172,7 @@ def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_class
     near = min(neighbours, len(known.features))
 
     def vote(rows: torch.Tensor) -> torch.Tensor:
-        cosine, places = (rows @ known.features.T).topk(near, dim=1)
+        cosine, places = _nearest(rows @ known.features.T, near)
         weights = cosine.clamp(min=1e-6)  # opposite features still vote, but hardly
         votes = torch.zeros(len(rows), num_classes, device=rows.device)
         for place, weight in zip(places.split(1, dim=1), weights.split(1, dim=1), strict=True):
@@ -180,6 +180,15 @@ def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_class
         return votes / weights.sum(dim=1, keepdim=True)
 
     return _classify(features, vote, max(num_classes, len(known.features)), target=target, shares=True)
+
+
+def _nearest(cosine: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` highest of each row and their places, in no order: (B, count) float32 and int64."""
+    if cosine.device.type != "cpu":
+        return cosine.topk(count, dim=1)
+    # numpy selects about four times faster than torch's topk on a CPU
+    places = torch.from_numpy(np.argpartition(cosine.numpy(), -count, axis=1)[:, -count:])
+    return cosine.gather(1, places), places
 
 
 def _classify(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from benchmark.errors import UserError, unknown
 from benchmark.types import Method
@@ -46,6 +46,17 @@ def method(kind: str, name: str) -> type[Method]:
     return point.load()
 
 
+def by_class_name(kind: str, name: str) -> str:
+    """The registered name of a method given by that name or by its class's name."""
+    known = names(kind)
+    if name in known:
+        return name
+    classes = {method(kind, each).__name__: each for each in known}
+    if name not in classes:
+        raise unknown(kind, name, [*known, *classes])
+    return classes[name]
+
+
 def suite(name: str) -> Callable[[], Any]:
     """Finds a suite's function by name.
 
@@ -58,39 +69,51 @@ def suite(name: str) -> Callable[[], Any]:
     return point.load()
 
 
-def load_plugin(path: str | Path) -> list[type[Method]]:
-    """Loads the methods that a single file defines and registers them; the source's hash enters their keys.
+class Plugin(NamedTuple):
+    """A single-file plugin as it travels: by value, so that workers need no copy of the file."""
+
+    name: str  # stem of the file
+    source: str
+
+
+def read_plugin(path: str | Path) -> Plugin:
+    """Reads a plugin's source.
 
     Raises:
-        UserError: if the file is missing, does not import, or defines no method.
+        UserError: if there is no such Python file.
     """
     file = Path(path)
-    if not file.is_file():
-        raise UserError(f"--plugin {str(path)!r}: no such file; give the path of a Python file")
-    source = file.read_bytes()
-    tag = hashlib.sha256(source).hexdigest()[:16]
-    module_name = f"backstop_plugin_{file.stem}_{tag[:8]}"
+    if not file.is_file() or file.suffix != ".py":
+        raise UserError(f"--plugin {str(path)!r} must be a Python file, got none there; give the path of one")
+    return Plugin(file.stem, file.read_text())
+
+
+def load_plugin(plugin: Plugin) -> list[type[Method]]:
+    """Registers the methods that a plugin defines; the source's hash enters their content keys.
+
+    Raises:
+        UserError: if the source does not run, or defines no method.
+    """
+    tag = hashlib.sha256(plugin.source.encode()).hexdigest()[:16]
+    module_name = f"backstop_plugin_{plugin.name}_{tag[:8]}"
     module = sys.modules.get(module_name)
     if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, file)
-        if spec is None or spec.loader is None:
-            raise UserError(f"--plugin {str(path)!r}: not a Python file; give a file that ends in .py")
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(module_name)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            exec(compile(plugin.source, f"{plugin.name}.py", "exec"), module.__dict__)
         except Exception as error:
             del sys.modules[module_name]
-            raise UserError(f"--plugin {str(path)!r}: {type(error).__name__}: {error}; mend the file") from error
+            raise UserError(f"plugin {plugin.name}.py: {type(error).__name__}: {error}; mend the file") from error
     found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module_name and value.name
     ]
     if not found:
-        raise UserError(f"--plugin {str(path)!r}: defines no method; subclass Repair, Attack, … and set `name`")
+        raise UserError(f"plugin {plugin.name}.py: defines no method; subclass Repair, Attack, … and set `name`")
     for cls in found:
-        cls.plugin_source_hash = tag  # type: ignore[attr-defined]
+        cls.plugin_source_hash = tag
         _PLUGINS[cls.kind, cls.name] = cls
     return found
 

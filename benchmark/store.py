@@ -177,7 +177,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"store folder {folder} cannot be made: {error.strerror}; choose another with --store") from None
+        raise UserError(
+            f"store folder {folder} cannot be made: {error.strerror}; choose another with --store"
+        ) from None
 
 
 def _read_json(fs: Any, path: str) -> Any | None:

@@ -52,6 +52,9 @@ class LoopOptions(NamedTuple):
     on_epoch: Callable[[EpochEnd, ClipModel], None] | None = None  # may raise to stop
 
 
+DEFAULT_OPTIONS = LoopOptions()
+
+
 class Trained(NamedTuple):
     """A trained model, its optimiser's tensors, and a row per epoch."""
 
@@ -77,8 +80,7 @@ class _Context(NamedTuple):
         was_training = self.model.training
         self.model.eval()
         parts = []
-        for start in range(0, self.num_rows, 2048):
-            batch = self.pool.take(range(start, min(start + 2048, self.num_rows)))
+        for batch in self.pool.in_order(2048):
             images, captions = self.model.encode_images(batch.images), self.model.encode_captions(batch.captions)
             parts.append((images * captions).sum(1).cpu())
         self.model.train(was_training)
@@ -92,7 +94,7 @@ def train(
     training: Training,
     *,
     seed: int,
-    options: LoopOptions = LoopOptions(),
+    options: LoopOptions = DEFAULT_OPTIONS,
     inherited: dict[str, torch.Tensor] | None = None,
 ) -> Trained:
     """Trains `model` in place.
@@ -170,7 +172,7 @@ class _Loop:
         inputs_of = (
             make_inputs(batch, views, model, seed=self.seed, epoch=epoch, text_frozen=frozen) for batch in batches
         )
-        for inputs in prefetched(inputs_of, self.prefetch):
+        for inputs in prefetched(inputs_of, self.prefetch) if self.prefetch else inputs_of:
             if learns:
                 rate = learning_rate(training, step, steps_per_epoch=per_epoch)
                 self.rate = rate if one_pass.learning_rate is None else one_pass.learning_rate

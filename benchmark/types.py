@@ -76,6 +76,7 @@ class Method(Frozen):
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     card: ClassVar[Card]
+    plugin_source_hash: ClassVar[str | None] = None  # set where the class comes from a single-file plugin
 
     def identity(self) -> dict[str, Any]:
         """What of this method goes into a content key: fields at their defaults are left out.
@@ -84,7 +85,7 @@ class Method(Frozen):
         """
         parts: dict[str, Any] = {"name": self.name, "version": self.version}
         parts["fields"] = self.model_dump(mode="json", exclude_defaults=True)
-        source = getattr(type(self), "plugin_source_hash", None)
+        source = self.plugin_source_hash
         return parts | ({"source": source} if source else {})
 
     @property
@@ -144,9 +145,9 @@ class Training(Frozen):
     text_augmentation: Annotated[
         Literal["per_epoch", "frozen"], Field(description="frozen: one draw for all epochs, as released")
     ] = "per_epoch"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")
-    ] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")] = (
+        "auto"
+    )
     optimizer_state: Annotated[
         Literal["fresh", "inherit"],
         Field(description="inherit: start from pre-training's Adam state and its weight decay, as released"),

@@ -55,10 +55,11 @@ def plan_rounds(search: Search) -> tuple[Round, ...]:
         ("quasi_random", range(1, quasi_random + 1)),
         ("tpe", range(quasi_random + 1, search.trials + 1)),
     )
-    groups: list[tuple[Phase, range]] = []
+    rounds: list[Round] = []
     for phase, part in parts:
-        groups += [(phase, part[i : i + search.round_size]) for i in range(0, len(part), search.round_size)]
-    return tuple(Round(number, phase, tuple(trials)) for number, (phase, trials) in enumerate(groups, start=1))
+        for start in range(0, len(part), search.round_size):
+            rounds.append(Round(len(rounds) + 1, phase, tuple(part[start : start + search.round_size])))
+    return tuple(rounds)
 
 
 def propose(

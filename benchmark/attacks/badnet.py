@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from benchmark.randomness import hashed_uniform
@@ -20,6 +19,7 @@ from benchmark.types import Attack, Card, TriggerState
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 class BadNet(Attack):
@@ -42,6 +42,8 @@ class BadNet(Attack):
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Pastes the patch; see `Attack.trigger` for shapes."""
+        import torch
+
         height, width = images.shape[2:]
         if self.size > min(height, width):
             raise ValueError(f"badnet.size must be at most the image's {min(height, width)} px, got {self.size}")
@@ -57,6 +59,8 @@ class BadNet(Attack):
 
     def _patch(self, images: torch.Tensor, ids: np.ndarray, seed: int) -> torch.Tensor:
         """(B, 3, size, size) on the images' device."""
+        import torch
+
         size, count = self.size, len(images)
         if self.pattern in ("uniform", "clamped"):
             streams = ids if self.mode == "fresh" else ids * 0
@@ -77,6 +81,8 @@ class BadNet(Attack):
         self, ids: np.ndarray, seed: int, height: int, width: int
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Top and left pixel (B,) of every copy of the patch."""
+        import torch
+
         bottom, right = height - self.size, width - self.size
         if self.location == "random":
             draw = hashed_uniform(seed + 1, ids, 2)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from benchmark.randomness import hashed_uniform
@@ -18,6 +17,7 @@ from benchmark.types import Attack, Card, TriggerState
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 class Blended(Attack):
@@ -39,10 +39,12 @@ class Blended(Attack):
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Mixes the pattern in; see `Attack.trigger` for shapes."""
-        return torch.lerp(images, self._pattern(images, ids, state.seed).expand_as(images), self.strength)
+        return images.lerp(self._pattern(images, ids, state.seed).expand_as(images), self.strength)
 
     def _pattern(self, images: torch.Tensor, ids: np.ndarray, seed: int) -> torch.Tensor:
         """(B or 1, 3, H, W) in [0, 1] on the images' device."""
+        import torch
+
         height, width = images.shape[2:]
         if self.pattern == "noise":
             streams = ids if self.mode == "fresh" else ids[:1] * 0

@@ -1,1 +1,1 @@
-"""Contract tests that every method must pass, importable by outside packages."""
+"""Contract tests that every method must pass, importable by outside packages; no test framework is needed."""

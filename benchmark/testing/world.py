@@ -1,0 +1,156 @@
+"""A world small enough for contract checks: easy drawn shapes, a model trained on them, and one with a backdoor.
+
+What is expensive is made once in a process. Everything is deterministic, on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmark.clip import ClipModel, build
+from benchmark.evaluate import Condition, HeldOut, Validation, validate
+from benchmark.poisoning import Poison, load_poison, poison
+from benchmark.pool import CachedPool, PoisonedPool, apply_trigger
+from benchmark.spec import ModelSpec
+from benchmark.train import train
+from benchmark.types import Attack, Objective, Training
+
+if TYPE_CHECKING:
+    from benchmark.datasets.source import Samples, Source
+
+IMAGE_SIZE = 32
+NUM_PAIRS, NUM_TEST, NUM_CLEAN = 1500, 300, 256
+CLEAN_TRAINING = Training(epochs=8, batch_size=64, learning_rate=2e-3, warmup_steps=10)
+POISON_TRAINING = CLEAN_TRAINING.model_copy(update={"epochs": 3})
+POISON_RATE = 0.25  # so high that a learnable trigger is learnt within three epochs
+SEED = 0
+
+
+class Effect(NamedTuple):
+    """Validation of one model under an attack's trigger."""
+
+    accuracy: float
+    asr: float
+
+
+@functools.cache
+def source() -> Source:
+    """Four classes of shapes, without clutter or noise, with captions that name them."""
+    from benchmark.datasets.shapes import Shapes
+
+    plain = {"size_rate": 0, "colour_rate": 0, "place_rate": 0, "vague_rate": 0, "wrong_rate": 0, "occlusion": 0}
+    rows = NUM_PAIRS + NUM_TEST + NUM_CLEAN
+    shapes = Shapes(num_rows=rows, num_classes=4, clutter=0, rotation=5, noise=0, texture=0.05, **plain)
+    return shapes.open(image_size=IMAGE_SIZE)
+
+
+@functools.cache
+def _samples() -> Samples:
+    return source().read(np.arange(source().num_rows))
+
+
+def pairs(count: int = NUM_PAIRS) -> CachedPool:
+    """The first training pairs."""
+    found = _samples()
+    return CachedPool(found.images[:count], found.captions[:count], found.labels[:count])
+
+
+def clean_pairs() -> CachedPool:
+    """What a defender holds: pairs that no training of the kit has seen."""
+    found, rows = _samples(), slice(NUM_PAIRS + NUM_TEST, None)
+    return CachedPool(found.images[rows], found.captions[rows], found.labels[rows])
+
+
+def held_out() -> HeldOut:
+    """The test rows."""
+    found, rows = _samples(), slice(NUM_PAIRS, NUM_PAIRS + NUM_TEST)
+    images = torch.from_numpy(found.images[rows]).permute(0, 3, 1, 2)
+    return HeldOut(images, found.labels[rows], found.captions[rows], np.arange(NUM_TEST) + 1_000_000_000)
+
+
+def fresh_model(name: str = "tiny-resnet") -> ClipModel:
+    """An untrained model, always the same."""
+    return build(ModelSpec(name=name), seed=SEED)
+
+
+@functools.cache
+def _clean_twin() -> ClipModel:
+    model = fresh_model()
+    train(model, pairs(), _mmcl(), CLEAN_TRAINING, seed=SEED)
+    return model
+
+
+def clean_twin() -> ClipModel:
+    """A copy of a model that was trained on the clean pairs."""
+    return _clean_twin().clone()
+
+
+class Planted(NamedTuple):
+    """A poisoned model, what its training left behind, and the trigger."""
+
+    model: ClipModel
+    optimizer: dict[str, torch.Tensor]
+    training: Training
+    trigger: Condition
+
+
+def poisoned(attack: Attack, pool: CachedPool) -> Poison:
+    """Poisons a pool of the kit's world."""
+    with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
+        poison(
+            attack,
+            pool,
+            class_names=source().class_names,
+            caption_templates=source().caption_templates,
+            evaluation_templates=source().evaluation_templates,
+            seed=SEED,
+            folder=Path(name),
+            image_size=IMAGE_SIZE,
+        )
+        return load_poison(Path(name))
+
+
+def plant(attack: Attack) -> Planted:
+    """Trains the clean twin on, with the attack in a quarter of its pairs."""
+    many = type(attack).model_validate(dict(attack) | {"poison_rate": POISON_RATE})
+    pool = pairs()
+    found = poisoned(many, pool)
+    trained = train(
+        clean_twin(), PoisonedPool(pool, found.table, many, found.trigger), _mmcl(), POISON_TRAINING, seed=SEED + 1
+    )
+    target = source().class_names.index(many.target)
+    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(many, found.trigger, images, ids))
+    return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger)
+
+
+@functools.cache
+def backdoored() -> Planted:
+    """A model with a BadNet backdoor (a checkerboard of 5 pixels in the corner). Clone the model before changing it."""
+    from benchmark.attacks.badnet import BadNet
+
+    return plant(BadNet(target="square", size=5, pattern="checkerboard"))
+
+
+def effect(model: ClipModel, trigger: Condition) -> Effect:
+    """Clean accuracy and attack success rate on the test rows."""
+    found = measured(model, trigger)
+    assert found.asr is not None
+    return Effect(found.accuracy, found.asr)
+
+
+def measured(model: ClipModel, trigger: Condition) -> Validation:
+    """Zero-shot validation on the test rows."""
+    names, templates = source().class_names, source().evaluation_templates
+    return validate(model, held_out(), [trigger], class_names=names, templates=templates, batch_size=NUM_TEST)
+
+
+def _mmcl() -> Objective:
+    from benchmark.objectives.mmcl import MMCL
+
+    return MMCL()
