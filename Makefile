@@ -10,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 STORE ?= ./store
 CODE := benchmark reports suites tuners tests
-# `make test ARGS="-k identity"` passes words on to pytest.
+# `make test ARGS="-k identity"` passes words on to pytest, `make bench ARGS="--only search"` to the bench.
 ARGS ?=
 
 help:  ## list the targets
@@ -50,7 +50,7 @@ typecheck: $(STAMP)  ## check types
 	$(BIN)/pyright
 
 bench: $(STAMP)  ## measure the speed of the hot paths
-	$(BIN)/python -m benchmark.bench
+	$(BIN)/python -m benchmark.bench $(ARGS)
 
 clean:  ## remove what tools left behind (neither .venv nor the store)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

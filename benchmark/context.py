@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -68,6 +67,8 @@ class Context:
         self.card, self.seed = card, seed
         self._resources, self._report, self._options = resources, report, options
         self._fits, self.clean_pairs_used = 0, 0
+        self._frozen: ClipModel | None = None
+        self._generator = seeded(derive_seed(seed, "repair"))
         self.rows: list[Row] = []
 
     def _need(self, name: str) -> Any:
@@ -87,17 +88,18 @@ class Context:
         """Names of the classes that the model will be asked about."""
         return self._need("class_names")
 
-    @functools.cached_property
+    @property
     def reference(self) -> ClipModel:
         """A frozen copy of the model as it came in."""
-        frozen = self._need("reference").clone().eval()
+        frozen: ClipModel = self._frozen or self._need("reference").clone().eval()
         frozen.network.requires_grad_(False)
+        self._frozen = frozen
         return frozen
 
-    @functools.cached_property
+    @property
     def generator(self) -> torch.Generator:
         """A CPU generator, seeded for this repair of this cell."""
-        return seeded(derive_seed(self.seed, "repair"))
+        return self._generator
 
     def fit(self, model: ClipModel, pairs: Pool, objective: Objective, training: Training) -> ClipModel:
         """Trains a copy of the model with the one training loop, reports every epoch, and returns the copy."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from benchmark.planning import repair_work
@@ -53,7 +54,7 @@ class LocalExecutor:
         results = {}
         for task in tasks:
             self.monitor.start(task.key, task.label, task.work)
-            results[task.key] = execute(task, self.store, lambda what, share: self._tick(task.key, what, share))
+            results[task.key] = execute(task, self.store, partial(self._tick, task.key))
             announce(self.monitor, task, results[task.key])
         return results
 
@@ -73,9 +74,7 @@ class LocalExecutor:
             cell = cells[config["cell"]]
             key = trial_key(config)
             self.monitor.start(key, trial_label(cell, config), trial_work(cell))
-            return run_trial(
-                self.store, cell, config, compute=self.compute, tick=lambda what, share: self._tick(key, what, share)
-            )
+            return run_trial(self.store, cell, config, compute=self.compute, tick=partial(self._tick, key))
 
         return run_search_locally(searches, trial, progress=lambda result: announce_trial(self.monitor, cells, result))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import cloudpickle
 import ray
+from ray import exceptions
 
 from benchmark.executors import announce, announce_trial
 from benchmark.progress import Monitor
@@ -56,7 +58,8 @@ class RayExecutor:
         self._gpus, self._cpus = found.get("GPU", 0.0), found.get("CPU", 1.0)
         self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
         self.slots = resources.concurrency or self._natural_slots()
-        self._board = ray.remote(Board).options(num_cpus=0).remote()
+        self._board_name = f"backstop-board-{uuid.uuid4().hex}"
+        self._board: Any = ray.remote(Board).options(num_cpus=0, name=self._board_name).remote()
         self._workers: list[Any] = []
         self._environment: dict[str, Any] = {}
 
@@ -76,7 +79,7 @@ class RayExecutor:
                 max_restarts=-1,
                 max_task_retries=self.resources.max_failures,
             )
-            arguments = (self.store, self.plugins, self.compute, max(1, int(cpus)), self._board)
+            arguments = (self.store, self.plugins, self.compute, max(1, int(cpus)), self._board_name)
             self._workers = [actor.remote(*arguments) for _ in range(self.slots)]
             self._environment = ray.get([worker.ready.remote() for worker in self._workers])[0]
         return self._workers
@@ -143,7 +146,8 @@ class RayExecutor:
             self._show_ticks()
 
     def _show_ticks(self) -> None:
-        for key, (label, work, what, share) in ray.get(self._board.drain.remote()).items():
+        fresh: Any = ray.get(self._board.drain.remote())
+        for key, (label, work, what, share) in fresh.items():
             self.monitor.tick(key, what, share, label=label, work=work)
 
     def environment(self) -> dict[str, Any]:
@@ -166,9 +170,9 @@ class RayExecutor:
 def _result(task: Task, reference: Any) -> TaskResult:
     try:
         return ray.get(reference)
-    except ray.exceptions.OutOfMemoryError as error:
+    except exceptions.OutOfMemoryError as error:
         return TaskResult(task.key, "out_of_memory", _line(error), 0.0)
-    except ray.exceptions.RayError as error:
+    except exceptions.RayError as error:
         return TaskResult(task.key, "failed", _line(error), 0.0)
 
 

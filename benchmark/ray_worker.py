@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,14 +45,15 @@ class Board:
 class Worker:
     """One slot of the pool: models and libraries stay loaded from task to task."""
 
-    def __init__(self, store: Store, plugins: Sequence[Plugin], compute: Compute, threads: int, board: Any) -> None:
+    def __init__(self, store: Store, plugins: Sequence[Plugin], compute: Compute, threads: int, board: str) -> None:
         for plugin in plugins:
             load_plugin(plugin)
-        import open_clip  # noqa: F401  (paid once per worker)
         import torch
 
+        importlib.import_module("open_clip")  # paid once per worker
+
         torch.set_num_threads(threads)
-        self._store, self._compute, self._board = store, compute, board
+        self._store, self._compute, self._board = store, compute, ray.get_actor(board)
         self._cells: Mapping[str, Any] = {}
 
     def ready(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Measure(NamedTuple):
     name: str
     readout: str
     value: float
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.count)
     total: int
     version: int = 1
 

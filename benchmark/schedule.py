@@ -52,11 +52,17 @@ def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> d
 
 
 def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts named tensors back into AdamW's state."""
+    """Puts named tensors back into AdamW's state, in the memory layout of their parameters.
+
+    The fused kernel walks raw memory, so that a moment laid out otherwise than its (channels-last) parameter would be
+    applied to the wrong weights.
+    """
     for name, parameter in network.named_parameters():
         slots = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
         if slots:
             optimizer.state[parameter] = {
-                slot: value.clone() if slot == "step" else value.to(parameter.device).view_as(parameter).clone()
+                slot: value.to(parameter.device, copy=True)
+                if slot == "step"
+                else torch.empty_like(parameter).copy_(value).detach()
                 for slot, value in slots.items()
             }

@@ -166,14 +166,17 @@ def validated(model: type[T], fields: Mapping[str, Any], *, place: str) -> T:
 
 def _one_line(model: type[BaseModel], error: ValidationError, place: str) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "value"
+    where = ".".join(str(part) for part in first["loc"])
+    # `--set pretrain.epochs` names the field already; a rule about several fields has no place of its own
+    spot = place if not where or place.endswith((f".{where}", f" {where}")) else f"{place}.{where}"
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, first["loc"][:-1])
         return f"{place}: {unknown('field', str(first['loc'][-1]), owner.model_fields)}"
     if first["type"] == "missing":
-        return f"{place}.{where} must be given; set it with --set or in the suite"
-    rule = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{place}.{where} must be {rule}, got {first['input']!r}; change it with --set or in the suite"
+        return f"{spot} must be given; set it with --set or in the suite"
+    rule = first["msg"].replace("String should ", "text that should ")
+    rule = rule.removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{spot} must be {rule}, got {first['input']!r}; change it with --set or in the suite"
 
 
 def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
@@ -210,7 +213,7 @@ def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
     if isinstance(node, tuple):
         hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
         if not hits or not rest:
-            raise UserError(f"{place}: {unknown('entry', head, [getattr(item, 'name', '') for item in node])}")
+            raise UserError(f"{place}: {unknown('entry', head, {getattr(item, 'name', '') for item in node})}")
         return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
     if isinstance(node, dict):
         return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}

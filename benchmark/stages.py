@@ -20,17 +20,15 @@ from benchmark.context import Collapsed, Context, NotApplicable, Report, Resourc
 from benchmark.evaluate import Condition, HeldOut, evaluate
 from benchmark.graph import Cell
 from benchmark.identity import derive_seed
-from benchmark.pool import CachedPool, PoisonedPool, Pool, apply_trigger, open_pool, open_split
 from benchmark.memory import with_smaller_batches
 from benchmark.poisoning import load_poison, poison
+from benchmark.pool import CachedPool, PoisonedPool, Pool, apply_trigger, open_pool, open_split
 from benchmark.prepare import prepare_data
 from benchmark.spec import Experiment
 from benchmark.store import Artifact, Store
 from benchmark.tasks import Tick
 from benchmark.train import Diverged, EpochEnd, LoopOptions, Trained, train
 from benchmark.types import Repair, Training
-
-EVALUATION_BATCH = 512
 
 
 class Compute(NamedTuple):
@@ -44,6 +42,11 @@ class Compute(NamedTuple):
     def prefetch(self) -> int:
         """Batches prepared ahead: a second thread pays only beside a GPU."""
         return 0 if self.device == "cpu" else 2
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Images encoded at once: what stays in a processor's cache, or fills a GPU."""
+        return 128 if self.device == "cpu" else 512
 
 
 def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> None:
@@ -299,7 +302,7 @@ def evaluate_stage(
         readouts=cell.experiment.readouts,
         clean=held_out(data, "clean"),
         target=None,
-        batch_size=EVALUATION_BATCH,
+        batch_size=compute.evaluation_batch,
     )
     seconds = {"wall_s": watch.seconds(), "encode_s": found.encode_s, "probe_fit_s": found.probe_fit_s}
     for item, table in zip(missing, found.outcomes.values(), strict=True):

@@ -18,10 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.clip import ClipModel
 from benchmark.norm import GroupBatchNorm2d, commit, group_norms, set_collect
-from benchmark.types import Features, Pass, State, View
+from benchmark.types import Features, Pass, State
 from benchmark.views import Inputs, cut
 
-Embeddings = dict[View, torch.Tensor]
+Embeddings = dict[str, torch.Tensor]  # by view
 
 
 class Towers(nn.Module):
@@ -80,7 +80,7 @@ def encode(stepper: Stepper, inputs: Inputs) -> Embeddings:
     found: Embeddings = {}
     for views, embeddings in ((inputs.images, image), (inputs.tokens, text)):
         if embeddings is not None:
-            found |= dict(zip(views, embeddings.float().split(count), strict=True))
+            found.update(zip(views, embeddings.float().split(count), strict=True))
     return found
 
 

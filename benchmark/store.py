@@ -69,7 +69,8 @@ class Store:
         self.behind = tuple(url.rstrip("/") for url in read_only)
         self.fs, self._base = fsspec.core.url_to_fs(self.root)
         self.local_root = Path(self._base) if "file" in _protocols(self.fs) else None
-        self._check_format()
+        for url in (self.root, *self.behind):
+            _check_format(url)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "behind": self.behind}
@@ -146,14 +147,6 @@ class Store:
                 fs.get_file(f"{folder}/{name}", str(target))
         return cache
 
-    def _check_format(self) -> None:
-        found = _read_json(self.fs, f"{self._base}/format.json")
-        if found is not None and found.get("version", 0) > FORMAT_VERSION:
-            raise UserError(
-                f"store {self.root}: format.version must be at most {FORMAT_VERSION}, got {found['version']}; "
-                "it was made by a newer Backstop: upgrade, or choose another store with --store"
-            )
-
     def _write_format(self) -> None:
         if not self.fs.exists(f"{self._base}/format.json"):
             _write_text(self.fs, f"{self._base}/format.json", json.dumps({"version": FORMAT_VERSION}))
@@ -162,6 +155,17 @@ class Store:
 def open_store(root: str | None = None, *, read_only: tuple[str, ...] = ()) -> Store:
     """Opens the store named by the argument, else by BACKSTOP_STORE, else `./store`."""
     return Store(root or os.environ.get("BACKSTOP_STORE") or "store", read_only=read_only)
+
+
+def _check_format(root: str) -> None:
+    """Refuses a store, writable or behind, that a newer version made."""
+    fs, base = fsspec.core.url_to_fs(root)
+    found = _read_json(fs, f"{base}/format.json")
+    if found is not None and found.get("version", 0) > FORMAT_VERSION:
+        raise UserError(
+            f"store {root}: format.version must be at most {FORMAT_VERSION}, got {found['version']}; "
+            "it was made by a newer Backstop: upgrade, or choose another store with --store"
+        )
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

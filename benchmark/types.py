@@ -186,8 +186,15 @@ class Pass(NamedTuple):
 class ObjectiveContext(Protocol):
     """What an objective may use when it plans an epoch."""
 
-    num_rows: int
-    seed: int
+    @property
+    def num_rows(self) -> int:
+        """Rows of the pool."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Root of the training's randomness."""
+        ...
 
     def similarities(self) -> torch.Tensor:
         """Cosine of image and caption for every row under the model as it stands; (N,) float32."""

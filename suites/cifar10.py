@@ -22,18 +22,18 @@ def suite() -> Suite:
         data=Cifar10(),
         splits=Splits(pretrain=17000, clean=1500, validation=1500, test=5000),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=12, batch_size=128, learning_rate=2e-3, warmup_steps=100),
+        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=100),
         objectives=(MMCL(), MMCLSSL()),
         attacks=(
             BadNet(target="bird", poison_rate=0.02, size=5, pattern="checkerboard"),
             Blended(target="truck", poison_rate=0.02, strength=0.2, pattern="noise"),
         ),
         repairs=(
-            FineTuning(epochs=5, learning_rate=3e-4, warmup_steps=10),
+            FineTuning(epochs=5, learning_rate=1e-3, warmup_steps=10),
             BatchNormOnly(epochs=5),
-            CleanCLIP(epochs=5, learning_rate=3e-4, warmup_steps=10),
+            CleanCLIP(epochs=5, learning_rate=1e-3, warmup_steps=10),
         ),
         searched=frozenset({"cleanclip"}),
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
-        spaces={"cleanclip": {"learning_rate": Range(1e-4, 5e-3, log=True)}},
+        spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
     )

@@ -19,21 +19,21 @@ def suite() -> Suite:
     return Suite(
         name="smoke",
         title="Smoke: the grid on drawn shapes",
-        data=Shapes(),
-        splits=Splits(pretrain=5000, clean=1000, validation=800, test=1200),
+        data=Shapes(num_rows=8200),
+        splits=Splits(pretrain=5000, clean=1200, validation=800, test=1200),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=10, batch_size=128, learning_rate=2e-3, warmup_steps=40),
+        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=40),
         objectives=(MMCL(), MMCLSSL()),
         attacks=(
             BadNet(target="ring", poison_rate=0.04, size=5, pattern="checkerboard"),
             Blended(target="star", poison_rate=0.04, strength=0.25, pattern="stripes"),
         ),
         repairs=(
-            FineTuning(epochs=4, learning_rate=3e-4, warmup_steps=8),
-            BatchNormOnly(epochs=4),
-            CleanCLIP(epochs=4, learning_rate=3e-4, warmup_steps=8),
+            FineTuning(epochs=5, learning_rate=1e-3, warmup_steps=10),
+            BatchNormOnly(epochs=5),
+            CleanCLIP(epochs=5, learning_rate=1e-3, warmup_steps=10),
         ),
         searched=frozenset({"cleanclip"}),
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
-        spaces={"cleanclip": {"learning_rate": Range(1e-4, 5e-3, log=True)}},
+        spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
     )

@@ -26,8 +26,11 @@ def model(name: str = "tiny-resnet", seed: int = 0) -> ClipModel:
 
 
 def tensors(found: ClipModel) -> dict[str, torch.Tensor]:
-    """Copies of a model's weights and buffers."""
-    return {name: value.detach().clone() for name, value in found.network.state_dict().items()}
+    """Contiguous copies of a model's weights and buffers."""
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in found.network.state_dict().items()
+    }
 
 
 def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> list[str]:
@@ -40,3 +43,10 @@ def largest_gap(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
     """Largest absolute difference of any value."""
     assert first.keys() == second.keys()
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
+
+
+def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """Euclidean distance over all weights; statistics of BatchNorm are left out."""
+    assert first.keys() == second.keys()
+    names = [name for name in first if "running_" not in name and not name.endswith("num_batches_tracked")]
+    return sum(float((first[name].double() - second[name].double()).square().sum()) for name in names) ** 0.5

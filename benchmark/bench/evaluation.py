@@ -13,11 +13,11 @@ from benchmark.evaluate import Condition, Evaluation, HeldOut, evaluate
 from benchmark.metrics.reduce import measures
 from benchmark.pool import CachedPool, apply_trigger
 from benchmark.spec import ModelSpec, Readouts
-from benchmark.stages import EVALUATION_BATCH
+from benchmark.stages import Compute
 from benchmark.types import TriggerState
 
 CLEAN, TEST = 1000, 5000  # the sizes of the suite `cifar10`
-TARGET, REPEATS = 0, 7
+TARGET, REPEATS, BATCH = 0, 7, Compute().evaluation_batch
 
 
 def run(settings: Settings) -> list[Line]:
@@ -41,7 +41,7 @@ def run(settings: Settings) -> list[Line]:
             readouts=Readouts(),
             clean=clean,
             target=TARGET,
-            batch_size=EVALUATION_BATCH,
+            batch_size=BATCH,
         )
         measures(found.outcomes.values(), target=TARGET)
         return found
@@ -77,7 +77,7 @@ def _held_out(pool: CachedPool, start: int, count: int) -> HeldOut:
 @torch.inference_mode()
 def _encode(model: ClipModel, images: list[torch.Tensor], tokens: list[torch.Tensor]) -> None:
     for split in images:
-        for batch in split.split(EVALUATION_BATCH):
+        for batch in split.split(BATCH):
             model.encode_images(batch)
     for texts in tokens:
         model.network.encode_text(texts, normalize=True)  # type: ignore[operator]

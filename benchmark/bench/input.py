@@ -10,7 +10,7 @@ Facts of the baseline: github.com/nishadsinghi/CleanCLIP at c19dfc4 (src/data.py
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -44,8 +44,10 @@ class TwoDecodes(Dataset[Sample]):
         self._tokens = model.tokenize(photos.captions)
         self._augmented = model.tokenize(augment_captions(photos.captions, rows, seed=0, epoch=None))
         bicubic = transforms.InterpolationMode.BICUBIC
-        self._augment = transforms.AutoAugment(transforms.AutoAugmentPolicy.IMAGENET)
-        self._process = transforms.Compose(
+        self._augment: Callable[[Image.Image], Image.Image] = transforms.AutoAugment(
+            transforms.AutoAugmentPolicy.IMAGENET
+        )
+        self._process: Callable[[Image.Image], torch.Tensor] = transforms.Compose(
             [
                 transforms.Resize(SIZE, interpolation=bicubic),
                 transforms.CenterCrop(SIZE),

@@ -5,6 +5,7 @@ Trials sleep, so that the bench measures what the engine adds and the two worker
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -54,10 +55,10 @@ def run(_: Settings) -> list[Line]:
         object_store_memory=128 << 20,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     try:
-        made = ray.remote(num_cpus=1)(Sleeper)
+        made: Any = ray.remote(num_cpus=1)(Sleeper)
         workers = [made.remote() for _ in range(WORKERS)]
         ray.get([worker.ready.remote() for worker in workers])
         return [_line(load, workers) for load in (Load(3.0, 4, 4), Load(LONG_S, 2, 3))]

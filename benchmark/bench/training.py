@@ -30,7 +30,7 @@ class Resident(NamedTuple):
 
     images: torch.Tensor  # (k*B, 3, H, W) float32, channels last
     tokens: torch.Tensor  # (k*B, L) int64
-    count: int  # B
+    num_pairs: int  # B
 
 
 class BareStep:
@@ -40,16 +40,16 @@ class BareStep:
         self.model = build(ModelSpec(), seed=0).train()
         for module in self.model.network.modules():
             if type(module) is GroupBatchNorm2d:
-                module.__class__ = nn.BatchNorm2d
+                module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         self._optimizer, self._objective = adamw(self.model.network, training), objective
 
     def __call__(self, batch: Resident) -> None:
         """One step."""
         network = self.model.network
-        images = network.encode_image(batch.images, normalize=True).split(batch.count)  # type: ignore[operator]
-        texts = network.encode_text(batch.tokens, normalize=True).split(batch.count)  # type: ignore[operator]
+        images = network.encode_image(batch.images, normalize=True).split(batch.num_pairs)  # type: ignore[operator]
+        texts = network.encode_text(batch.tokens, normalize=True).split(batch.num_pairs)  # type: ignore[operator]
         again = (images[1], texts[1]) if len(images) > 1 else (None, None)
-        features = Features(images[0], texts[0], *again, self.model.logit_scale(), torch.arange(batch.count))
+        features = Features(images[0], texts[0], *again, self.model.logit_scale(), torch.arange(batch.num_pairs))
         self._objective.loss(features, {}).total.backward()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
