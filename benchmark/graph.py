@@ -62,7 +62,7 @@ def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Key
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
     poison = poison_key(experiment, data) if experiment.attack else None
-    spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json")}
+    spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json", exclude_defaults=True)}
     return Keys(
         data=data,
         evaluation=evaluation,
@@ -121,7 +121,8 @@ def keep_rules(experiment: Experiment) -> dict[str, Any]:
     """What decides which epochs' weights a run keeps: nothing for one run at given fields, else the search's rules."""
     if experiment.search is None:
         return {}
-    return experiment.search.model_dump(mode="json", include={"asr_bound", "bound_on", "blind_drop", "collapse"})
+    rules = {"asr_bound", "bound_on", "blind_drop", "collapse"}
+    return {"search": experiment.search.model_dump(mode="json", include=rules, exclude_defaults=True)}
 
 
 def search_key(cell: Cell) -> str:
@@ -133,7 +134,7 @@ def search_key(cell: Cell) -> str:
     assert experiment.repair is not None and experiment.search is not None
     spec = {
         "repair": _identity(experiment.repair),
-        "search": experiment.search.model_dump(mode="json"),
+        "search": experiment.search.model_dump(mode="json", exclude_defaults=True),
         "space": {name: list(value) for name, value in sorted(experiment.space.items())},
         "seed": experiment.seed,
     }
@@ -147,7 +148,7 @@ def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, ep
         "attack": _identity(condition.attack) if condition.attack else None,
         "target": condition.target,
         "epoch": epoch,
-        "readouts": cell.experiment.readouts.model_dump(mode="json"),
+        "readouts": cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True),
     }
     return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
 
@@ -173,7 +174,7 @@ def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
     plain = experiment.model_dump(
-        mode="json", exclude={"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
+        mode="json", exclude_defaults=True, exclude={"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
     )
     methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     return plain | methods | {"model": model_identity(experiment.model)}

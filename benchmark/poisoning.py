@@ -150,6 +150,7 @@ def poison(
     tensors = attack.fit(context, image_size=image_size, seed=derive_seed(seed, "trigger fit"))
     table = _table(_chosen(attack, context), pool)
     trigger = TriggerState(derive_seed(seed, "trigger"), tensors)
+    _try_trigger(attack, trigger, image_size)
     _write(folder, table, trigger)
     return {
         "num_poisoned": len(table.rows),
@@ -159,6 +160,16 @@ def poison(
         "target_index": index,
         "templates": attack.templates,
     }
+
+
+def _try_trigger(attack: Attack, trigger: TriggerState, image_size: int) -> None:
+    """Stamps one blank image, so that a trigger that does not fit is refused before anything is trained."""
+    import torch
+
+    try:
+        attack.trigger(torch.zeros(1, 3, image_size, image_size), np.zeros(1, np.int64), trigger)
+    except ValueError as error:
+        raise UserError(f"attack {error}") from None
 
 
 def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:

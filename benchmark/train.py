@@ -131,7 +131,8 @@ def train(
         for one_pass in objective.plan(epoch, state, _Context(model, pool, seed)):
             state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)
             steps = pool.num_steps(training.batch_size, one_pass.rows)
-            views += steps * training.batch_size * len({"image", "image_augmented"} & one_pass.views)
+            seen = {"image", "image_augmented"} & one_pass.views if training.learning_rate else {"image"}
+            views += steps * training.batch_size * len(seen)
         end = _epoch_end(epoch, training, losses, loop.rate, views, time.perf_counter() - began)
         history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
         if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == training.epochs):

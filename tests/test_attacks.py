@@ -119,7 +119,7 @@ def test_blended_patterns_by_hand() -> None:
 
 
 def test_a_patch_larger_than_the_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="badnet.size must be at most the image's 12 px, got 13"):
+    with pytest.raises(ValueError, match=r"badnet\.size must be at most the image's 12 px, got 13"):
         badnet(size=13).trigger(images(), IDS, STATE)
     assert bool(changed(badnet(size=12).trigger(images(), IDS, STATE)).all())
 

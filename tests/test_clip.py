@@ -150,5 +150,5 @@ def test_unknown_names_and_tags_are_one_line() -> None:
         build(ModelSpec(name="ViT-B-23"), seed=0)
     with pytest.raises(UserError, match="unknown pretrained tag of ViT-B-32 'opena'; did you mean openai"):
         build(ModelSpec(name="ViT-B-32", pretrained="opena"), seed=0)
-    with pytest.raises(UserError, match="model.pretrained: 'tiny-vit' has no published weights"):
+    with pytest.raises(UserError, match=r"model\.pretrained: 'tiny-vit' has no published weights"):
         build(ModelSpec(name="tiny-vit", pretrained="openai"), seed=0)

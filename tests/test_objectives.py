@@ -51,9 +51,8 @@ def test_mmcl_is_the_loss_of_open_clip_with_its_gradient() -> None:
     assert torch.allclose(total, reference, atol=1e-6)
     total.backward()
     reference.backward()
-    for mine, other in zip((ours.image, ours.text, ours.logit_scale), (theirs.image, theirs.text, theirs.logit_scale)):
-        assert mine is not None
-        assert other is not None
+    for view in ("image", "text", "logit_scale"):
+        mine, other = getattr(ours, view), getattr(theirs, view)
         assert mine.grad is not None
         assert torch.allclose(mine.grad, other.grad, atol=1e-6)
 

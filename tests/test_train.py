@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -144,7 +145,7 @@ def test_warm_up_happens_then_cosine_falls_to_nothing() -> None:
     rates = [learning_rate(training, step, steps_per_epoch=4) for step in range(20)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == 1.0
-    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
     assert rates[12] == pytest.approx(0.5)  # half way between the end of the warm-up and the end
     assert 0 < rates[-1] < 0.02
 

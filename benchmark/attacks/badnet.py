@@ -46,7 +46,8 @@ class BadNet(Attack):
 
         height, width = images.shape[2:]
         if self.size > min(height, width):
-            raise ValueError(f"badnet.size must be at most the image's {min(height, width)} px, got {self.size}")
+            most = min(height, width)
+            raise ValueError(f"badnet.size must be at most the image's {most} px, got {self.size}; make the patch smaller")
         patch = self._patch(images, ids, state.seed)
         stamped = images.clone()
         tops, lefts = self._corners(ids, state.seed, height, width)

@@ -39,11 +39,13 @@ def main(
     torch.set_num_threads(threads)
     console, began = Console(), time.perf_counter()
     lines: list[Line] = []
-    for name in Name:
-        if not only or name in only:
-            with console.status(f"{name} …"):
-                lines += importlib.import_module(f"benchmark.bench.{name}").run(Settings(threads, data))
-    console.print(_table(lines))
+    try:
+        for name in Name:
+            if not only or name in only:
+                with console.status(f"{name} …"):
+                    lines += importlib.import_module(f"benchmark.bench.{name}").run(Settings(threads, data))
+    finally:  # what was measured is shown even where a bench fails
+        console.print(_table(lines))
     photos = "photographs" if data else "drawn shapes"
     console.print(f"{threads} thread(s), {photos}, {time.perf_counter() - began:.0f} s; missed: {_missed(lines)}")
 

@@ -1,4 +1,4 @@
-"""Contract of repairs: a new model of the same shapes, the input untouched, nothing used that the card does not name."""
+"""Contract of repairs: a new model of the same shapes, the input untouched, nothing used beyond the card."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ def source() -> Source:
     """Four classes of shapes, without clutter or noise, with captions that name them."""
     from benchmark.datasets.shapes import Shapes
 
-    plain = {"size_rate": 0, "colour_rate": 0, "place_rate": 0, "vague_rate": 0, "wrong_rate": 0, "occlusion": 0}
-    rows = NUM_PAIRS + NUM_TEST + NUM_CLEAN
-    shapes = Shapes(num_rows=rows, num_classes=4, clutter=0, rotation=5, noise=0, texture=0.05, **plain)
+    exact = dict.fromkeys(("size_rate", "colour_rate", "place_rate", "vague_rate", "wrong_rate", "occlusion"), 0)
+    easy = {"num_classes": 4, "clutter": 0, "rotation": 5, "noise": 0, "texture": 0.05}
+    shapes = Shapes.model_validate({"num_rows": NUM_PAIRS + NUM_TEST + NUM_CLEAN} | easy | exact)
     return shapes.open(image_size=IMAGE_SIZE)
 
 
