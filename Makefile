@@ -32,9 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## run the smoke suite on this machine and write its board
 	BACKSTOP_STORE=$(STORE) $(BIN)/backstop run smoke
-	BACKSTOP_STORE=$(STORE) $(BIN)/backstop board
-	@echo "records:  $(STORE)"
-	@echo "board:    $(STORE)/board/index.html   (open it in a browser)"
+	BACKSTOP_STORE=$(STORE) $(BIN)/backstop board smoke
 
 test: $(STAMP)  ## run the tests, without the slow, gpu and browser ones
 	$(BIN)/python -m pytest $(ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmark import graph, planning, registry
@@ -102,10 +103,11 @@ def list_all(plugins: Sequence[str], *, as_json: bool) -> None:
     console.print(table)
     for kind, found in methods.items():
         table = Table(title=f"\n{kind.capitalize()}s", title_justify="left", box=None, pad_edge=False)
-        for head in ("name", "access", "needs", "source", "what it does"):
-            table.add_column(head, style="bold" if head == "name" else "", no_wrap=head in ("name", "source"))
+        for head in ("name", "access", "needs", "what it does"):
+            table.add_column(head, style="bold" if head == "name" else "", no_wrap=head == "name")
         for name, card in found.items():
-            table.add_row(name, card["access"], ", ".join(card["needs"]) or "–", card["citation"], card["summary"])
+            needs = ", ".join(card["needs"]) or "–"
+            table.add_row(name, card["access"], needs, f"{card['summary']} [dim]{escape(card['citation'])}[/dim]")
         console.print(table)
 
 
@@ -299,8 +301,9 @@ def board(name: str | None, out: str | None, store: Store) -> None:
     root = Path(out) if out else (store.local_root or Path()) / "board"
     for each in names:
         folder = root / each if len(names) > 1 or not out else root
-        print(f"board:   {write_board(store, each, folder)}")
-        print(f"figures: {folder / 'figures'}")
+        print(f"board:   {write_board(store, each, folder).resolve()}   (open it in a browser)")
+        print(f"figures: {(folder / 'figures').resolve()}")
+        print(f"records: {(folder / 'records.csv').resolve()}, and in the store {store.root}")
 
 
 def doctor(path: str | None, *, as_json: bool) -> int:

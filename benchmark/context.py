@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -45,6 +46,8 @@ class Resources(NamedTuple):
     templates: tuple[str, ...]
     reference: ClipModel
     optimizer_state: Callable[[], tuple[dict[str, torch.Tensor], Training]]
+    suspect_pairs: Callable[[], Pool]
+    trigger: Condition | None  # the true one, with its target; for declared oracles
 
 
 class Report(NamedTuple):
@@ -71,10 +74,11 @@ class Context:
         self._generator = seeded(derive_seed(seed, "repair"))
         self.rows: list[Row] = []
 
-    def _need(self, name: str) -> Any:
+    def _need(self, name: str, *, of: str | None = None) -> Any:
+        """The resource `of` (default: of the same name), where the card names `name`."""
         if name not in self.card.needs:
             raise CardError(f"{self.card.title} asked for {name!r}, which its card does not name; add it to card.needs")
-        return getattr(self._resources, name)
+        return getattr(self._resources, of or name)
 
     @property
     def clean_pairs(self) -> Pool:
@@ -82,6 +86,36 @@ class Context:
         pool = self._need("clean_pairs")
         self.clean_pairs_used = pool.num_rows
         return pool
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 labels of the clean pairs.
+
+        Raises:
+            NotApplicable: the set has captions only.
+        """
+        self._need("labels", of="clean_pairs")
+        labels = self._resources.clean_pairs.labels
+        if labels is None:
+            raise NotApplicable(f"{self.card.title} needs labels of the clean pairs; this set has captions only")
+        return labels
+
+    @property
+    def suspect_pairs(self) -> Pool:
+        """The pairs that the model was pre-trained on, poison and all."""
+        return self._need("suspect_pairs")()
+
+    @property
+    def trigger(self) -> Condition:
+        """The true trigger and its target.
+
+        Raises:
+            NotApplicable: the model was not attacked.
+        """
+        found = self._need("trigger")
+        if found is None:
+            raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked")
+        return found
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -173,9 +173,8 @@ def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
 
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
-    plain = experiment.model_dump(
-        mode="json", exclude_defaults=True, exclude={"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
-    )
+    by_identity = {"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
+    plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     return plain | methods | {"model": model_identity(experiment.model)}
 

@@ -79,7 +79,8 @@ class Worker:
     def _cell(self, key: str) -> Any:
         """A searched cell; fetched at the first trial of a search, and by a worker that was restarted."""
         if key not in self._cells:
-            self._cells = pickle.loads(ray.get(self._board.cells.remote()))
+            pickled: Any = ray.get(self._board.cells.remote())
+            self._cells = pickle.loads(pickled)
         return self._cells[key]
 
     def _ticker(self, key: str, label: str, work: float) -> Any:

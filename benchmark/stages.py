@@ -224,16 +224,19 @@ def _context(
         training = Training.model_validate(pretrained.facts["training"])
         return load_file(pretrained.path("optimizer.safetensors")), training
 
+    conditions = tuple(condition_of(store, item, evaluation) for item in graph.own_conditions(cell))
     resources = Resources(
         clean_pairs=open_split(data.folder, data.facts, "clean"),
         class_names=tuple(evaluation.facts["class_names"]),
         templates=tuple(evaluation.facts["evaluation_templates"]),
         reference=model,
         optimizer_state=optimizer_state,
+        suspect_pairs=lambda: training_pool(store, cell),
+        trigger=conditions[1] if len(conditions) > 1 else None,
     )
     report = Report(
         validation=held_out(evaluation, "validation"),
-        conditions=tuple(condition_of(store, item, evaluation) for item in graph.own_conditions(cell)),
+        conditions=conditions,
         keep=inputs.keep,
         start_accuracy=inputs.start_accuracy,
         collapse=experiment.search.collapse if experiment.search else 0.0,

@@ -313,6 +313,21 @@ class RepairContext(Protocol):
         ...
 
     @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 labels of the clean pairs."""
+        ...
+
+    @property
+    def suspect_pairs(self) -> Any:
+        """The pairs that the model was pre-trained on, poison and all; a pool."""
+        ...
+
+    @property
+    def trigger(self) -> Any:
+        """The true trigger: `apply(uint8 images, ids)` and `target`, the class index. For declared oracles."""
+        ...
+
+    @property
     def class_names(self) -> Sequence[str]:
         """Names of the classes that the model will be asked about."""
         ...

@@ -90,17 +90,17 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         "poison": "bb67c366c6a617c35af6398507e4eaa7",
         "pretrain": "9905296eef55de61604d4dadbcd4605e",
         "twin": "ce5e2aba7cb9dddfbb5a893631a63d0e",
-        "record": "907a2f87f80938b73cae9b0f66b93df8",
+        "record": "c84a096bf4f1e882a9782698146ba242",
     }
     assert found.experiment.repair is not None
-    assert graph.defend_key(found, found.experiment.repair) == "a4d18c79d1b1696cffecec8d95477f4f"
-    assert graph.search_key(found) == "aab384ac168e2fec97efdc8cc5545099"
+    assert graph.defend_key(found, found.experiment.repair) == "93c97ccde5ee94895992749f53a3ca53"
+    assert graph.search_key(found) == "0988cf36bef86648d683cef8bd888465"
     clean, triggered = graph.own_conditions(found)
     keys = [
         graph.evaluate_key(found, item, split="test", model=found.keys.pretrain, epoch=None)
         for item in (clean, triggered)
     ]
-    assert keys == ["9ec980641e57532f0b7d2b6750f6487a", "15d6edeb4a7346795a3014dc1188a08a"]
+    assert keys == ["2bd7c2890dbcacd8cab7afe1abfd9aca", "10729f8328e67b4b70c7c2f96da50e5e"]
 
 
 def test_cells_share_what_they_have_in_common() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import differing, model, pairs, tensors
 
-from benchmark.context import CardError, Collapsed, Context, Report, Resources, weights_name
+from benchmark.context import CardError, Collapsed, Context, NotApplicable, Report, Resources, weights_name
 from benchmark.evaluate import Condition, HeldOut
 from benchmark.identity import derive_seed
 from benchmark.objectives.mmcl import MMCL
@@ -50,6 +50,8 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Conte
         templates=("a {}", "the {}"),
         reference=trained.model,
         optimizer_state=lambda: (trained.optimizer, PRETRAINED),
+        suspect_pairs=pairs,
+        trigger=None,
     )
     return Context(card, resources, report, seed=9, options=LoopOptions())
 
@@ -58,12 +60,16 @@ def card(*needs: Need) -> Card:
     return Card(title="Asking", citation="none", access="weights", needs=frozenset(needs))
 
 
-@pytest.mark.parametrize("need", ["clean_pairs", "class_names", "reference"])
+@pytest.mark.parametrize("need", ["clean_pairs", "class_names", "reference", "suspect_pairs", "trigger", "labels"])
 def test_what_the_card_does_not_name_is_refused(need: Need, suspect: Trained, tmp_path: Path) -> None:
     closed, opened = context(card(), suspect, tmp_path), context(card(need), suspect, tmp_path)
     with pytest.raises(CardError, match=f"Asking asked for '{need}', which its card does not name"):
         getattr(closed, need)
-    assert getattr(opened, need) is not None
+    if need == "trigger":  # this model was not attacked
+        with pytest.raises(NotApplicable, match="Asking needs"):
+            getattr(opened, need)
+    else:
+        assert getattr(opened, need) is not None
     assert opened.clean_pairs_used == (32 if need == "clean_pairs" else 0)
 
 

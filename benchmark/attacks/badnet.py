@@ -47,7 +47,7 @@ class BadNet(Attack):
         height, width = images.shape[2:]
         if self.size > min(height, width):
             most = min(height, width)
-            raise ValueError(f"badnet.size must be at most the image's {most} px, got {self.size}; make the patch smaller")
+            raise ValueError(f"badnet.size must be at most the image's {most} px, got {self.size}; lower it")
         patch = self._patch(images, ids, state.seed)
         stamped = images.clone()
         tops, lefts = self._corners(ids, state.seed, height, width)

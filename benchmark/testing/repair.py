@@ -64,6 +64,8 @@ def run_repair(repair: Repair, *, model: ClipModel | None = None, seed: int = 1)
         templates=world.source().evaluation_templates,
         reference=suspect,
         optimizer_state=lambda: (planted.optimizer, planted.training),
+        suspect_pairs=lambda: planted.pairs,
+        trigger=planted.trigger,
     )
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
         report = Report(

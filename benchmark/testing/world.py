@@ -98,6 +98,7 @@ class Planted(NamedTuple):
     optimizer: dict[str, torch.Tensor]
     training: Training
     trigger: Condition
+    pairs: PoisonedPool
 
 
 def poisoned(attack: Attack, pool: CachedPool) -> Poison:
@@ -121,12 +122,11 @@ def plant(attack: Attack) -> Planted:
     many = type(attack).model_validate(dict(attack) | {"poison_rate": POISON_RATE})
     pool = pairs()
     found = poisoned(many, pool)
-    trained = train(
-        clean_twin(), PoisonedPool(pool, found.table, many, found.trigger), _mmcl(), POISON_TRAINING, seed=SEED + 1
-    )
+    suspect = PoisonedPool(pool, found.table, many, found.trigger)
+    trained = train(clean_twin(), suspect, _mmcl(), POISON_TRAINING, seed=SEED + 1)
     target = source().class_names.index(many.target)
     trigger = Condition("trigger", target, lambda images, ids: apply_trigger(many, found.trigger, images, ids))
-    return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger)
+    return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger, suspect)
 
 
 @functools.cache
