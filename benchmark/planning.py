@@ -153,10 +153,12 @@ def write_suite(
 
 
 def _entry(cell: Cell) -> dict[str, Any]:
-    experiment = cell.experiment
+    return {"cell": cell.keys.record, "record": cell.keys.record} | axes(cell.experiment)
+
+
+def axes(experiment: Experiment) -> dict[str, Any]:
+    """Where a cell stands in the grid, as records and the suite's document name it."""
     return {
-        "cell": cell.keys.record,
-        "record": cell.keys.record,
         "dataset": experiment.data.name,
         "model": experiment.model.name,
         "objective": experiment.objective.label,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from benchmark import graph, records
 from benchmark.graph import Cell, Condition
 from benchmark.metrics.reduce import measures
-from benchmark.planning import FINAL
+from benchmark.planning import FINAL, axes
 from benchmark.records import Measure
 from benchmark.spec import Gate
 from benchmark.store import Store
@@ -120,20 +120,13 @@ def _row(store: Store, cell: Cell, suite: str, choice: Choice, environment: Mapp
         if measured and choice.artifact
         else []
     )
-    return {
+    return axes(experiment) | {
         "schema_version": records.SCHEMA_VERSION,
         "suite": suite,
         "cell": cell.keys.record,
         "selection": choice.selection,
         "status": choice.status,
         "reason": choice.reason,
-        "dataset": experiment.data.name,
-        "model": experiment.model.name,
-        "objective": experiment.objective.label,
-        "attack": experiment.attack.label if experiment.attack else "none",
-        "repair": experiment.repair.label if experiment.repair else "none",
-        "seed": experiment.seed,
-        "searched": experiment.search is not None,
         "trial": choice.trial,
         "epoch": choice.epoch,
         "parameters": json.dumps((choice.repair or experiment.repair).model_dump(mode="json"), sort_keys=True)

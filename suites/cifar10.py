@@ -26,7 +26,7 @@ def suite() -> Suite:
         objectives=(MMCL(), MMCLSSL()),
         attacks=(
             BadNet(target="bird", poison_rate=0.02, size=5, pattern="checkerboard"),
-            Blended(target="truck", poison_rate=0.02, strength=0.2, pattern="noise"),
+            Blended(target="truck", poison_rate=0.02, strength=0.3, pattern="stripes"),
         ),
         repairs=(
             FineTuning(epochs=5, learning_rate=1e-3, warmup_steps=10),

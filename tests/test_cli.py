@@ -152,3 +152,21 @@ def test_a_full_disk_is_one_line(
     assert "there must be space left on the device" in err.strip().splitlines()[-1]
     assert list(Store(tmp_path).list_json("record")) == []
     assert not list(tmp_path.glob("*/*/manifest.json"))
+
+
+def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
+    """The fine-tune-poison track: the base is another artifact, and its key is part of the new model's."""
+    import torch
+
+    from benchmark import graph
+    from benchmark.commands import resolve
+    from benchmark.stages import load_pretrained, start_model
+
+    store = Store(finished)
+    key = json.loads(str(next(row for row in records(finished) if "artifacts" in row)["artifacts"]))["pretrain"]
+    fresh = resolve("smoke", [], [], []).suite
+    based = resolve("smoke", [f'model.start_from="{key}"'], [], []).suite
+    model = start_model(store, based.experiments()[0])
+    expected = load_pretrained(store, key).network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.network.state_dict().items())
+    assert graph.cells(based)[0].keys.pretrain != graph.cells(fresh)[0].keys.pretrain
