@@ -19,13 +19,13 @@ def suite() -> Suite:
     return Suite(
         name="smoke",
         title="Smoke: the grid on drawn shapes",
-        data=Shapes(num_rows=8200),
-        splits=Splits(pretrain=5000, clean=1200, validation=800, test=1200),
+        data=Shapes(num_rows=7800),
+        splits=Splits(pretrain=5000, clean=1000, validation=600, test=1200),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=40),
+        pretrain=Training(epochs=13, batch_size=128, learning_rate=2e-3, warmup_steps=40),
         objectives=(MMCL(), MMCLSSL()),
         attacks=(
-            BadNet(target="ring", poison_rate=0.04, size=5, pattern="checkerboard"),
+            BadNet(target="ring", poison_rate=0.035, size=5, pattern="checkerboard"),
             Blended(target="star", poison_rate=0.04, strength=0.25, pattern="stripes"),
         ),
         repairs=(
