@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from benchmark.errors import UserError
 from benchmark.graph import Cell
 from benchmark.registry import Plugin, load_plugin
 from benchmark.store import Store
@@ -37,14 +38,14 @@ def group_stage(
     store: Store, cell: Cell, compute: Compute, resources: Resources, plugins: tuple[Plugin, ...], *, tick: Tick
 ) -> None:
     """Pre-trains one model in a worker group: gloo on CPUs, nccl on GPUs. Runs in the driver."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     gpu = compute.device != "cpu"
     # the cell is opened by the loop itself, after the plugins that it may need are loaded
     config = {"plugins": plugins, "payload": cloudpickle.dumps((store, cell, compute))}
     tick("starting the worker group", 0.0)
-    result = TorchTrainer(
+    trainer = TorchTrainer(
         group_loop,
         train_loop_config=config,
         scaling_config=ScalingConfig(
@@ -57,9 +58,12 @@ def group_stage(
             storage_path=str(store.scratch("ray-train", cell.keys.pretrain).resolve()),
             failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
         ),
-    ).fit()
-    if result.error:
-        raise result.error
+    )
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        mistakes = [cause for cause in error.worker_failures.values() if isinstance(cause, UserError)]
+        raise mistakes[0] if mistakes else error
     store.clear_scratch("ray-train", cell.keys.pretrain)
 
 

@@ -73,7 +73,9 @@ class Store:
             _check_format(url)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "behind": self.behind}
+        # an absolute path: a worker may stand in another folder
+        root = self.root if self.local_root is None else str(self.local_root)
+        return {"root": root, "behind": tuple(_absolute(url) for url in self.behind)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["root"], read_only=state["behind"])
@@ -166,6 +168,11 @@ def _check_format(root: str) -> None:
             f"store {root}: format.version must be at most {FORMAT_VERSION}, got {found['version']}; "
             "it was made by a newer Backstop: upgrade, or choose another store with --store"
         )
+
+
+def _absolute(url: str) -> str:
+    fs, base = fsspec.core.url_to_fs(url)
+    return base if "file" in _protocols(fs) else url
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

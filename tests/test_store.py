@@ -168,3 +168,13 @@ def test_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKSTOP_STORE", str(tmp_path / "elsewhere"))
     assert open_store().root == str(tmp_path / "elsewhere")
     assert open_store("given").root == "given"
+
+
+def test_a_store_travels_with_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stands in another folder must write to the driver's store."""
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(Store("here", read_only=("there",)))
+    monkeypatch.chdir("/")
+    found = pickle.loads(pickled)
+    assert found.local_root == tmp_path / "here"
+    assert found.behind == (str(tmp_path / "there"),)
