@@ -63,7 +63,7 @@ def group_stage(
         trainer.fit()
     except WorkerGroupError as error:
         mistakes = [cause for cause in error.worker_failures.values() if isinstance(cause, UserError)]
-        raise mistakes[0] if mistakes else error
+        raise (mistakes[0] if mistakes else error) from None
     store.clear_scratch("ray-train", cell.keys.pretrain)
 
 
