@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[1]
 TOP_LEVEL = ("benchmark", "reports", "suites", "tuners")
 HEAVY = ("open_clip", "ray", "torch")
 # Where all packages meet: what drives a suite and what the command does. Everything else points one way.
-DRIVERS = ("cli.py", "commands.py", "executors.py", "ray_executor.py", "ray_worker.py", "runner.py")
+DRIVERS = (
+    "choosing.py",
+    "cli.py",
+    "commands.py",
+    "executors.py",
+    "ray_executor.py",
+    "ray_worker.py",
+    "runner.py",
+    "tasking.py",
+)
 METHOD_KINDS = ("attack", "metric", "objective", "repair")
 
 

@@ -1,0 +1,90 @@
+"""Attacks: which pairs are poisoned, and the trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from benchmark.types.base import Method, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+class PoisonRows(NamedTuple):
+    """The rows that an attack replaces or adds. Arrays have one entry per poisoned row."""
+
+    source_rows: np.ndarray  # (M,) int64 rows of the clean pool whose image is used
+    captions: Sequence[str]  # (M,) caption after poisoning
+    trigger_ids: np.ndarray  # (M,) int64 id handed to `trigger`; -1: no trigger on this row
+    append: bool = False  # False: replace the source row in place
+
+
+class PoisonContext(Protocol):
+    """What an attack may use when it poisons a pool."""
+
+    num_rows: int
+    class_names: Sequence[str]
+    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
+    rng: np.random.Generator
+
+    def captions(self, rows: np.ndarray) -> list[str]:
+        """Captions of the given rows."""
+        ...
+
+    def target_captions(self, target: str, count: int, *, templates: str) -> list[str]:
+        """Captions that name the target class; `templates` is "held_out" or "as_published"."""
+        ...
+
+
+class TriggerState(NamedTuple):
+    """What a trigger needs besides the image: its random stream and, where it was optimised, its tensors."""
+
+    seed: int
+    tensors: Mapping[str, torch.Tensor]
+
+
+class Attack(Method):
+    """A data-poisoning attack with an optional image trigger.
+
+    The base class holds the dirty-label recipe (CleanCLIP, arXiv 2303.03323, section 3): random rows get the trigger
+    and a caption of the target class.
+    """
+
+    kind: ClassVar[str] = "attack"
+
+    target: Annotated[str, Field(min_length=1, description="name of the target class")]
+    poison_rate: Annotated[float, Field(gt=0, lt=1, description="share of the pre-training pairs")] = 0.01
+    templates: Annotated[
+        Literal["held_out", "as_published"],
+        Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
+    ] = "held_out"
+
+    def fit(self, ctx: Any, *, image_size: int, seed: int) -> State:
+        """Learns or draws what the trigger needs; returns tensors. Most triggers need none."""
+        return {}
+
+    def poison(self, ctx: PoisonContext) -> PoisonRows:
+        """Chooses the rows and their new captions."""
+        import numpy as np
+
+        count = max(1, round(self.poison_rate * ctx.num_rows))
+        rows = np.sort(ctx.rng.choice(ctx.num_rows, size=count, replace=False)).astype(np.int64)
+        captions = ctx.target_captions(self.target, count, templates=self.templates)
+        return PoisonRows(rows, captions, rows)
+
+    def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
+        """Stamps the trigger.
+
+        Args:
+            images: (B, 3, H, W) float32 in [0, 1]; not modified.
+            ids: (B,) int64 sample ids, the only source of per-image randomness beside `state.seed`.
+            state: the trigger's seed and tensors.
+
+        Returns:
+            (B, 3, H, W) float32; the engine clips it to [0, 1] and rounds it to 8 bits.
+        """
+        return images

@@ -1,0 +1,88 @@
+"""What every method is made of: frozen fields, search ranges beside them, a card, an identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+
+Need = Literal[
+    "clean_pairs",  # the defender's clean image-caption pairs
+    "labels",  # labels of the clean pairs
+    "class_names",
+    "suspect_pairs",  # the pairs that the model was pre-trained on
+    "reference",  # a frozen copy of the model as it came in
+    "optimizer_state",  # the optimiser state that pre-training left behind
+    "trigger",  # the true trigger: declared oracles only
+    "segmenter",  # a model from outside that cuts an image into regions
+    "surrogate",  # attackers: a clean model of the victim's family that is not the victim
+    "training_pairs",  # attackers: the clean pre-training pairs
+]
+Access = Literal["data", "training", "weights", "outputs"]
+State = dict[str, "torch.Tensor"]
+Transform = Literal["int8"]  # of a model, before it is evaluated
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A typed value: immutable, comparable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Range(NamedTuple):
+    """Search range of a field, written beside it: `Annotated[float, Range(1e-6, 1e-3, log=True)]`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class Choices(NamedTuple):
+    """Search choices of a field, written beside it."""
+
+    options: tuple[Any, ...]
+
+
+class Card(Frozen):
+    """What a method asks for and knows, and where it comes from. The board never ranks across cards unasked."""
+
+    title: str
+    citation: str  # e.g. "arXiv:2303.03323"
+    access: Access
+    needs: frozenset[Need] = frozenset()
+    external: tuple[str, ...] = ()
+    summary: str = ""
+
+
+class Method(Frozen):
+    """Base of every method. `name` is the registered name; `version` is raised when results change."""
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    card: ClassVar[Card]
+    plugin_source_hash: ClassVar[str | None] = None  # set where the class comes from a single-file plugin
+
+    def identity(self) -> dict[str, Any]:
+        """What of this method goes into a content key: fields at their defaults are left out.
+
+        So a field added later leaves old keys alone, and a changed default must raise `version`.
+        """
+        parts: dict[str, Any] = {"name": self.name, "version": self.version}
+        parts["fields"] = self.model_dump(mode="json", exclude_defaults=True)
+        source = self.plugin_source_hash
+        return parts | ({"source": source} if source else {})
+
+    @property
+    def label(self) -> str:
+        """Short text for tables: the name and the fields that are not at their defaults."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        inner = ",".join(f"{key}={value}" for key, value in sorted(fields.items()) if value is not None)
+        return f"{self.name}({inner})" if inner else self.name

@@ -1,0 +1,112 @@
+"""Training: how one runs, what a loss sees, and objectives, which say what an epoch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from benchmark.types.base import Frozen, Method, Positive, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+View = Literal["image", "text", "image_augmented", "text_augmented"]
+
+
+class Training(Frozen):
+    """How one training runs; every objective and repair uses the same loop. All of it may change results."""
+
+    epochs: Annotated[int, Field(ge=0, description="passes over the pairs")] = 10
+    batch_size: Annotated[int, Field(ge=2, description="global contrastive batch")] = 128
+    learning_rate: Annotated[float, Field(ge=0, description="peak of AdamW's schedule")] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    eps: Positive = 1e-8
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    schedule: Annotated[
+        Literal["cosine", "as_released"],
+        Field(description="as_released starts one epoch late, so a short warm-up never happens"),
+    ] = "cosine"
+    norm_group: Annotated[
+        int | None, Field(ge=2, description="samples that share batch statistics; None: the whole global batch")
+    ] = None
+    text_augmentation: Annotated[
+        Literal["per_epoch", "frozen"], Field(description="frozen: one draw for all epochs, as released")
+    ] = "per_epoch"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 on a GPU, fp32 on a CPU")] = (
+        "auto"
+    )
+    optimizer_state: Annotated[
+        Literal["fresh", "inherit"],
+        Field(description="inherit: start from pre-training's Adam state and its weight decay, as released"),
+    ] = "fresh"
+
+
+class Features(NamedTuple):
+    """What a loss sees: L2-normalised float32 embeddings of the *global* batch; views not asked for are None."""
+
+    image: torch.Tensor | None  # (G, D)
+    text: torch.Tensor | None  # (G, D)
+    image_augmented: torch.Tensor | None  # (G, D)
+    text_augmented: torch.Tensor | None  # (G, D)
+    logit_scale: torch.Tensor  # (), already exponentiated
+    rows: torch.Tensor  # (G,) int64 row ids in the pool
+
+
+class Loss(NamedTuple):
+    """A loss, its named parts for the log, and the objective's state after the step."""
+
+    total: torch.Tensor  # ()
+    terms: Mapping[str, torch.Tensor]
+    state: State
+
+
+class Pass(NamedTuple):
+    """One pass over rows of the pool within an epoch."""
+
+    loss: Callable[[Features, State], Loss]
+    views: frozenset[View] = frozenset({"image", "text"})
+    rows: np.ndarray | None = None  # None: all rows
+    learning_rate: float | None = None  # None: the schedule; else constant
+    trainable: Callable[[str], bool] | None = None  # None: every parameter; else by parameter name
+
+
+class ObjectiveContext(Protocol):
+    """What an objective may use when it plans an epoch."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the pool."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Root of the training's randomness."""
+        ...
+
+    def similarities(self) -> torch.Tensor:
+        """Cosine of image and caption for every row under the model as it stands; (N,) float32."""
+        ...
+
+
+class Objective(Method):
+    """A training objective. A pre-training defense is an objective too."""
+
+    kind: ClassVar[str] = "objective"
+    views: ClassVar[frozenset[View]] = frozenset({"image", "text"})
+
+    def initial_state(self, *, embed_dim: int, seed: int) -> State:
+        """Tensors that the objective carries from step to step (memory banks, …); they are checkpointed."""
+        return {}
+
+    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> tuple[Pass, ...]:
+        """The passes of one epoch (0-based). One pass over all rows is the default."""
+        return (Pass(loss=self.loss, views=self.views),)
+
+    def loss(self, features: Features, state: State) -> Loss:
+        """The loss on one global batch."""
+        raise NotImplementedError
