@@ -73,6 +73,7 @@ class PoisonedPool(RandomAccess):
         if base.labels is not None:
             self.labels = np.concatenate([base.labels, base.labels[poison.source_rows[poison.appended]]])
         self._stamped = self._stamp_all()
+        self._appended = self._appended_items()
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows, after poisoning."""
@@ -117,11 +118,11 @@ class PoisonedPool(RandomAccess):
         if isinstance(self._base, CachedPool):
             yield from super().epoch(**options, shard=shard)
             return
-        for batch in self._base.epoch(**options, shard=shard, appended=self._appended_items()):
+        for batch in self._base.epoch(**options, shard=shard, appended=self._appended):
             yield self._overlay(batch, *self._find(batch.rows))
 
     def _appended_items(self) -> list[Item]:
-        """Encoded images of appended rows; a stream is passed through once for them."""
+        """Encoded images of appended rows: a stream is passed through once for all epochs, which hold them anyway."""
         poison = self._poison
         if not poison.appended.any() or not isinstance(self._base, StreamedPool):
             return []

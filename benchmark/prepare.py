@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark.datasets.rows import RowSet
 from benchmark.datasets.source import Item, Samples, Source
 from benchmark.errors import UserError
 from benchmark.identity import derive_seed
@@ -135,7 +136,8 @@ def _read(source: Source, chosen: dict[str, np.ndarray], stream_size: int | None
         return
     from benchmark.datasets.images import chunks, decode_items
 
-    for split, items in _collect(source.stream(seed=None), chosen).items():
+    held_out = RowSet.of(np.concatenate(list(chosen.values())))
+    for split, items in _collect(source.stream(seed=None, rows=held_out), chosen).items():
         for chunk in chunks(items, CHUNK):
             yield split, decode_items(chunk, stream_size)
 
@@ -143,14 +145,8 @@ def _read(source: Source, chosen: dict[str, np.ndarray], stream_size: int | None
 def _collect(stream: Iterable[Item], chosen: dict[str, np.ndarray]) -> dict[str, list[Item]]:
     split_of = {row: split for split, rows in chosen.items() for row in rows.tolist()}
     found: dict[str, list[Item]] = {split: [] for split in chosen}
-    left = len(split_of)
     for item in stream:
-        split = split_of.get(item.row)
-        if split is not None:
-            found[split].append(item)
-            left -= 1
-        if left == 0:
-            break
+        found[split_of[item.row]].append(item)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.datasets.images import chunks, decode, decode_all, stack
+from benchmark.datasets.rows import RowSet
 from benchmark.datasets.source import Item, Source
 from benchmark.errors import UserError
 from benchmark.identity import derive_seed
@@ -50,6 +51,8 @@ class StreamedPool:
         self._place, self._size, self._caption_seed = dataset.name, image_size, caption_seed
         self._excluded = np.unique(np.asarray(excluded_rows, np.int64))
         self.num_rows = num_rows
+        last = self._set_rows(np.array([num_rows - 1]))[0]
+        self._rows = RowSet.before(int(last) + 1, without=self._excluded)
         self.broken = 0  # broken images and empty captions met so far; a report, never read for results
 
     def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
@@ -69,18 +72,17 @@ class StreamedPool:
 
     def in_order(self, batch_size: int) -> Iterator[PairBatch]:
         """All rows once, in the order of their ids; the last batch may be smaller."""
-        for batch in chunks(self._positions(self._source.stream(seed=None)), batch_size):
+        for batch in chunks(self._positions(self._source.stream(seed=None, rows=self._rows)), batch_size):
             yield self._decoded(batch, slice(0, len(batch)))
 
     def items(self, rows: Sequence[int] | np.ndarray) -> dict[int, Item]:
         """Encoded rows by their id in this pool; passes through the stream once, in stored order."""
-        wanted, found = set(np.asarray(rows).tolist()), dict[int, Item]()
-        for item in self._positions(self._source.stream(seed=None)):
-            if item.row in wanted:
-                found[item.row] = item
-            if len(found) == len(wanted):
-                return found
-        raise self._ended(f"row {min(wanted - set(found))}")
+        wanted = np.unique(np.asarray(rows, np.int64))
+        stream = self._source.stream(seed=None, rows=RowSet.of(self._set_rows(wanted)))
+        found = {item.row: item for item in self._positions(stream)}
+        if len(found) < len(wanted):
+            raise self._ended(f"row {min(set(wanted.tolist()) - set(found))}")
+        return found
 
     def epoch(
         self,
@@ -94,17 +96,18 @@ class StreamedPool:
         appended: Sequence[Item] = (),
     ) -> Iterator[PairBatch]:
         """Batches of one epoch; see `Pool.epoch`. `appended` items, with ids of their own, are mixed in."""
-        items = self._positions(self._source.stream(seed=seed, epoch=epoch))
+        wanted, num_own = self._rows, self.num_rows
         if rows is not None:
-            chosen = np.unique(rows)
-            items = (item for item in items if _holds(chosen, item.row))
+            chosen = np.unique(np.asarray(rows, np.int64))
+            own = chosen[chosen < self.num_rows]
+            wanted, num_own = RowSet.of(self._set_rows(own)), len(own)
             appended = [item for item in appended if _holds(chosen, item.row)]
-            num_steps = len(chosen) // batch_size
-        else:
-            num_steps = (self.num_rows + len(appended)) // batch_size
+        items = self._positions(self._source.stream(seed=seed, epoch=epoch, rows=wanted))
+        items = _mixed(items, appended, num_own, derive_seed(seed, "appended", epoch))
+        num_steps = (num_own + len(appended)) // batch_size
         part = shard.slice(batch_size)
         step = 0
-        for batch in chunks(self._mixed(items, appended, seed, epoch), batch_size) if num_steps else ():
+        for batch in chunks(items, batch_size) if num_steps else ():
             if len(batch) < batch_size:
                 break
             if step >= start_step:
@@ -115,37 +118,20 @@ class StreamedPool:
         if step < num_steps:
             raise self._ended(f"batch {step + 1} of {num_steps}")
 
+    def _set_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(B,) int64 rows of the set that have these ids in this pool."""
+        return rows + np.searchsorted(self._excluded - np.arange(len(self._excluded)), rows, side="right")
+
     def _positions(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Drops excluded rows, numbers the others within this pool, and fills in captions of labels."""
+        """Numbers rows of the set within this pool, and fills in captions of labels."""
         for chunk in chunks(items, 256):
             rows = np.array([item.row for item in chunk], np.int64)
-            places = np.searchsorted(self._excluded, rows)
-            excluded = np.isin(rows, self._excluded)
             labels = np.array([item.label for item in chunk], np.int64)
             check_labels(labels, self._source, self._place)
             texts = captions_for(self._source, rows, [item.caption for item in chunk], labels, self._caption_seed)
-            for item, row, skip, text in zip(chunk, (rows - places).tolist(), excluded.tolist(), texts, strict=True):
-                if not skip and row < self.num_rows:
-                    yield item._replace(row=row, caption=text)
-
-    def _mixed(self, items: Iterator[Item], appended: Sequence[Item], seed: int, epoch: int) -> Iterator[Item]:
-        """Puts the appended items at places that (seed, epoch) decides."""
-        if not appended:
-            yield from items
-            return
-        rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "appended", epoch)))
-        slots = rng.choice(self.num_rows + len(appended), size=len(appended), replace=False).tolist()
-        at = dict(zip(slots, appended, strict=True))
-        place = 0
-        for item in items:
-            while place in at:
-                yield at[place]
-                place += 1
-            yield item
-            place += 1
-        while place in at:
-            yield at[place]
-            place += 1
+            ids = rows - np.searchsorted(self._excluded, rows)
+            for item, row, text in zip(chunk, ids.tolist(), texts, strict=True):
+                yield item._replace(row=row, caption=text)
 
     def _decoded(self, batch: list[Item], part: slice) -> PairBatch:
         own = batch[part]
@@ -171,6 +157,26 @@ class StreamedPool:
             f"{self._place}: the stream must have {self.num_rows} rows in this split, got fewer "
             f"(ended before {place}); mend expected_rows, or fetch the missing files"
         )
+
+
+def _mixed(items: Iterator[Item], appended: Sequence[Item], num_items: int, seed: int) -> Iterator[Item]:
+    """Puts the appended items at places that the seed decides."""
+    if not appended:
+        yield from items
+        return
+    rng = np.random.Generator(np.random.PCG64(seed))
+    slots = rng.choice(num_items + len(appended), size=len(appended), replace=False).tolist()
+    at = dict(zip(slots, appended, strict=True))
+    place = 0
+    for item in items:
+        while place in at:
+            yield at[place]
+            place += 1
+        yield item
+        place += 1
+    while place in at:
+        yield at[place]
+        place += 1
 
 
 def _holds(ordered: np.ndarray, value: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.datasets.rows import RowSet
 from benchmark.datasets.shapes import Shapes, ShapesSource
 from benchmark.datasets.source import Item
 from benchmark.errors import UserError
@@ -248,8 +249,8 @@ class Flawed(Shapes):
 
 
 class FlawedSource(ShapesSource):
-    def stream(self, *, seed: int | None, epoch: int = 0) -> Iterator[Item]:
-        for item in super().stream(seed=seed, epoch=epoch):
+    def stream(self, *, seed: int | None, epoch: int = 0, rows: RowSet | None = None) -> Iterator[Item]:
+        for item in super().stream(seed=seed, epoch=epoch, rows=rows):
             yield item._replace(image=b"broken") if item.row % 11 == 0 else item
 
 
@@ -338,8 +339,8 @@ class LongStream(Shapes):
 
 
 class LongSource(ShapesSource):
-    def _in_order(self) -> Iterator[Item]:
-        for row in range(self.num_rows):
+    def _in_order(self, rows: RowSet) -> Iterator[Item]:
+        for row in rows.ascending(0, self.num_rows):
             yield Item(row, np.zeros((self.image_size, self.image_size, 3), np.uint8), "a star", 3, "")
 
 

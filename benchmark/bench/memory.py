@@ -18,7 +18,7 @@ import numpy as np
 from benchmark.bench.report import Line, Settings
 
 FEW, MANY = 10_000, 100_000
-TOLERANCE_MIB = 32  # decoded, the 90,000 rows between them are 264 MiB
+TOLERANCE_MIB = 16  # the tokenizer's memory fills up, 3 MiB; decoded, the 90,000 rows between them are 264 MiB
 BATCH, SHARD_ROWS, DISTINCT = 256, 10_000, 1000
 
 

@@ -1,4 +1,4 @@
-"""Content hash of local files, cached by path, size and time of change so that a warm run reads nothing."""
+"""Content hash and other facts of local files, cached by path, size and time of change: a warm run reads nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark.identity import KEY_LENGTH
+from benchmark.identity import KEY_LENGTH, canonical_json, digest
 
 
 def content_hash(files: Sequence[Path], root: Path) -> str:
@@ -34,6 +34,22 @@ def content_hash(files: Sequence[Path], root: Path) -> str:
     if fresh:
         _write_cache(fresh)
     return whole.hexdigest()[:KEY_LENGTH]
+
+
+def remembered(what: str, files: Sequence[Path], make: Callable[[], str]) -> str:
+    """A fact about local files that takes long to find, found anew when one of them changes.
+
+    Args:
+        what: name of the fact.
+        files: what it depends on, in order.
+        make: finds it.
+    """
+    stamp = f"{what}|{digest(canonical_json([_stamp(file) for file in files]))}"
+    found = _read_cache().get(stamp)
+    if found is None:
+        found = make()
+        _write_cache({stamp: found})
+    return found
 
 
 def _stamp(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -102,17 +103,42 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def shuffled(items: Iterable[Item], *, seed: int, buffer: int = SHUFFLE_BUFFER) -> Iterator[Item]:
-    """Shuffles a stream through a buffer of fixed size: each item leaves from a random place of the buffer."""
+def shuffled(
+    items: Iterable[Item], *, seed: int, buffer: int = SHUFFLE_BUFFER, num_rows: int | None = None
+) -> Iterator[Item]:
+    """Shuffles a stream through a buffer of fixed size: each row leaves from a random place of the buffer.
+
+    Rows that are not there take part as gaps, so that the order of the others does not depend on which are read.
+
+    Args:
+        items: in the order of their rows.
+        seed: decides the order.
+        buffer: rows, gaps included, that are held.
+        num_rows: of the whole stream; None: the last item ends it.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
-    held: list[Item] = []
-    for chunk in chunks(items, 1024):
-        draws = rng.integers(buffer, size=len(chunk))
+    held: list[Item | None] = []
+    for chunk in chunks(_with_gaps(items, num_rows), 1024):
+        draws = rng.integers(buffer, size=len(chunk)).tolist()
         for item, place in zip(chunk, draws, strict=True):
             if len(held) < buffer:
                 held.append(item)
             else:
-                yield held[place]
-                held[place] = item
-    for place in rng.permutation(len(held)):
-        yield held[place]
+                leaving, held[place] = held[place], item
+                if leaving is not None:
+                    yield leaving
+    for place in rng.permutation(len(held)).tolist():
+        leaving = held[place]
+        if leaving is not None:
+            yield leaving
+
+
+def _with_gaps(items: Iterable[Item], num_rows: int | None) -> Iterator[Item | None]:
+    """Puts None in the place of each row that is not there."""
+    at = 0
+    for item in items:
+        yield from repeat(None, item.row - at)
+        yield item
+        at = item.row + 1
+    if num_rows is not None:
+        yield from repeat(None, num_rows - at)

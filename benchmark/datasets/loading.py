@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.datasets.content import remembered
 from benchmark.datasets.layouts import METADATA, SUFFIXES, Layout
 from benchmark.errors import UserError
 
@@ -89,8 +90,9 @@ def count_rows(spec: HuggingFace, layout: Layout | None, split: str, table: Any)
         import pyarrow.parquet as pq
 
         return sum(pq.read_metadata(file).num_rows for file in layout.splits[split])
-    if layout is not None:
-        return sum(1 for _ in table)
+    if layout is not None:  # a pass over everything, so it is made once and not each time that a stage opens the set
+        files = [file for file in layout.splits[split] if _belongs(file, layout)]
+        return int(remembered("rows", files, lambda: str(sum(1 for _ in table))))
     known = (table.info.splits or {}).get(split)
     if known is not None and known.num_examples:
         return int(known.num_examples)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from benchmark.datasets import templates
 from benchmark.datasets.images import shuffled
+from benchmark.datasets.rows import RowSet
 from benchmark.datasets.shape_captions import Rates, write_caption
 from benchmark.datasets.shape_fields import CLASS_NAMES, Drawing, draw
 from benchmark.datasets.source import Item, Samples
@@ -110,13 +111,16 @@ class ShapesSource:
             broken=[],
         )
 
-    def stream(self, *, seed: int | None, epoch: int = 0) -> Iterator[Item]:
+    def stream(self, *, seed: int | None, epoch: int = 0, rows: RowSet | None = None) -> Iterator[Item]:
         """Rows in stored order, or through a shuffling buffer."""
-        return self._in_order() if seed is None else shuffled(self._in_order(), seed=derive_seed(seed, "stream", epoch))
+        items = self._in_order(RowSet.before(self.num_rows) if rows is None else rows)
+        if seed is None:
+            return items
+        return shuffled(items, seed=derive_seed(seed, "stream", epoch), num_rows=self.num_rows)
 
-    def _in_order(self) -> Iterator[Item]:
-        for start in range(0, self.num_rows, DRAW_AT_ONCE):
-            part = self.read(np.arange(start, min(start + DRAW_AT_ONCE, self.num_rows)))
+    def _in_order(self, rows: RowSet) -> Iterator[Item]:
+        for start in range(0, min(self.num_rows, rows.stop), DRAW_AT_ONCE):
+            part = self.read(rows.within(start, min(start + DRAW_AT_ONCE, self.num_rows)))
             columns = (part.rows.tolist(), part.images, part.captions, part.labels.tolist(), part.keys)
             for row, image, caption, label, key in zip(*columns, strict=True):
                 yield Item(row, image.copy(), caption, label, key)  # a copy, so that a held row does not hold its chunk

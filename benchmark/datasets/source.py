@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from benchmark.datasets.rows import RowSet
 
 
 class Samples(NamedTuple):
@@ -71,9 +74,15 @@ class Source(Protocol):
         """Reads rows by number, in that order."""
         ...
 
-    def stream(self, *, seed: int | None, epoch: int = 0) -> Iterator[Item]:
-        """Yields rows once each: all rows in stored order for a seed of None, else in an order of (seed, epoch).
+    def stream(self, *, seed: int | None, epoch: int = 0, rows: RowSet | None = None) -> Iterator[Item]:
+        """Yields rows once each: in stored order for a seed of None, else in an order of (seed, epoch).
 
         A seeded stream may leave out the rows of fixed splits; memory does not grow with the number of rows.
+
+        Args:
+            seed: of the order; None: stored order.
+            epoch: decides the order together with the seed.
+            rows: the rows that are wanted, None: all. Others are not yielded and, where that is possible, not read;
+                the order of those that are is the one that they have among all.
         """
         ...

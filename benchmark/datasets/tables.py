@@ -13,6 +13,8 @@ from benchmark.datasets.columns import Columns, Reader, class_names, resolve
 from benchmark.datasets.images import decode_items, shuffled
 from benchmark.datasets.layouts import Layout
 from benchmark.datasets.loading import count_rows, load_splits
+from benchmark.datasets.rows import RowSet, picked
+from benchmark.datasets.scanning import Scan, open_scan, records
 from benchmark.datasets.source import Item, Samples, Source
 from benchmark.errors import UserError
 from benchmark.identity import derive_seed
@@ -28,6 +30,7 @@ class Tables:
     spec: HuggingFace
     image_size: int
     tables: tuple[Any, ...]
+    scans: tuple[Scan | None, ...]  # where a stream reads the files past the library
     readers: tuple[Reader, ...]
     counts: tuple[int, ...]
     class_names: tuple[str, ...]
@@ -63,9 +66,8 @@ class Tables:
         """Reads rows by number; a streamed set is passed through once for it."""
         rows = np.asarray(rows, np.int64)
         if self.spec.streaming:
-            wanted = set(rows.tolist())
-            found = {item.row: item for item in _until(self.stream(seed=None), wanted)}
-            if len(found) < len(wanted):
+            found = {item.row: item for item in self.stream(seed=None, rows=RowSet.of(rows))}
+            if len(found) < len(set(rows.tolist())):
                 raise UserError(
                     f"{self.spec.name}: the stream must have {self.num_rows} rows, got fewer; mend expected_rows"
                 )
@@ -80,33 +82,34 @@ class Tables:
             start += count
         return decode_items([item for item in items if item is not None], self.image_size)
 
-    def stream(self, *, seed: int | None, epoch: int = 0) -> Iterator[Item]:
-        """All rows in stored order, or the first split's rows through the shuffling buffer.
+    def stream(self, *, seed: int | None, epoch: int = 0, rows: RowSet | None = None) -> Iterator[Item]:
+        """Rows in stored order, or the first split's rows through the shuffling buffer.
 
         Rows are numbered before they are shuffled. The library's own `shuffle` also reorders the files, which would
         number the rows anew in every epoch.
         """
+        wanted = RowSet.before(self.num_rows) if rows is None else rows
         if seed is None:
-            return self._numbered(len(self.tables))
-        order_seed = derive_seed(seed, "stream", epoch)
-        return shuffled(self._numbered(1), seed=order_seed, buffer=self.spec.shuffle_buffer)
+            return self._numbered(len(self.tables), wanted)
+        return shuffled(
+            self._numbered(1, wanted),
+            seed=derive_seed(seed, "stream", epoch),
+            buffer=self.spec.shuffle_buffer,
+            num_rows=self.counts[0],
+        )
 
-    def _numbered(self, num_splits: int) -> Iterator[Item]:
+    def _numbered(self, num_splits: int, rows: RowSet) -> Iterator[Item]:
         start = 0
-        for table, reader, count in list(zip(self.tables, self.readers, self.counts, strict=True))[:num_splits]:
-            for row, record in enumerate(table, start):
+        for split, count in enumerate(self.counts[:num_splits]):
+            scan, reader = self.scans[split], self.readers[split]
+            found = (
+                records(scan, rows, start=start)
+                if scan is not None
+                else picked(self.tables[split], rows, start=start, stop=start + count)
+            )
+            for row, record in found:
                 yield reader.item(row, record)
             start += count
-
-
-def _until(items: Iterator[Item], wanted: set[int]) -> Iterator[Item]:
-    left = len(wanted)
-    for item in items:
-        if item.row in wanted:
-            yield item
-            left -= 1
-        if left == 0:
-            return
 
 
 def _records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
@@ -130,9 +133,19 @@ def open_source(spec: HuggingFace, image_size: int) -> Source:
         Reader(split, columns, layout.root if layout else None, _csv_folder(spec, layout, split), maps[split])
         for split in tables
     )
-    counts = tuple(_count(spec, layout, split, table) for split, table in tables.items())
+    scans = tuple(_scan(spec, layout, split, table, columns) for split, table in tables.items())
+    counts = tuple(
+        sum(scan.counts) if scan is not None else _count(spec, layout, split, table)
+        for scan, (split, table) in zip(scans, tables.items(), strict=True)
+    )
     groups = _groups(tables, columns)
-    return Tables(spec, image_size, tuple(tables.values()), readers, counts, classes, groups)
+    return Tables(spec, image_size, tuple(tables.values()), scans, readers, counts, classes, groups)
+
+
+def _scan(spec: HuggingFace, layout: Layout | None, split: str, table: Any, columns: Columns) -> Scan | None:
+    if not spec.streaming or layout is None or layout.format != "parquet" or table.features is None:
+        return None
+    return open_scan(layout.splits[split], columns.used, table.features.arrow_schema)
 
 
 def _narrow(table: Any, columns: Columns) -> Any:

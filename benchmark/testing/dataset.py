@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from benchmark.datasets.rows import RowSet
 from benchmark.datasets.source import Samples, Source
 from benchmark.spec import Splits
 from benchmark.splits import assign_splits
@@ -120,6 +121,8 @@ def _streams(source: Source) -> str:
     again = [item.row for item in itertools.islice(source.stream(seed=3), ROWS)]
     repeat = [item.row for item in itertools.islice(source.stream(seed=3), ROWS)]
     require(again == repeat, "a seeded stream must be the same each time")
+    some = [item.row for item in source.stream(seed=None, rows=RowSet.of(np.array(rows[1::2])))]
+    require(some == rows[1::2], f"a stream must yield the rows that it is asked for, {rows[1::2]}, got {some}")
     read = source.read(np.array(rows[:1]))
     require([first[0].key] == read.keys + read.broken, "a stream's keys must be those of read()")
     return ""
