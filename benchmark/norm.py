@@ -59,14 +59,15 @@ def commit(norms: list[GroupBatchNorm2d]) -> None:
     norms = [norm for norm in norms if getattr(norm, "seen", None)]
     if not norms:
         return
-    fresh = [torch.stack(norm.seen).mean(0) for norm in norms]  # (2, C) each
+    fresh = [torch.stack(norm.seen).mean(0) if len(norm.seen) > 1 else norm.seen[0] for norm in norms]  # (2, C) each
     if dist.is_initialized() and dist.get_world_size() > 1:
         flat = torch.cat([stats.flatten() for stats in fresh])
         dist.all_reduce(flat)
         parts = (flat / dist.get_world_size()).split([stats.numel() for stats in fresh])
         fresh = [part.view_as(stats) for part, stats in zip(parts, fresh, strict=True)]
-    for norm, stats in zip(norms, fresh, strict=True):
-        norm.running_mean.lerp_(stats[0], norm.momentum)  # type: ignore[union-attr,arg-type]
-        norm.running_var.lerp_(stats[1], norm.momentum)  # type: ignore[union-attr,arg-type]
-        norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    weights = [norm.momentum for norm in norms for _ in range(2)]
+    torch._foreach_lerp_(buffers, [part for stats in fresh for part in stats.unbind()], weights)  # type: ignore[arg-type]
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)  # type: ignore[arg-type]
+    for norm in norms:
         norm.seen = []

@@ -6,6 +6,7 @@ rows so that memory stays bounded for large sets.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -15,8 +16,13 @@ import torch
 from torch.nn import functional
 
 CHUNK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB of float32
+CACHED_ELEMENTS = 1 << 20  # the same on a CPU: what stays in its cache
 TEXT_BATCH = 1024
+TOP = 10  # captions that a retrieval attack is judged on
 PROBE_STRENGTH = 1.0  # inverse of the L2 penalty, as scikit-learn's C; features are scaled to unit mean square
+
+
+Target = int | torch.Tensor | None  # a class for all rows, (N,) int64 for each, or none
 
 
 class Encoder(Protocol):
@@ -126,12 +132,12 @@ def evaluation_mode(model: Encoder) -> Iterator[None]:
 # --- class scores ----------------------------------------------------------------------------------------------
 
 
-def zero_shot(features: torch.Tensor, head: TextHead, *, logit_scale: float, target: int | None) -> Scores:
+def zero_shot(features: torch.Tensor, head: TextHead, *, logit_scale: float, target: Target) -> Scores:
     """Classifies by cosine to the class prompts; the score is the softmax probability under the logit scale."""
     return _classify(features, lambda rows: rows @ head.weights.T * logit_scale, len(head.weights), target=target)
 
 
-def probe(features: torch.Tensor, fitted: Probe, *, target: int | None) -> Scores:
+def probe(features: torch.Tensor, fitted: Probe, *, target: Target) -> Scores:
     """Classifies by the linear probe; the score is its softmax probability."""
     return _classify(features, lambda rows: rows @ fitted.weights.T + fitted.bias, len(fitted.weights), target=target)
 
@@ -167,7 +173,7 @@ def fit_probe(features: torch.Tensor, labels: torch.Tensor, *, num_classes: int)
     return Probe(fitted[:, :-1] * scale, fitted[:, -1].clone())
 
 
-def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_classes: int, target: int | None) -> Scores:
+def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_classes: int, target: Target) -> Scores:
     """Classifies by a vote of the nearest known features, weighted by cosine; the score is the winner's vote share."""
     near = min(neighbours, len(known.features))
 
@@ -183,12 +189,29 @@ def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_class
 
 
 def _nearest(cosine: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` highest of each row and their places, in no order: (B, count) float32 and int64."""
+    """The `count` highest of each row and their places: (B, count) float32 and int64; on a CPU, the first of equals."""
     if cosine.device.type != "cpu":
         return cosine.topk(count, dim=1)
-    # numpy selects about four times faster than torch's topk on a CPU
-    places = torch.from_numpy(np.argpartition(cosine.numpy(), -count, axis=1)[:, -count:])
+    # numpy selects several times faster than torch's topk on a CPU, and values twice as fast as places
+    values = cosine.numpy()
+    highest = np.partition(values, -count, axis=1)[:, -count:]
+    if np.isnan(highest.sum()):  # numpy sorts NaN highest, but compares it with nothing
+        return cosine.topk(count, dim=1)
+    least = highest[:, 0]
+    kept = np.flatnonzero(values >= least[:, None])  # counted through all rows
+    if len(kept) > count * len(values):
+        kept = _without_ties(values, kept, least=least, count=count)
+    places = torch.from_numpy(kept.reshape(-1, count) % values.shape[1])
     return cosine.gather(1, places), places
+
+
+def _without_ties(values: np.ndarray, kept: np.ndarray, *, least: np.ndarray, count: int) -> np.ndarray:
+    """Drops the last of a row's equals from the places where `values` are at least `least`, down to `count` a row."""
+    rows = kept // values.shape[1]
+    equal = values.reshape(-1)[kept] == least[rows]
+    equals, above = (np.bincount(rows[which], minlength=len(values)) for which in (equal, ~equal))
+    nth = np.cumsum(equal) - (np.cumsum(equals) - equals)[rows]  # 1-based, among the equals of its row
+    return kept[~equal | (nth <= count - above[rows])]
 
 
 def _classify(
@@ -196,19 +219,27 @@ def _classify(
     score: Callable[[torch.Tensor], torch.Tensor],
     width: int,
     *,
-    target: int | None,
+    target: Target,
     shares: bool = False,
 ) -> Scores:
     """Top-1, target rank and top-1 probability; `score` gives logits, or vote shares that are probabilities already."""
     parts = []
     with torch.inference_mode():
-        for rows in features.split(max(1, CHUNK_ELEMENTS // width)):
+        for rows, aims in zip(features.split(size := _chunk(features, width)), _split(target, size), strict=False):
             scores = score(rows)
             best, predicted = scores.max(dim=1)
             top = best if shares else torch.exp(best - scores.logsumexp(dim=1))
-            above = None if target is None else (scores > scores[:, target, None]).sum(dim=1)
+            above = None
+            if aims is not None:
+                own = scores[:, aims, None] if isinstance(aims, int) else scores.gather(1, aims[:, None])
+                above = (scores > own).sum(dim=1)
             parts.append(Scores(_int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
     return _joined(parts)
+
+
+def _split(target: Target, size: int) -> Iterable[int | torch.Tensor | None]:
+    """The target of each chunk of rows."""
+    return target.split(size) if isinstance(target, torch.Tensor) else itertools.repeat(target)
 
 
 # --- retrieval -------------------------------------------------------------------------------------------------
@@ -224,13 +255,51 @@ def retrieve(queries: torch.Tensor, candidates: torch.Tensor) -> Scores:
     distinct, places = torch.unique(candidates, dim=0, return_inverse=True)
     parts, start = [], 0
     with torch.inference_mode():
-        for rows in queries.split(max(1, CHUNK_ELEMENTS // len(candidates))):
+        for rows in queries.split(_chunk(queries, len(candidates))):
             cosine = (rows @ distinct.T)[:, places]  # equal candidates get equal bits
             own = cosine[:, start : start + len(rows)].diagonal()
             above = (cosine > own[:, None]).sum(dim=1)
             parts.append(Scores(_int32(cosine.argmax(dim=1)), _int32(above), own.float().cpu().numpy()))
             start += len(rows)
     return _joined(parts)
+
+
+def retrieve_target(queries: torch.Tensor, candidates: torch.Tensor, labels: torch.Tensor, *, target: int) -> Scores:
+    """What a triggered image retrieves: the class of its first caption, and how much of the target is among ten.
+
+    Args:
+        queries: (B, D) L2-normalised embeddings of triggered images.
+        candidates: (P, D) L2-normalised embeddings of captions.
+        labels: (P,) int64 class of each caption's pair.
+        target: the attack's target class.
+
+    Returns:
+        predicted: class of the nearest caption; rank: captions of other classes before the first of the target, at
+        most TOP; score: share of the target among the first TOP.
+    """
+    near = min(TOP, len(candidates))
+    with torch.inference_mode():
+        first = labels[(queries @ candidates.T).topk(near, dim=1).indices]  # (B, near)
+        hits = first == target
+        before = torch.where(hits.any(1), hits.int().argmax(1), TOP)
+    return Scores(_int32(first[:, 0]), _int32(before), hits.float().mean(1).cpu().numpy())
+
+
+def spread(features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cosine, and mean squared cosine, of each sample with all others: (N,) float32 each."""
+    with torch.inference_mode():
+        cosine = features.double() @ features.double().T
+        others = len(features) - 1
+        own = cosine.diagonal()
+        first = (cosine.sum(1) - own) / others
+        second = (cosine.square().sum(1) - own.square()) / others
+    return first.float().cpu().numpy(), second.float().cpu().numpy()
+
+
+def _chunk(features: torch.Tensor, width: int) -> int:
+    """How many rows to score at once against `width` columns."""
+    elements = min(CHUNK_ELEMENTS, CACHED_ELEMENTS) if features.device.type == "cpu" else CHUNK_ELEMENTS
+    return max(1, elements // width)
 
 
 def _int32(values: torch.Tensor) -> np.ndarray:

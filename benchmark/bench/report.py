@@ -17,24 +17,24 @@ class Settings(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of the table."""
+    """One line of a bench's table; numbers without their unit, which `what` names."""
 
-    what: str
-    measured: str
+    what: str  # with the unit: "all metrics (s)"
+    ours: str
     baseline: str
     ratio: float | None
-    target: str = ""  # "": told for information
+    target: str = ""  # of the ratio, or of ours where there is none; "": told for information
     met: bool | None = None
 
 
-def at_least(what: str, measured: str, baseline: str, *, ratio: float, limit: float) -> Line:
+def at_least(what: str, ours: str, baseline: str, *, ratio: float, limit: float) -> Line:
     """A line whose ratio must not be below `limit`."""
-    return Line(what, measured, baseline, ratio, f">= {limit:g}", ratio >= limit)
+    return Line(what, ours, baseline, ratio, f">= {limit:g}", ratio >= limit)
 
 
-def at_most(what: str, measured: str, baseline: str, *, ratio: float, limit: float) -> Line:
+def at_most(what: str, ours: str, baseline: str, *, ratio: float, limit: float) -> Line:
     """A line whose ratio must not be above `limit`."""
-    return Line(what, measured, baseline, ratio, f"<= {limit:g}", ratio <= limit)
+    return Line(what, ours, baseline, ratio, f"<= {limit:g}", ratio <= limit)
 
 
 def seconds(action: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""Training: images a second of the loop against a bare forward-backward-step of the same model."""
+"""Training: the loop against a bare forward-backward-step of the same model."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def _line(pool: CachedPool, objective: Objective, limit: float, batch_size: int)
     train(build(ModelSpec(), seed=0), pool, objective, training, seed=0, options=LoopOptions(on_epoch=on_epoch))
     times = paired(ours[1:], baseline[1:])
     return at_least(
-        f"train {objective.name}, batch {batch_size}: views/s",
+        f"{objective.name}, batch {batch_size} (views/s)",
         f"{views / times.ours:,.0f}",
-        f"{views / times.baseline:,.0f} (bare step)",
+        f"{views / times.baseline:,.0f}",
         ratio=1 / times.ratio,
         limit=limit,
     )
