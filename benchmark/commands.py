@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from benchmark import graph, planning, registry
 from benchmark.errors import UserError, unknown
 from benchmark.graph import Cell
+from benchmark.progress import Monitor, clock
 from benchmark.registry import Plugin
 from benchmark.spec import Resources, Suite, override
 from benchmark.store import Store, open_store
 
 ALIASES = {"defense": "repair", "defence": "repair"}
-GRID = {"attack": "attacks", "repair": "repairs", "objective": "objectives"}
+STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
+GRID = {"attack": "attacks", "repair": "repairs", "detector": "detectors", "objective": "objectives"}
 
 
 class Resolved(NamedTuple):
@@ -37,12 +41,18 @@ def store_at(path: str | None, behind: Sequence[str] | None = None) -> Store:
     return open_store(path, read_only=tuple(behind or ()))
 
 
-def resolve(name: str, assignments: Sequence[str], plugins: Sequence[str], additions: Sequence[str]) -> Resolved:
+def resolve(
+    name: str,
+    assignments: Sequence[str] | None = None,
+    plugins: Sequence[str] | None = None,
+    additions: Sequence[str] | None = None,
+) -> Resolved:
     """Builds a suite from its name and the command's options.
 
     Raises:
         UserError: anything unknown, malformed or out of range.
     """
+    assignments, plugins, additions = assignments or (), plugins or (), additions or ()
     loaded = tuple(registry.read_plugin(path) for path in plugins)
     for plugin in loaded:
         registry.load_plugin(plugin)
@@ -83,9 +93,9 @@ def _literal(text: str) -> Any:
 # --- looking ---------------------------------------------------------------------------------------------------
 
 
-def list_all(plugins: Sequence[str], *, as_json: bool) -> None:
+def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
     """Prints suites, and methods with their cards."""
-    for path in plugins:
+    for path in plugins or ():
         registry.load_plugin(registry.read_plugin(path))
     suites = {name: registry.suite(name)().title for name in registry.names("suite")}
     methods = {
@@ -95,20 +105,26 @@ def list_all(plugins: Sequence[str], *, as_json: bool) -> None:
         print(json.dumps({"suites": suites, "methods": methods}, indent=1))
         return
     console = Console()
-    table = Table(title="Suites", title_justify="left", box=None, pad_edge=False)
-    for head in ("name", "what it is"):
-        table.add_column(head, style="bold" if head == "name" else "")
-    for name, title in suites.items():
-        table.add_row(name, title)
-    console.print(table)
+    console.print(_listing("Suites", {name: (title, "") for name, title in suites.items()}))
     for kind, found in methods.items():
-        table = Table(title=f"\n{kind.capitalize()}s", title_justify="left", box=None, pad_edge=False)
-        for head in ("name", "access", "needs", "what it does"):
-            table.add_column(head, style="bold" if head == "name" else "", no_wrap=head == "name")
-        for name, card in found.items():
-            needs = ", ".join(card["needs"]) or "–"
-            table.add_row(name, card["access"], needs, f"{card['summary']} [dim]{escape(card['citation'])}[/dim]")
-        console.print(table)
+        told = {name: (card["summary"], _small_print(card)) for name, card in found.items()}
+        console.print(_listing(f"\n{kind.capitalize()}s", told))
+
+
+def _listing(title: str, entries: Mapping[str, tuple[str, str]]) -> Group:
+    """A title, and per name what it is with its small print below."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, (text, small) in entries.items():
+        table.add_row(f"  {name}", Text.assemble(text, *(["\n", (small, "dim")] if small else [])))
+    return Group(Text(title, style="bold underline"), table)
+
+
+def _small_print(card: Mapping[str, Any]) -> str:
+    """What a method works on, what it asks for, and where it comes from."""
+    needs = f" · needs {', '.join(card['needs'])}".replace("_", " ") if card["needs"] else ""
+    return f"access {card['access']}{needs} · {card['citation']}"
 
 
 def _card(cls: Any) -> dict[str, Any]:
@@ -119,7 +135,7 @@ def show(resolved: Resolved) -> None:
     """Prints a suite in full, with the names of its methods."""
     suite = resolved.suite
     dump = suite.model_dump(mode="json")
-    for field in ("objectives", "attacks", "repairs"):
+    for field in ("objectives", "attacks", "repairs", "detectors"):
         dump[field] = [
             {"name": m.name, "version": m.version} | m.model_dump(mode="json") for m in getattr(suite, field)
         ]
@@ -141,31 +157,30 @@ def plan(resolved: Resolved, store: Store, *, as_json: bool) -> None:
         facts = {"suite": resolved.suite.name, "cells": len(cells), "to_do": left, "disk_bytes": disk, "seconds": known}
         print(json.dumps(facts | {"stages": [stage._asdict() for stage in stages]}, indent=1))
         return
-    console = Console()
-    console.print(f"[bold]{resolved.suite.name}[/bold]: {len(cells)} cells, {len(cells) - left} done, {left} to do")
+    console = Console(highlight=False)
+    console.print(f"[bold]{resolved.suite.name}[/bold]: {len(cells)} cells, {len(cells) - left} done, {left} to do\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", style="bold")
-    for head in ("all", "found", "to make", "time on one slot"):
+    for head in ("all", "in the store", "to make", "time on one slot"):
         table.add_column(head, justify="right")
     for stage in stages:
         missing = stage.total - stage.found
-        time_left = "–" if not missing or stage.seconds == 0 else _time(stage.seconds)
-        table.add_row(stage.stage, str(stage.total), str(stage.found), str(missing), time_left)
+        time_left = "" if not missing or stage.seconds == 0 else _time(stage.seconds)
+        table.add_row(STAGES.get(stage.stage, stage.stage), str(stage.total), str(stage.found), str(missing), time_left)
     console.print(table)
-    told = "no past record in this store to estimate from" if known is None else f"{_time(known)} on one slot"
-    console.print(f"time: {told}   disk: about {disk / 1e6:,.0f} MB more in {store.root}")
+    told = "not known: this store has no past record to go by" if known is None else f"{_time(known)} on one slot"
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_row("\ntime", f"\n{told if left else 'none'}", style="")
+    facts.add_row("disk", f"about {disk / 1e6:,.0f} MB more under {store.root}" if disk else "no more")
+    console.print(facts)
 
 
 def _time(seconds: float | None) -> str:
     if seconds is None:
-        return "?"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+        return "not known"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def status(name: str, store: Store, *, as_json: bool) -> None:
@@ -173,7 +188,8 @@ def status(name: str, store: Store, *, as_json: bool) -> None:
     document = store.read_json(f"suites/{name}.json")
     if document is None:
         known = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
-        raise UserError(f"store {store.root}: {unknown('suite', name, known)} run it first with `backstop run`")
+        told = unknown("suite", name, known) if known else f"unknown suite {name!r}; none was run in it yet"
+        raise UserError(f"store {store.root}: {told}{'' if known else f'; run it first with `backstop run {name}`'}")
     rows = []
     for cell in document["cells"]:
         found = store.find("record", cell["record"])
@@ -182,18 +198,41 @@ def status(name: str, store: Store, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"suite": name, "cells": rows}, indent=1))
         return
+    several = len({cell["seed"] for cell in document["cells"]}) > 1
+    axes = ("objective", "attack", "defense", *(["seed"] if several else []))
+    for cell in (*document["cells"], *rows):
+        named = [cell[kind] for kind in ("repair", "detector") if cell.get(kind, "none") != "none"]
+        cell["defense"] = named[0] if named else "none"
+    shown = {axis: _shortest([str(cell[axis]) for cell in document["cells"]]) for axis in axes}
     table = Table(box=None, pad_edge=False)
-    axes = ("objective", "attack", "repair", "seed", "selection", "status")
-    for head in axes:
-        table.add_column(head)
-    colours = {"ok": "green", "missing": "dim"}
-    for row in rows:
-        colour = colours.get(row["status"], "yellow")
-        table.add_row(*(str(row[axis]) for axis in axes[:-1]), f"[{colour}]{row['status']}[/{colour}]")
+    for head in (*axes, "status"):
+        table.add_column(head, overflow="fold")
+    for _, group in groupby(rows, key=lambda row: row["record"]):
+        mine = list(group)
+        table.add_row(*(shown[axis][str(mine[0][axis])] for axis in axes), _statuses(mine))
     console = Console()
     console.print(table)
-    counts = {value: sum(row["status"] == value for row in rows) for value in {row["status"] for row in rows}}
-    console.print("  ".join(f"{value}: {count}" for value, count in sorted(counts.items())))
+    counts = Counter(row["status"].replace("_", " ") for row in rows)
+    told = ", ".join(f"{number} {value}" for value, number in counts.most_common())
+    console.print(f"\n{len(document['cells'])} cells; by selection rule: {told}", highlight=False)
+
+
+def _shortest(labels: Sequence[str]) -> dict[str, str]:
+    """Labels without their fields, where that leaves them apart."""
+    bare = {label: label.partition("(")[0] for label in labels}
+    return {label: name if list(bare.values()).count(name) == 1 else label for label, name in bare.items()}
+
+
+def _statuses(rows: Sequence[Mapping[str, Any]]) -> Text:
+    """One cell's statuses; the rules are named where there is more than one."""
+    colours = {"ok": "green", "missing": "dim"}
+    told = Text()
+    for status in dict.fromkeys(row["status"] for row in rows):
+        rules = ", ".join(row["selection"].replace("_", " ") for row in rows if row["status"] == status)
+        told.append("; " if told else "")
+        told.append(status.replace("_", " "), colours.get(status, "yellow"))
+        told.append(f" ({rules})" if len(rows) > 1 else "", "dim")
+    return told
 
 
 # --- doing -----------------------------------------------------------------------------------------------------
@@ -226,9 +265,8 @@ def _drive(
     resolved: Resolved, store: Store, cells: list[Cell], resources: Resources, *, local: bool, quiet: bool
 ) -> None:
     from benchmark.executors import LocalExecutor
-    from benchmark.progress import Monitor
     from benchmark.runner import SuiteRun
-    from benchmark.stages import Compute
+    from benchmark.stages.common import Compute
 
     with Monitor(quiet=quiet) as monitor:
         if local:
@@ -261,11 +299,12 @@ def _summary(suite: Suite, store: Store, cells: list[Cell], seconds: float, *, a
     if as_json:
         print(json.dumps({"suite": suite.name, "cells": len(cells), "statuses": counts, "seconds": round(seconds, 1)}))
         return
-    told = ", ".join(f"{count} {value}" for value, count in counts.items())
-    print(f"{suite.name}: {len(cells)} cells, {len(statuses)} records ({told}) in {store.root}, {_time(seconds)}")
+    told = ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
+    print(f"{suite.name}: {len(cells)} cells, {len(statuses)} records ({told}) in {clock(seconds)}, store {store.root}")
     logs = store.local_root / "logs" if store.local_root else None
     if counts.get("failed") and logs and logs.exists():
         print(f"logs of what failed: {logs}")
+    print(f"to see them: backstop board {suite.name} --store {store.root}")
 
 
 def check(file: str, *, as_json: bool) -> int:
@@ -314,9 +353,12 @@ def doctor(path: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([item._asdict() for item in found], indent=1))
     else:
-        console = Console()
-        marks = {"ok": "[green]ok  [/green]", "note": "[cyan]note[/cyan]", "bad": "[red]BAD [/red]"}
+        marks = {"ok": ("ok", "green"), "note": ("note", "cyan"), "bad": ("BAD", "bold red")}
+        table = Table.grid(padding=(0, 2, 0, 0))
         for item in found:
-            console.print(f"{marks[item.level]} [bold]{item.what}[/bold]  {item.told}", highlight=False, soft_wrap=True)
+            table.add_row(Text(*marks[item.level]), Text(item.what, "bold"), Text(item.told, overflow="fold"))
+        Console().print(table)
+        bad = sum(item.level == "bad" for item in found)
+        print(f"\n{bad} to mend" if bad else "\nnothing is missing")
     sys.stdout.flush()
     return 1 if any(item.level == "bad" for item in found) else 0

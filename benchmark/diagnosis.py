@@ -57,7 +57,7 @@ def _devices() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        return [Finding("note", "device", f"no GPU; CPU with {torch.get_num_threads()} threads")]
+        return [Finding("note", "device", f"no GPU; CPU threads: {torch.get_num_threads()}")]
     return [
         Finding("ok", "device", f"{torch.cuda.get_device_name(i)}, {torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB")
         for i in range(torch.cuda.device_count())

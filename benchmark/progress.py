@@ -5,14 +5,30 @@ On a terminal a few lines that redraw themselves, elsewhere one line per finishe
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
+
+WIDEST = 120  # columns: on wider terminals the parts of a line would lie too far apart
+WARM_UP_S = 5.0  # before that a time left would be a guess
+REDRAW_S = 0.25
+COUNTED = "evaluate"  # stages of many short tasks: a terminal gets one line for all that went well
+
+
+class _Running(NamedTuple):
+    """Something that runs now."""
+
+    label: str
+    work: float  # forward views of images
+    what: str = ""
+    share: float = 0.0
 
 
 class Monitor:
@@ -22,23 +38,36 @@ class Monitor:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
         self.stage = ""
-        self._running: dict[str, tuple[str, float, str, float]] = {}  # key -> label, work, what, share
+        self._running: dict[str, _Running] = {}
         self._finished: set[str] = set()
         self._work_total = self._work_done = 0.0
         self._began = time.monotonic()
+        self._work_began: float | None = None  # data and Ray's start tell nothing about the time that is left
         self._counts = (0, 0)
+        self._passed: list[float] = []  # seconds of the tasks that get no line of their own
         self._live: Live | None = None
+        self._lock = threading.RLock()  # Live's own thread may draw in the middle of a line that is being printed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, daemon=True)
 
     def __enter__(self) -> Monitor:
         if self.console.is_terminal and not self.quiet:
-            self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
+            self._live = Live(get_renderable=self._render, console=self.console, auto_refresh=False, transient=True)
             self._live.start()
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
+        self._tell_passed()
         if self._live:
+            self._stop.set()
+            self._thread.join()
             self._live.stop()
             self._live = None
+
+    def _redraw(self) -> None:
+        while not self._stop.wait(REDRAW_S):
+            self._print()
 
     def expect(self, work: float) -> None:
         """Adds work to what is to be done (forward views of images)."""
@@ -46,17 +75,20 @@ class Monitor:
 
     def enter(self, stage: str, *, total: int, cached: int) -> None:
         """Begins a stage of `total` tasks, of which `cached` are in the store already."""
+        self._tell_passed()
         self.stage, self._counts = stage, (cached, total)
-        if total:
-            found = f" ({cached} in the store)" if cached else ""
-            self.say(
-                f"[bold]{stage}[/bold]  {total} to make{found}" if cached < total else f"{stage}  all in the store"
-            )
+        if not total:
+            return
+        if cached == total:
+            self.say(f"[bold]{stage}[/bold]  [dim]all {total} in the store[/dim]")
+        else:
+            found = f", {cached} in the store" if cached else ""
+            self.say(f"[bold]{stage}[/bold]  [dim]{total - cached} to do{found}[/dim]")
 
     def start(self, key: str, label: str, work: float) -> None:
         """Something begins."""
         self._finished.discard(key)
-        self._running[key] = (label, work, "", 0.0)
+        self._run(key, _Running(label, work))
 
     def tick(self, key: str, what: str, share: float, *, label: str = "", work: float = 0.0) -> None:
         """Something that runs tells how far it is; what nobody announced needs a label."""
@@ -64,7 +96,12 @@ class Monitor:
             label, work, *_ = self._running[key]
         elif not label or key in self._finished:
             return
-        self._running[key] = (label, work, what, share)
+        self._run(key, _Running(label, work, what, share))
+
+    def _run(self, key: str, running: _Running) -> None:
+        if running.work and self._work_began is None:
+            self._work_began = time.monotonic()
+        self._running[key] = running
 
     def finish(self, key: str, label: str, work: float, *, status: str, reason: str, wall_s: float) -> None:
         """Something has ended, well or badly."""
@@ -72,49 +109,99 @@ class Monitor:
         self._finished.add(key)
         self._work_done += work
         self._counts = (self._counts[0] + 1, self._counts[1])
-        mark = "[green]✓[/green]" if status == "ok" else "[yellow]✗[/yellow]"
-        told = f"  [yellow]{status}: {escape(reason)}[/yellow]" if status != "ok" else ""
-        self.say(f"  {mark} {escape(label)}  [dim]{wall_s:.1f} s[/dim]{told}{self._left()}")
+        if status == "ok" and self._live and self.stage.startswith(COUNTED):
+            self._passed.append(wall_s)
+            return
+        told = f"  [yellow]{status.replace('_', ' ')}: {escape(reason)}[/yellow]" if status != "ok" else ""
+        self._told(escape(label) + told, wall_s, well=status == "ok")
+
+    def _told(self, text: str, wall_s: float | None, *, well: bool = True) -> None:
+        """Prints what has ended: on a terminal one line of what went well, and all of the reason of what did not."""
+        seconds = "" if wall_s is None else clock(wall_s)
+        mark = "[green]✓[/green]" if well else "[yellow]✗[/yellow]"
+        if not self.console.is_terminal:
+            left = f"  ({self._left()})" if self._work_total else ""
+            self.say(f"{seconds:>11} {mark} {text}{left}")
+        elif not self.quiet:
+            table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+            table.add_column(no_wrap=True, justify="right", style="dim", width=11)
+            table.add_column(no_wrap=True, width=1)
+            table.add_column(no_wrap=well, overflow="ellipsis" if well else "fold", ratio=1)  # alone gives way
+            table.add_row(seconds, mark, text)
+            self._print(table)
+
+    def _tell_passed(self) -> None:
+        if self._passed:
+            self._told(f"{len(self._passed)} evaluations  [dim]{clock(sum(self._passed))} in all[/dim]", None)
+            self._passed = []
 
     def say(self, text: str) -> None:
         """Prints a line above the live lines."""
         if not self.quiet:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self._print(text)
+
+    def _print(self, *lines: RenderableType) -> None:
+        """Prints lines, if any, and draws the live ones anew."""
+        with self._lock:
+            for line in lines:
+                self.console.print(line, highlight=False, soft_wrap=isinstance(line, str))
+            if self._live:
+                self._live.refresh()
 
     def _left(self) -> str:
-        if self.console.is_terminal or not self._work_total:
-            return ""
-        return f"  [dim]{self._estimate()}[/dim]"
+        """The time left, as far as work tells; it covers training, not the short stages between."""
+        began = time.monotonic() if self._work_began is None else self._work_began
+        done = self._work_done + sum(one.work * one.share for one in list(self._running.values()))
+        elapsed = time.monotonic() - began
+        if done <= 0 or elapsed < WARM_UP_S:
+            return "time left not known yet"
+        left = (self._work_total - done) * elapsed / done
+        return f"about {clock(left)} left" if left >= 1 else "nearly done"
 
-    def _estimate(self) -> str:
-        running = sum(work * share for _, work, _, share in self._running.values())
-        done, elapsed = self._work_done + running, time.monotonic() - self._began
-        if done <= 0 or elapsed < 5:
-            return "time left: …"
-        left = max(0.0, (self._work_total - done) * elapsed / done)
-        return f"about {_clock(left)} left"
-
-    def _render(self) -> Group:
+    def _render(self) -> RenderableType:
+        if not self.stage:
+            return Text(self._elapsed(), style="dim")
         done, total = self._counts
         head = Text.assemble(
-            ("  " + self.stage, "bold"), f"  {done}/{total}  ", (self._estimate(), "cyan"), f"  elapsed {self._clock()}"
+            *("\n", (self.stage, "bold"), f"  {done} of {total}   ", (self._left(), "cyan")),
+            *("   ", (self._elapsed(), "dim")),
+            no_wrap=True,
+            overflow="ellipsis",
         )
-        lines = [
-            Text.assemble("   ", (_bar(share), "green"), f" {label}  ", (what, "dim"))
-            for label, _, what, share in list(self._running.values())
-        ]
-        return Group(head, *lines)
+        running = list(self._running.values())
+        room = max(1, self.console.height - 4)
+        shown = running if len(running) <= room else running[: room - 1]
+        lines: list[RenderableType] = [head, self._bars(shown)]
+        if len(shown) < len(running):
+            lines.append(Text(f"  … and {len(running) - len(shown)} more", style="dim"))
+        return Group(*lines)
 
-    def _clock(self) -> str:
-        return _clock(time.monotonic() - self._began)
+    def _bars(self, running: list[_Running]) -> Table:
+        """One line each: how far it is, what it does, and its name, which gives way where the line is too long."""
+        width = min(self.console.width, WIDEST)
+        length = 16 if width >= 90 else 8
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.width = width
+        table.add_column(no_wrap=True, width=length + 2, style="green")
+        table.add_column(no_wrap=True, width=24)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for one in running:
+            table.add_row(f"  {_bar(one.share, length)}", Text(one.what or "starting"), Text(one.label))
+        return table
+
+    def _elapsed(self) -> str:
+        return f"{clock(time.monotonic() - self._began)} elapsed"
 
 
-def _bar(share: float, width: int = 16) -> str:
+def _bar(share: float, width: int) -> str:
     filled = round(min(1.0, max(0.0, share)) * width)
     return "━" * filled + "╌" * (width - filled)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time as people read it: `4.2 s`, `48 s`, `3:05 min`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min"

@@ -5,19 +5,18 @@ Bansal et al. 2023, arXiv 2303.03323, section 5; Verma et al. 2025, arXiv 2311.1
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from benchmark.objectives.mmcl import MMCL
-from benchmark.types import Card, Range, Repair, RepairContext, Training
+from benchmark.repairs.clean_training import CleanTraining
+from benchmark.types import Card, Objective
 
 
-class FineTuning(Repair):
+class FineTuning(CleanTraining):
     """Fine-tunes with the CLIP loss alone."""
 
     name: ClassVar[str] = "fine-tuning"
-    strength: ClassVar[str | None] = "learning_rate"
+    objective: ClassVar[Objective] = MMCL()
     card: ClassVar[Card] = Card(
         title="MMCL fine-tuning",
         citation="arXiv:2303.03323",
@@ -25,18 +24,3 @@ class FineTuning(Repair):
         needs=frozenset({"clean_pairs"}),
         summary="CLIP loss on the clean pairs.",
     )
-
-    learning_rate: Annotated[float, Field(ge=0), Range(1e-6, 1e-3, log=True)] = 1e-5
-    epochs: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
-        """Returns the fine-tuned copy."""
-        training = Training(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-        )
-        return ctx.fit(model, ctx.clean_pairs, MMCL(), training)

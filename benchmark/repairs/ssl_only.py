@@ -5,19 +5,18 @@ Verma et al. 2025, arXiv 2311.14948, section 4 (cleaning loss SSL).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from benchmark.objectives.ssl import SSL
-from benchmark.types import Card, Range, Repair, RepairContext, Training
+from benchmark.repairs.clean_training import CleanTraining
+from benchmark.types import Card, Objective
 
 
-class SSLOnly(Repair):
+class SSLOnly(CleanTraining):
     """Fine-tunes with the in-modal self-supervised loss alone."""
 
     name: ClassVar[str] = "ssl-only"
-    strength: ClassVar[str | None] = "learning_rate"
+    objective: ClassVar[Objective] = SSL()
     card: ClassVar[Card] = Card(
         title="SSL-only cleaning",
         citation="arXiv:2311.14948",
@@ -26,18 +25,3 @@ class SSLOnly(Repair):
         external=("text augmentation (EDA)",),
         summary="In-modal self-supervision on the clean pairs.",
     )
-
-    learning_rate: Annotated[float, Field(ge=0), Range(1e-6, 1e-3, log=True)] = 1e-5
-    epochs: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
-        """Returns the cleaned copy."""
-        training = Training(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-        )
-        return ctx.fit(model, ctx.clean_pairs, SSL(), training)

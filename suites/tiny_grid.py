@@ -1,0 +1,43 @@
+"""What `smoke` and `cifar10` share: two objectives and three repairs on a model of half a million weights."""
+
+from __future__ import annotations
+
+from benchmark.objectives.mmcl import MMCL
+from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.repairs.batch_norm_only import BatchNormOnly
+from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.repairs.fine_tuning import FineTuning
+from benchmark.spec import ModelSpec, Search, Splits, Suite
+from benchmark.types import Attack, Dataset, Range, Training
+
+
+def tiny_grid(
+    *,
+    name: str,
+    title: str,
+    data: Dataset,
+    splits: Splits,
+    pretrain: Training,
+    attacks: tuple[Attack, ...],
+    evaluation: Dataset | None = None,
+) -> Suite:
+    """The grid of a tiny model; learning rates and budgets are adapted to its size."""
+    return Suite(
+        name=name,
+        title=title,
+        data=data,
+        evaluation=evaluation,
+        splits=splits,
+        model=ModelSpec(name="tiny-resnet"),
+        pretrain=pretrain,
+        objectives=(MMCL(), MMCLSSL()),
+        attacks=attacks,
+        repairs=(
+            FineTuning(epochs=5, learning_rate=1e-3, warmup_steps=10),
+            BatchNormOnly(epochs=5),
+            CleanCLIP(epochs=5, learning_rate=1e-3, warmup_steps=10),
+        ),
+        searched=frozenset({"cleanclip"}),
+        search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
+        spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
+    )
