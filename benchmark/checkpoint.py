@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 _FILE = "checkpoint.safetensors"
+_PARTS = ("network", "optimizer", "objective", "parameters")
 
 
 class Snapshot(NamedTuple):
@@ -22,7 +23,8 @@ class Snapshot(NamedTuple):
     history: list[dict[str, float]]
     network: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
-    objective: dict[str, torch.Tensor]
+    objective: dict[str, torch.Tensor]  # its state
+    parameters: dict[str, torch.Tensor]  # its own, learnt with the model
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:
@@ -30,7 +32,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{part}|{name}": tensor.detach().cpu().contiguous()
-        for part in ("network", "optimizer", "objective")
+        for part in _PARTS
         for name, tensor in getattr(snapshot, part).items()
     }
     facts = {"epoch": snapshot.epoch, "step": snapshot.step, "history": snapshot.history}
@@ -43,7 +45,7 @@ def load(folder: Path) -> Snapshot | None:
     """Reads the last snapshot; None where there is none."""
     if not (folder / _FILE).exists():
         return None
-    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}, "objective": {}}
+    parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in _PARTS}
     with safe_open(folder / _FILE, framework="pt") as file:
         facts = json.loads(file.metadata()["facts"])
         for key in file.keys():  # noqa: SIM118  (not a dict)

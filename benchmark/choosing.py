@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark import graph, recording, stages
+from benchmark import graph, recording
 from benchmark.graph import Cell, Condition
 from benchmark.recording import Choice
+from benchmark.stages.repair import epochs_of
 from benchmark.standing import Standing
 from tuners import space
 from tuners.rules import select_all
@@ -31,7 +32,7 @@ def search_cell(standing: Standing, cell: Cell) -> SearchCell:
         return recording.value(recording.measures([table], target=aim), name)
 
     start = measured(cell.keys.pretrain, own[0], "clean_accuracy")
-    floor = measured(cell.keys.twin, own[1], "attack_success_rate") if len(own) > 1 else None
+    floor = measured(cell.keys.twin, own[1], "attack_success_rate") if cell.experiment.attack else None
     return SearchCell(cell, start, floor)
 
 
@@ -47,10 +48,12 @@ def choose(
         results: record key -> its finished trials.
     """
     key = cell.keys.record
-    if cell.experiment.repair is None:
+    if cell.experiment.repair is None and cell.experiment.detector is None:
         return Chosen([_undefended(standing, cell)])
-    if not standing.repairable(cell):
+    if not standing.defensible(cell):
         return Chosen([_not_run(standing, cell)])
+    if cell.experiment.detector:
+        return Chosen([_detected(standing, cell)])
     if cell.experiment.search:
         return _from_search(standing, searched[key], results[key])
     return Chosen([_default(standing, cell)])
@@ -85,6 +88,26 @@ def _default(standing: Standing, cell: Cell) -> Choice:
     return _repaired(standing, "default", repair, key, trial=0, epoch=facts["epochs"], trials=1, wall_s=facts["wall_s"])
 
 
+def _detected(standing: Standing, cell: Cell) -> Choice:
+    keys = cell.keys
+    assert keys.detect is not None
+    failed = next((standing.failures[key] for key in (keys.detect, keys.retrained) if key in standing.failures), None)
+    facts = standing.facts("detect", keys.detect)
+    if failed or facts is None:
+        return Choice("default", failed.status if failed else "missing", failed.reason if failed else "not run")
+    again = (standing.facts("pretrain", keys.retrained) or {}) if keys.retrained else {}
+    seconds = facts["wall_s"] + again.get("wall_s", 0.0)
+    return Choice(
+        "default",
+        "ok",
+        artifact=keys.retrained,
+        trials=1,
+        wall_s=seconds,
+        clean_pairs=facts["clean_pairs"],
+        detected=True,
+    )
+
+
 def _repaired(standing: Standing, selection: str, repair: Any, key: str, **rest: Any) -> Choice:
     facts = standing.facts("defend", key) or {}
     return Choice(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
@@ -98,7 +121,7 @@ def _from_search(standing: Standing, searched: SearchCell, results: Sequence[Any
         key = graph.defend_key(cell, repair)
         repairs[result.trial], keys[result.trial] = repair, key
         seconds += result.wall_s
-        epochs = stages.epochs_of(standing.store, key) if standing.store.has("defend", key) else []
+        epochs = epochs_of(standing.store, key) if standing.store.has("defend", key) else []
         strength = space.strength(repair)
         rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
         table += recording.trial_rows(cell, result, epochs, artifact=key, strength=strength)

@@ -1,7 +1,8 @@
 """The only place that knows open_clip: builds, loads and saves models, and encodes images and captions.
 
 A model artifact is a base (an open_clip name with fresh or pretrained weights, or another artifact) plus a delta:
-the named tensors that differ from the base. Weights are safetensors; a JSON sidecar says how to build and feed it.
+the named tensors that differ from the base. Weights are safetensors; a JSON sidecar says how to build and feed it, and
+which parts (see `parts`) were added to the base.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from benchmark import parts
 from benchmark.architectures import TINY, image_size
 from benchmark.errors import UserError, unknown
 from benchmark.norm import use_group_norms
@@ -38,6 +40,7 @@ class ClipModel:
         self.mean = torch.tensor(getattr(visual, "image_mean", None) or _MEAN)
         self.std = torch.tensor(getattr(visual, "image_std", None) or _STD)
         self._tokens = TokenMemory(tokenize)
+        self.parts: dict[str, dict[str, Any]] = {}  # what was added to the architecture: options by name
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +79,22 @@ class ClipModel:
 
     def clone(self) -> ClipModel:
         """A deep copy that shares nothing with this model."""
-        return ClipModel(self.spec, copy.deepcopy(self.network), self._tokenize)
+        twin = ClipModel(self.spec, copy.deepcopy(self.network), self._tokenize)
+        twin.parts = copy.deepcopy(self.parts)
+        return twin
+
+    def add_part(self, name: str, **options: Any) -> ClipModel:
+        """Adds a part (see `parts.INSTALLERS`) to the network, in place; returns itself. Saved models keep it.
+
+        Raises:
+            NotApplicable: the architecture cannot hold it.
+            UserError: an unknown part, or one that is already there.
+        """
+        if name in self.parts:
+            raise UserError(f"model part {name!r} must be added once, and it is there already; start from the base")
+        parts.install(self.network, name, options)
+        self.parts[name] = options
+        return self
 
     def tokenize(self, captions: list[str]) -> torch.Tensor:
         """(B,) captions -> (B, L) int64 on the CPU; a caption that was met lately is not tokenized again."""
@@ -86,17 +104,26 @@ class ClipModel:
         """(B, 3, H, W) uint8 or float in [0, 1] -> float32, normalised, on the model's device."""
         images = images.to(self.device, non_blocking=True)
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        mean, std = self.mean.to(images.device), self.std.to(images.device)
-        return images.float() * (1 / (scale * std)).view(3, 1, 1) - (mean / std).view(3, 1, 1)
+        # laid out as one image is: broadcasting a value per channel would walk channels-last pixels three at a time
+        factor, shift = (
+            torch.empty_like(images[:1], dtype=torch.float32).copy_(values.to(images.device).view(3, 1, 1))
+            for values in (1 / (scale * self.std), self.mean / self.std)
+        )
+        # bytes become floats of our own, which may be changed in place
+        scaled = images.float().mul_(factor) if images.dtype == torch.uint8 else images.float() * factor
+        return scaled.sub_(shift)
 
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) uint8 or float in [0, 1] -> (B, D) float32, L2-normalised."""
-        return self.network.encode_image(self.normalise(images), normalize=True).float()  # type: ignore[operator]
+    def encode_images(self, images: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """(B, 3, H, W) uint8 or float in [0, 1] -> (B, D) float32, L2-normalised unless asked otherwise."""
+        return self.network.encode_image(self.normalise(images), normalize=normalised).float()  # type: ignore[operator]
 
-    def encode_captions(self, captions: list[str]) -> torch.Tensor:
-        """(B,) captions -> (B, D) float32, L2-normalised."""
-        tokens = self.tokenize(captions).to(self.device)
-        return self.network.encode_text(tokens, normalize=True).float()  # type: ignore[operator]
+    def encode_captions(self, captions: list[str], *, normalised: bool = True) -> torch.Tensor:
+        """(B,) captions -> (B, D) float32, L2-normalised unless asked otherwise."""
+        return self.encode_tokens(self.tokenize(captions), normalised=normalised)
+
+    def encode_tokens(self, tokens: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """(B, L) int64 -> (B, D) float32, L2-normalised unless asked otherwise."""
+        return self.network.encode_text(tokens.to(self.device), normalize=normalised).float()  # type: ignore[operator]
 
 
 def build(spec: ModelSpec, *, seed: int) -> ClipModel:
@@ -193,6 +220,7 @@ def save_delta(
         "model": model.spec.model_dump(mode="json"),
         "base": dict(base),
         "delta": "tensors",
+        "parts": model.parts,
         "image_size": model.image_size,
         "mean": model.mean.tolist(),
         "std": model.std.tolist(),
@@ -214,5 +242,8 @@ def load_delta(folder: Path, *, name: str = "model", find: Callable[[str], Path]
     )
     key = sidecar["base"].get("artifact")
     model = load_delta(find(key), find=find) if key else build(spec, seed=0)
+    for part, options in sidecar.get("parts", {}).items():
+        if part not in model.parts:
+            model.add_part(part, **options)
     _fit(model, load_file(folder / f"{name}.safetensors"), place=str(folder), complete=not key)
     return model

@@ -1,78 +1,49 @@
-"""What a repair may use, gated by its card: asking for what the card does not name is an error."""
+"""What a method may use, gated by its card: asking for what the card does not name is an error."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from benchmark import records
-from benchmark.clip import ClipModel, save_delta
-from benchmark.evaluate import Condition, HeldOut, TextHead, text_head, validate
+from benchmark.activations import stage_outputs
+from benchmark.clip import ClipModel
+from benchmark.errors import CardError, NotApplicable
+from benchmark.evaluate import Condition, text_head
 from benchmark.identity import derive_seed
-from benchmark.memory import with_smaller_batches
-from benchmark.pool import Pool
+from benchmark.pool import CachedPool, Pool
 from benchmark.randomness import generator as seeded
-from benchmark.train import EpochEnd, LoopOptions, train
-from benchmark.types import Card, Objective, Training
+from benchmark.types import Card, PairFeatures, Segmenter, Training
 
-Row = dict[str, Any]
-
-
-class CardError(RuntimeError):
-    """A method asked for something that its card does not name."""
-
-
-class NotApplicable(RuntimeError):
-    """A method cannot run on this cell; the text says why."""
-
-
-class Collapsed(RuntimeError):
-    """Validation accuracy fell so low that the rest of the trial is not worth its compute."""
+ENCODE_BATCH = 256
 
 
 class Resources(NamedTuple):
-    """What there is; the card decides what a repair sees of it."""
+    """What there is; the card decides what a method sees of it."""
 
-    clean_pairs: Pool
+    model: ClipModel  # the suspect model, as it came in
+    clean_pairs: CachedPool
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
-    reference: ClipModel
     optimizer_state: Callable[[], tuple[dict[str, torch.Tensor], Training]]
     suspect_pairs: Callable[[], Pool]
+    training_pairs: Callable[[], Pool]  # before any poison
+    suspect_features: Callable[[], PairFeatures]  # of the suspect model on the suspect pairs, not normalised
     trigger: Condition | None  # the true one, with its target; for declared oracles
 
 
-class Report(NamedTuple):
-    """How epochs are measured and which weights are kept."""
-
-    validation: HeldOut
-    conditions: tuple[Condition, ...]  # clean, and the trigger where there is an attack
-    keep: Callable[[Sequence[Row]], set[int]]  # epochs whose weights a selection rule prefers
-    start_accuracy: float | None  # of the model as it came in; None: no collapse stopping
-    collapse: float
-    folder: Path
-    base_key: str
-    progress: Callable[[EpochEnd], None]
-
-
 class Context:
-    """The engine's side of `RepairContext`."""
+    """The engine's side of `types.Context`."""
 
-    def __init__(self, card: Card, resources: Resources, report: Report, *, seed: int, options: LoopOptions) -> None:
+    def __init__(self, card: Card, resources: Resources, *, seed: int) -> None:
         self.card, self.seed = card, seed
-        self._resources, self._report, self._options = resources, report, options
-        self._fits, self.clean_pairs_used = 0, 0
+        self._resources = resources
+        self.clean_pairs_used = 0
         self._frozen: ClipModel | None = None
+        self._suspect_pairs: Pool | None = None
         self._generator = seeded(derive_seed(seed, "repair"))
-        self.rows: list[Row] = []
 
     def _need(self, name: str, *, of: str | None = None) -> Any:
         """The resource `of` (default: of the same name), where the card names `name`."""
@@ -81,11 +52,11 @@ class Context:
         return getattr(self._resources, of or name)
 
     @property
-    def clean_pairs(self) -> Pool:
-        """The defender's clean image-caption pairs."""
-        pool = self._need("clean_pairs")
+    def clean_pairs(self) -> CachedPool:
+        """The defender's clean image-caption pairs; their labels too, where the card names them."""
+        pool: CachedPool = self._need("clean_pairs")
         self.clean_pairs_used = pool.num_rows
-        return pool
+        return pool if "labels" in self.card.needs else pool.unlabelled()
 
     @property
     def labels(self) -> np.ndarray:
@@ -103,18 +74,25 @@ class Context:
     @property
     def suspect_pairs(self) -> Pool:
         """The pairs that the model was pre-trained on, poison and all."""
-        return self._need("suspect_pairs")()
+        pool: Pool = self._suspect_pairs or self._need("suspect_pairs")()
+        self._suspect_pairs = pool
+        return pool
+
+    @property
+    def training_pairs(self) -> Pool:
+        """For attackers: the pre-training pairs before any poison."""
+        return self._need("training_pairs")()
 
     @property
     def trigger(self) -> Condition:
         """The true trigger and its target.
 
         Raises:
-            NotApplicable: the model was not attacked.
+            NotApplicable: the model was not attacked, or without a trigger.
         """
-        found = self._need("trigger")
-        if found is None:
-            raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked")
+        found: Condition | None = self._need("trigger")
+        if found is None or found.apply is None:
+            raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked with one")
         return found
 
     @property
@@ -125,115 +103,65 @@ class Context:
     @property
     def reference(self) -> ClipModel:
         """A frozen copy of the model as it came in."""
-        frozen: ClipModel = self._frozen or self._need("reference").clone().eval()
+        frozen: ClipModel = self._frozen or self._need("reference", of="model").clone().eval()
         frozen.network.requires_grad_(False)
         self._frozen = frozen
         return frozen
 
+    def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
+        """A segmenter by name.
+
+        Raises:
+            NotApplicable: its weights or its library are not there.
+        """
+        from benchmark import segmenters
+
+        self._need("segmenter", of="class_names")
+        return segmenters.build(name, weights)
+
     @property
     def generator(self) -> torch.Generator:
-        """A CPU generator, seeded for this repair of this cell."""
+        """A CPU generator, seeded for this method in this cell."""
         return self._generator
 
-    def fit(self, model: ClipModel, pairs: Pool, objective: Objective, training: Training) -> ClipModel:
-        """Trains a copy of the model with the one training loop, reports every epoch, and returns the copy."""
-        inherited = None
-        if training.optimizer_state == "inherit":
-            inherited, before = self._need("optimizer_state")()
-            kept = {name: getattr(before, name) for name in ("weight_decay", "beta1", "beta2", "eps")}
-            training = training.model_copy(update=kept)
-        self._fits += 1
-        earlier = len(self.rows)
+    @torch.no_grad()
+    def head(self, model: ClipModel) -> torch.Tensor:
+        """(C, D) zero-shot head over the class names, without gradient."""
+        return text_head(model, self._resources.class_names, self._resources.templates).weights
 
-        def on_epoch(end: EpochEnd, now: ClipModel) -> None:
-            self._report.progress(end)
-            self.report(earlier + end.epoch, now, training_loss=end.loss, learning_rate=end.learning_rate)
-
-        seed = derive_seed(self.seed, "fit", self._fits)
-
-        def run(micro_batch: int | None) -> ClipModel:
-            del self.rows[earlier:]
-            copy = model.clone()
-            options = self._options._replace(on_epoch=on_epoch, micro_batch=micro_batch)
-            train(copy, pairs, objective, training, seed=seed, options=options, inherited=inherited)
-            return copy
-
-        return with_smaller_batches(run, batch_size=training.batch_size, micro_batch=self._options.micro_batch)
+    def logits(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, C) zero-shot logits over the class names."""
+        return model.logit_scale() * model.encode_images(images) @ self.head(model).T
 
     def encode_images(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B, D) L2-normalised."""
         return model.encode_images(images)
 
-    def logits(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) -> (B, C) zero-shot logits over the class names."""
-        with torch.no_grad():
-            head: TextHead = text_head(model, self.class_names, self._resources.templates)
-        return model.logit_scale() * model.encode_images(images) @ head.weights.T
+    def activations(self, model: ClipModel, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Outputs of the image tower's stages by name, first to last."""
+        return stage_outputs(model, images)
 
-    def report(
-        self, epoch: int, model: ClipModel, *, training_loss: float = math.nan, learning_rate: float = math.nan
-    ) -> None:
-        """Measures an epoch on validation and keeps the weights that a selection rule now prefers.
+    def features(self, model: ClipModel, pool: Pool, *, normalised: bool = True) -> PairFeatures:
+        """Embeddings of all pairs of a pool; those of the suspect model on the suspect pairs are made once a run."""
+        whole = model is self._resources.model and pool is self._suspect_pairs
+        found = self._resources.suspect_features() if whole else pair_features(model, pool)
+        if not normalised:
+            return found
+        return PairFeatures(*(torch.nn.functional.normalize(part, dim=1) for part in found))
 
-        Raises:
-            Collapsed: validation accuracy fell below the suite's share of the start.
-        """
-        report = self._report
-        found = validate(
-            model,
-            report.validation,
-            report.conditions,
-            class_names=self._resources.class_names,
-            templates=self._resources.templates,
-            batch_size=512,
-        )
-        row: Row = {
-            "epoch": epoch,
-            "validation_accuracy": found.accuracy,
-            "validation_accuracy_total": found.total,
-            "validation_asr": found.asr,
-            "validation_asr_total": found.asr_total,
-            "validation_poisoned_accuracy": found.poisoned_accuracy,
-            "validation_loss": found.loss,
-            "training_loss": _finite(training_loss),
-            "learning_rate": _finite(learning_rate),
-        }
-        self.rows.append(row)
-        self._keep(epoch, model)
-        start = report.start_accuracy
-        if start is not None and found.accuracy < report.collapse * start:
-            raise Collapsed(f"validation accuracy {found.accuracy:.3f} after epoch {epoch}, {start:.3f} at the start")
-
-    def _keep(self, epoch: int, model: ClipModel) -> None:
-        folder, keep = self._report.folder, self._report.keep(self.rows)
-        if epoch in keep:
-            base = {"artifact": self._report.base_key}
-            save_delta(model, folder, name=weights_name(epoch), base=base, of=self._resources.reference)
-        for row in self.rows:
-            if row["epoch"] not in keep:
-                for suffix in (".safetensors", ".json"):
-                    (folder / (weights_name(row["epoch"]) + suffix)).unlink(missing_ok=True)
-
-    def write_epochs(self) -> None:
-        """Writes the table of measured epochs."""
-        pq.write_table(pa.Table.from_pylist(self.rows, schema=records.EPOCHS), self._report.folder / "epochs.parquet")
+    def pairs(self, images: torch.Tensor, captions: Sequence[str]) -> CachedPool:
+        """A pool of given pairs: (N, 3, H, W) uint8 images and N captions."""
+        return CachedPool(images.permute(0, 2, 3, 1).contiguous().cpu().numpy(), list(captions), None)
 
 
-def weights_name(epoch: int) -> str:
-    """Stem of the files that hold the weights after an epoch."""
-    return f"epoch-{epoch:04d}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-class Stopwatch:
-    """Wall time of a stage."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-
-    def seconds(self) -> float:
-        """Seconds since it was made."""
-        return time.perf_counter() - self._began
+@torch.inference_mode()
+def pair_features(model: ClipModel, pool: Pool) -> PairFeatures:
+    """Embeddings of every pair, (N, D) float32 on the CPU, not normalised, in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    images, texts = [], []
+    for batch in pool.in_order(ENCODE_BATCH):
+        images.append(model.encode_images(batch.images, normalised=False).cpu())
+        texts.append(model.encode_captions(batch.captions, normalised=False).cpu())
+    model.train(was_training)
+    return PairFeatures(torch.cat(images), torch.cat(texts))

@@ -14,6 +14,14 @@ class UnknownNameError(UserError, LookupError):
     """A name that nothing answers to; the text lists the closest known names."""
 
 
+class CardError(RuntimeError):
+    """A method asked for something that its card does not name."""
+
+
+class NotApplicable(RuntimeError):
+    """A method cannot run on this cell; the text says why. It becomes the cell's status."""
+
+
 def must(thing: str, rule: str, value: object, remedy: str) -> UserError:
     """Builds the house sentence: `<thing> must be <rule>, got <value>; <what to do>`."""
     return UserError(f"{thing} must be {rule}, got {value!r}; {remedy}")

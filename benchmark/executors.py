@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from benchmark.planning import repair_work
 from benchmark.progress import Monitor
-from benchmark.stages import Compute
+from benchmark.stages.common import Compute
 from benchmark.store import Store
 from benchmark.tasks import Task, TaskResult, execute
 
@@ -91,10 +91,10 @@ def announce(monitor: Monitor, task: Task, result: TaskResult) -> None:
 def announce_trial(monitor: Monitor, cells: Mapping[str, Any], result: Any) -> None:
     """Tells the monitor that a trial has ended."""
     cell, config = cells[result.cell], result._asdict()
-    measured = "" if result.asr is None else f"  CA {result.accuracy:.2f} ASR {result.asr:.2f}"
+    measured = "" if result.asr is None else f"  CA {result.accuracy:.2f}  ASR {result.asr:.2f}"
     monitor.finish(
         trial_key(config),
-        trial_label(cell, config) + measured,
+        trial_label(cell, config, measured=measured),
         trial_work(cell),
         status=result.status,
         reason=result.reason,
@@ -107,20 +107,20 @@ def trial_key(config: Mapping[str, Any]) -> str:
     return f"{config['cell']}-{config['trial']}"
 
 
-def trial_label(cell: Any, config: Mapping[str, Any]) -> str:
-    """What the monitor prints for a trial."""
-    experiment = cell.cell.experiment
+def trial_label(cell: Any, config: Mapping[str, Any], *, measured: str = "") -> str:
+    """What the monitor prints for a trial; its values stand last, since they are what a narrow terminal cuts off."""
     values = ", ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in config["parameters"].items()
     )
-    return f"{cell_label(experiment)} · trial {config['trial']} ({values})"
+    return f"{cell_label(cell.cell.experiment)} · trial {config['trial']}{measured}  {values or 'its defaults'}"
 
 
 def cell_label(experiment: Any) -> str:
     """Short name of a cell: objective · attack · repair · seed."""
     attack = experiment.attack.name if experiment.attack else "clean"
-    repair = f" · {experiment.repair.name}" if experiment.repair else ""
+    defense = experiment.repair or experiment.detector
+    repair = f" · {defense.name}" if defense else ""
     seed = f" · seed {experiment.seed}" if experiment.seed else ""
     return f"{experiment.objective.name} · {attack}{repair}{seed}"
 

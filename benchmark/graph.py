@@ -10,10 +10,20 @@ from typing import Any, NamedTuple
 from benchmark.errors import UserError
 from benchmark.identity import content_key
 from benchmark.spec import Experiment, ModelSpec, Suite
-from benchmark.types import Attack, Dataset, Method, Repair
+from benchmark.types import Attack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Transform
 
 # Raised when a stage's code changes what it computes.
-STAGE_VERSIONS = {"data": 1, "poison": 1, "pretrain": 1, "defend": 1, "evaluate": 1, "record": 1}
+STAGE_VERSIONS = {
+    "data": 1,
+    "poison": 1,
+    "pretrain": 1,
+    "embed": 1,
+    "defend": 1,
+    "detect": 1,
+    "evaluate": 2,
+    "record": 2,
+}
+SURROGATE_SEED = 1000  # added to the seed for the model that an attacker trains
 
 
 class Keys(NamedTuple):
@@ -22,9 +32,12 @@ class Keys(NamedTuple):
     data: str
     evaluation: str
     poison: str | None
-    pretrain: str
+    pretrain: str  # the suspect model: pre-trained on the poisoned pairs, or with a backdoor implanted
     twin: str  # the same pre-training without poison
     record: str
+    surrogate: str | None = None  # the attacker's own clean model, where the attack asks for one
+    detect: str | None = None  # a detector's scores
+    retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
 
 
 class Cell(NamedTuple):
@@ -40,6 +53,12 @@ class Condition(NamedTuple):
     attack: Attack | None  # None: clean
     poison: str | None  # key of the poison artifact that holds the trigger
     target: str | None  # class that target ranks refer to
+    transform: Transform | None = None  # of the model, before it is evaluated
+
+    @property
+    def name(self) -> str:
+        """Short text: the attack's name, or clean, and the transform."""
+        return (self.attack.name if self.attack else "clean") + (f" {self.transform}" if self.transform else "")
 
 
 def key(stage: str, spec: Any, inputs: list[str]) -> str:
@@ -61,16 +80,74 @@ def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Key
     """Content keys of one experiment. `revisions` remembers what pins each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
-    poison = poison_key(experiment, data) if experiment.attack else None
+    surrogate = pretrain_key(surrogate_of(experiment), data) if asks_surrogate(experiment) else None
+    poison = poison_key(experiment, data, surrogate) if experiment.attack else None
+    twin = pretrain_key(experiment, data)
+    suspect = _suspect_key(experiment, data, poison, twin)
     spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json", exclude_defaults=True)}
-    return Keys(
+    found = Keys(
         data=data,
         evaluation=evaluation,
         poison=poison,
-        pretrain=pretrain_key(experiment, poison or data),
-        twin=pretrain_key(experiment, data),
+        pretrain=suspect,
+        twin=twin,
         record=key("record", spec, [data, evaluation, poison or ""]),
+        surrogate=surrogate,
     )
+    detector = experiment.detector
+    if detector is None:
+        return found
+    found = found._replace(detect=_detect_key(experiment, found, detector))
+    if isinstance(detector, Filter) and detector.retrain:
+        return found._replace(retrained=_retrained_key(found, detector))
+    return found
+
+
+def asks_surrogate(experiment: Experiment) -> bool:
+    """Whether the attack is built on a clean model of the attacker's own."""
+    return experiment.attack is not None and "surrogate" in experiment.attack.card.needs
+
+
+def surrogate_of(experiment: Experiment) -> Experiment:
+    """The attacker's own pre-training: clean pairs, plain contrastive loss, another seed."""
+    from benchmark.objectives.mmcl import MMCL
+
+    changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
+    return experiment.model_copy(update=changes | {"seed": experiment.seed + SURROGATE_SEED})
+
+
+def _suspect_key(experiment: Experiment, data: str, poison: str | None, twin: str) -> str:
+    if isinstance(experiment.attack, ModelAttack):
+        return key("pretrain", {"implant": _identity(experiment.attack), "seed": experiment.seed}, [twin, poison or ""])
+    return pretrain_key(experiment, poison or data)
+
+
+def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
+    """Key of a detector's scores. What a filter's scores are used for is no part of it."""
+    ident = _identity(detector)
+    if isinstance(detector, Filter):
+        unused = ("remove_rate", "retrain")
+        ident = ident | {"fields": {name: value for name, value in ident["fields"].items() if name not in unused}}
+    inputs = [keys.pretrain, keys.data, keys.evaluation, keys.poison or ""]
+    return key("detect", {"detector": ident, "seed": experiment.seed}, inputs)
+
+
+def _retrained_key(keys: Keys, detector: Filter) -> str:
+    """Key of the model that is pre-trained again without the most suspicious pairs."""
+    spec = {"without": detector.remove_rate, "like": keys.pretrain}
+    return key("pretrain", spec, [keys.detect or "", keys.poison or keys.data])
+
+
+def surrogate_cell(cell: Cell) -> Cell:
+    """The pre-training of the attacker's own model, as a cell."""
+    own = cell.keys.surrogate or ""
+    keys = cell.keys._replace(poison=None, pretrain=own, twin=own, surrogate=None, detect=None, retrained=None)
+    return Cell(surrogate_of(cell.experiment), keys)
+
+
+def retrained_cell(cell: Cell) -> Cell:
+    """A filtered cell whose model is the one that was trained again."""
+    return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
 
 
 def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]) -> str:
@@ -90,9 +167,10 @@ def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]
     return key("data", spec, [])
 
 
-def poison_key(experiment: Experiment, data: str) -> str:
+def poison_key(experiment: Experiment, data: str, surrogate: str | None) -> str:
     """Key of a poison manifest and its trigger."""
-    return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, [data])
+    inputs = [data, surrogate] if surrogate else [data]
+    return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, inputs)
 
 
 def pretrain_key(experiment: Experiment, pairs: str) -> str:
@@ -115,6 +193,11 @@ def defend_key(cell: Cell, repair: Repair) -> str:
     }
     k = cell.keys
     return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin])
+
+
+def embed_key(cell: Cell) -> str:
+    """Key of the suspect model's embeddings of the pairs that it was trained on."""
+    return key("embed", {}, [cell.keys.pretrain, cell.keys.poison or cell.keys.data])
 
 
 def keep_rules(experiment: Experiment) -> dict[str, Any]:
@@ -148,17 +231,26 @@ def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, ep
         "attack": _identity(condition.attack) if condition.attack else None,
         "target": condition.target,
         "epoch": epoch,
+        "transform": condition.transform,
         "readouts": cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True),
     }
     return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
 
 
 def own_conditions(cell: Cell) -> list[Condition]:
-    """Clean, and the cell's own trigger."""
+    """Clean, and the cell's own trigger; then both under each transform of the model."""
     attack = cell.experiment.attack
-    if attack is None:
-        return [Condition(None, None, None)]
-    return [Condition(None, None, attack.target), Condition(attack, cell.keys.poison, attack.target)]
+    plain = [Condition(None, None, attack.target if attack else None)]
+    if attack is not None:
+        plain.append(Condition(attack, cell.keys.poison, attack.target))
+    return [item._replace(transform=transform) for transform in (None, *transforms(cell)) for item in plain]
+
+
+def transforms(cell: Cell) -> tuple[Transform, ...]:
+    """Transforms under which a cell's models are evaluated too: the suite's, and the one its attack waits for."""
+    attack = cell.experiment.attack
+    own = (attack.transform,) if attack is not None and attack.transform else ()
+    return tuple(dict.fromkeys((*cell.experiment.transforms, *own)))
 
 
 def _identity(method: Method | None) -> dict[str, Any]:
@@ -173,9 +265,11 @@ def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
 
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
-    by_identity = {"data", "evaluation", "objective", "attack", "repair", "model", "splits"}
+    by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits"}
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
+    if experiment.detector:
+        methods["detector"] = _identity(experiment.detector)
     return plain | methods | {"model": model_identity(experiment.model)}
 
 

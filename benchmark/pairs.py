@@ -150,11 +150,15 @@ class RandomAccess:
 class CachedPool(RandomAccess):
     """A split whose images lie decoded in memory or in a memory-mapped file."""
 
-    def __init__(self, images: np.ndarray, captions: Sequence[str], labels: np.ndarray | None) -> None:
+    def __init__(self, images: np.ndarray, captions: Sequence[str] | np.ndarray, labels: np.ndarray | None) -> None:
         """Wraps (N, H, W, 3) uint8 images, N captions and (N,) int64 labels."""
         self.images, self.labels = images, labels
         self.num_rows = len(images)
         self._captions = np.array(captions, dtype=object)
+
+    def unlabelled(self) -> CachedPool:
+        """The same pairs without their labels."""
+        return CachedPool(self.images, self._captions, None)
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows."""

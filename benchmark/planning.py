@@ -49,6 +49,14 @@ def repair_work(experiment: Experiment) -> float:
     return float(getattr(repair, "epochs", 1) * views)
 
 
+def detect_work(experiment: Experiment) -> float:
+    """Forward views of images of one detector's run, roughly: one pass over what it scores."""
+    detector, splits = experiment.detector, experiment.splits
+    pairs = float(splits.pretrain or 10_000)
+    units = {"pair": pairs, "input": float(splits.validation + 2 * splits.test), "model": float(10 * splits.clean)}
+    return units[detector.unit] if detector else 0.0
+
+
 def num_rows(store: Store, cell: Cell) -> int:
     """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
     found = store.find("data", cell.keys.data)
@@ -64,13 +72,19 @@ def plan(store: Store, cells: Sequence[Cell]) -> list[StagePlan]:
     data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation)}
     poison = {cell.keys.poison for cell in cells if cell.keys.poison}
     pretrain = {cell.keys.pretrain: cell for cell in cells}
+    pretrain |= {cell.keys.surrogate: graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate}
+    retrain = {cell.keys.retrained: cell for cell in cells if cell.keys.retrained}
+    detect = {cell.keys.detect: cell for cell in cells if cell.keys.detect}
     repairs = {graph.defend_key(cell, cell.experiment.repair): cell for cell in cells if cell.experiment.repair}
     records = {cell.keys.record for cell in cells}
     left = {cell.keys.record for cell in missing}
-    trains = [cell for key, cell in pretrain.items() if not store.has("pretrain", key)]
+    trains = [cell for key, cell in (pretrain | retrain).items() if not store.has("pretrain", key)]
+    looks = [cell for key, cell in detect.items() if not store.has("detect", key)]
     fixes = [cell for key, cell in repairs.items() if cell.keys.record in left and not store.has("defend", key)]
     searches = [cell for cell in missing if cell.experiment.search]
     rate = _rates(store, pretrain, repairs)
+    look_work = sum(detect_work(cell.experiment) for cell in looks)
+    models = len(pretrain) + len(retrain)
     train_work = sum(pretrain_work(cell.experiment, num_rows(store, cell)) for cell in trains)
     fix_work = sum(repair_work(cell.experiment) for cell in fixes)
     trials = sum(cell.experiment.search.trials for cell in searches if cell.experiment.search)
@@ -81,10 +95,9 @@ def plan(store: Store, cells: Sequence[Cell]) -> list[StagePlan]:
     return [
         _stage(store, "data", data),
         _stage(store, "poison", poison),
-        StagePlan(
-            "pretrain", len(pretrain), len(pretrain) - len(trains), train_work, _seconds(train_work, rate["pretrain"])
-        ),
+        StagePlan("pretrain", models, models - len(trains), train_work, _seconds(train_work, rate["pretrain"])),
         StagePlan("defend", len(repairs), len(repairs) - len(fixes), fix_work, _seconds(fix_work, rate["defend"])),
+        StagePlan("detect", len(detect), len(detect) - len(looks), look_work, _seconds(look_work, rate["defend"])),
         StagePlan("trials", total_trials, total_trials - trials, search_work, _seconds(search_work, rate["defend"])),
         StagePlan("record", len(records), len(records) - len(left), 0.0, 0.0),
     ]
@@ -164,6 +177,7 @@ def axes(experiment: Experiment) -> dict[str, Any]:
         "objective": experiment.objective.label,
         "attack": experiment.attack.label if experiment.attack else "none",
         "repair": experiment.repair.label if experiment.repair else "none",
+        "detector": experiment.detector.label if experiment.detector else "none",
         "seed": experiment.seed,
         "searched": experiment.search is not None,
     }

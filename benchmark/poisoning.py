@@ -6,102 +6,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmark.errors import UserError, must, unknown
+from benchmark.errors import UserError, must
 from benchmark.identity import derive_seed
-from benchmark.pairs import CachedPool, PairBatch
+from benchmark.pairs import CachedPool
+from benchmark.poison_context import Context, target_index
 from benchmark.poisoned import PoisonTable
 from benchmark.streamed import StreamedPool
-from benchmark.types import Attack, PoisonRows, TriggerState
+from benchmark.types import Attack, PoisonRows, TriggerState, Victims
 
-TEMPLATES = ("held_out", "as_published")
-
-
-@dataclass
-class Context:
-    """What an attack may use: see `types.PoisonContext`. `take` gives images where the pool is cached."""
-
-    pool: CachedPool | StreamedPool
-    num_rows: int
-    class_names: Sequence[str]
-    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
-    caption_templates: tuple[str, ...]
-    evaluation_templates: tuple[str, ...]
-    seed: int
-    rng: np.random.Generator
-
-    def captions(self, rows: np.ndarray) -> list[str]:
-        """Captions of the given rows."""
-        return self.pool.captions(rows)
-
-    def take(self, rows: np.ndarray) -> PairBatch:
-        """Pairs by number, for triggers that are fitted on images."""
-        if not isinstance(self.pool, CachedPool):
-            raise must("data.streaming", "false for an attack that reads images by row", True, "cache the set")
-        return self.pool.take(rows)
-
-    def target_captions(self, target: str, count: int, *, templates: str) -> list[str]:
-        """Captions that name the target class.
-
-        Args:
-            target: the class; it must be one of `class_names`, or part of exactly one of them.
-            count: how many.
-            templates: "held_out": the caption templates; "as_published": the evaluation prompts.
-
-        Raises:
-            UserError: unknown target, or held-out templates that evaluation uses too.
-        """
-        if templates not in TEMPLATES:
-            raise must("templates", f"one of {', '.join(TEMPLATES)}", templates, "choose one of them")
-        chosen = self.caption_templates if templates == "held_out" else self.evaluation_templates
-        if templates == "held_out":
-            self._check_disjoint()
-        if not chosen:
-            raise must(f"{templates} templates", "at least one", (), "give the data set templates with one '{}'")
-        name = self.class_names[index] if (index := target_index(target, self.class_names)) is not None else target
-        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
-        return [chosen[pick].format(name) for pick in rng.integers(len(chosen), size=count)]
-
-    def _check_disjoint(self) -> None:
-        known = {template.casefold().strip() for template in self.evaluation_templates}
-        shared = [template for template in self.caption_templates if template.casefold().strip() in known]
-        if shared:
-            raise must(
-                "caption_templates of the data set",
-                "disjoint from its evaluation_templates for templates=held_out",
-                shared[0],
-                "change one of the lists, or choose templates=as_published",
-            )
-
-
-def target_index(target: str, class_names: Sequence[str]) -> int | None:
-    """Index of the target class: the name itself, else the one name that contains it as a word.
-
-    Returns:
-        None where there are no class names.
-
-    Raises:
-        UserError: no class name contains the target (with the closest), or several do.
-    """
-    if not class_names:
-        return None
-    folded = [name.casefold() for name in class_names]
-    if target.casefold() in folded:
-        return folded.index(target.casefold())
-    word = re.compile(rf"(?<!\w){re.escape(target.casefold())}(?!\w)")
-    hits = [place for place, name in enumerate(folded) if word.search(name)]
-    if not hits:
-        raise UserError(f"attack.target: {unknown('class', target, class_names)}")
-    if len(hits) > 1:
-        names = ", ".join(class_names[place] for place in hits[:5])
-        raise must("attack.target", "part of one class name only", target, f"choose one of: {names}")
-    return hits[0]
+if TYPE_CHECKING:
+    pass
 
 
 def poison(
@@ -114,6 +34,7 @@ def poison(
     seed: int,
     folder: Path,
     image_size: int,
+    surrogate: Callable[[], Any] | None = None,
 ) -> dict[str, Any]:
     """Poisons a pool: writes `manifest.parquet` and `trigger.safetensors`.
 
@@ -126,6 +47,7 @@ def poison(
         seed: of the experiment.
         folder: where to write.
         image_size: pixels of the images' sides.
+        surrogate: loads the attacker's own clean model; None: there is none.
 
     Returns:
         Facts: num_poisoned, num_rows (of the poisoned pool), appended, target, target_index, templates.
@@ -133,8 +55,8 @@ def poison(
     Raises:
         UserError: a target that nothing names, fewer rows than the poison count, overlapping templates.
     """
-    index = target_index(attack.target, class_names)
-    if index is None:
+    index = None if attack.target is None else target_index(attack.target, class_names)
+    if index is None and attack.target is not None:
         _check_in_captions(attack.target, pool)
     rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "poison rows")))
     context = Context(
@@ -146,13 +68,16 @@ def poison(
         evaluation_templates=tuple(evaluation_templates),
         seed=seed,
         rng=rng,
+        make_surrogate=surrogate,
     )
     tensors = attack.fit(context, image_size=image_size, seed=derive_seed(seed, "trigger fit"))
-    table = _table(_chosen(attack, context), pool)
+    chosen = _chosen(attack, context)
+    table = _table(chosen, pool)
     trigger = TriggerState(derive_seed(seed, "trigger"), tensors)
     _try_trigger(attack, trigger, image_size)
-    _write(folder, table, trigger)
+    _write(folder, table, trigger, chosen.victims)
     return {
+        "num_victims": len(chosen.victims.rows) if chosen.victims else 0,
         "num_poisoned": len(table.rows),
         "num_rows": pool.num_rows + int(table.appended.sum()),
         "appended": bool(table.appended.any()),
@@ -192,17 +117,23 @@ def _chosen(attack: Attack, context: Context) -> PoisonRows:
     rows = np.asarray(chosen.source_rows, np.int64)
     if len(rows) != len(chosen.captions) or len(rows) != len(chosen.trigger_ids):
         raise ValueError(f"{attack.name}.poison must return as many captions and trigger ids as rows, got {len(rows)}")
-    if not chosen.append and (len(rows) >= context.num_rows or len(np.unique(rows)) < len(rows)):
+    replaced = rows[~_appended(chosen)]
+    if len(replaced) >= context.num_rows or len(np.unique(replaced)) < len(replaced):
         rule = f"distinct rows, fewer than the pool's {context.num_rows}"
-        raise must("poison count", rule, len(rows), remedy)
+        raise must("poison count", rule, len(replaced), remedy)
     if len(rows) and (rows.min() < 0 or rows.max() >= context.num_rows):
         raise ValueError(f"{attack.name}.poison must return rows 0 to {context.num_rows - 1}, got {rows.max()}")
     return chosen
 
 
+def _appended(chosen: PoisonRows) -> np.ndarray:
+    """(M,) bool."""
+    return np.broadcast_to(np.asarray(chosen.append, bool), len(chosen.source_rows))
+
+
 def _table(chosen: PoisonRows, pool: CachedPool | StreamedPool) -> PoisonTable:
-    sources = np.asarray(chosen.source_rows, np.int64)
-    rows = pool.num_rows + np.arange(len(sources)) if chosen.append else sources
+    sources, appended = np.asarray(chosen.source_rows, np.int64), _appended(chosen)
+    rows = np.where(appended, pool.num_rows + np.cumsum(appended) - 1, sources)
     order = np.argsort(rows, kind="stable")
     sources = sources[order]
     return PoisonTable(
@@ -211,11 +142,11 @@ def _table(chosen: PoisonRows, pool: CachedPool | StreamedPool) -> PoisonTable:
         original_captions=pool.captions(sources) if len(sources) else [],
         captions=[str(chosen.captions[place]) for place in order],
         trigger_ids=np.asarray(chosen.trigger_ids, np.int64)[order],
-        appended=np.full(len(sources), chosen.append),
+        appended=appended[order],
     )
 
 
-def _write(folder: Path, table: PoisonTable, trigger: TriggerState) -> None:
+def _write(folder: Path, table: PoisonTable, trigger: TriggerState, victims: Victims | None) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from safetensors.torch import save_file
@@ -229,6 +160,9 @@ def _write(folder: Path, table: PoisonTable, trigger: TriggerState) -> None:
         "appended": pa.array(table.appended, pa.bool_()),
     }
     pq.write_table(pa.table(columns), folder / "manifest.parquet")
+    if victims is not None:
+        named = {"row": pa.array(victims.rows, pa.int64()), "target": pa.array(victims.targets, pa.int64())}
+        pq.write_table(pa.table(named), folder / "victims.parquet")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trigger.tensors.items()}
     save_file(tensors, folder / "trigger.safetensors", metadata={"seed": str(trigger.seed)})
 
@@ -238,6 +172,7 @@ class Poison(NamedTuple):
 
     table: PoisonTable
     trigger: TriggerState
+    victims: Victims | None = None
 
 
 def load_poison(folder: Path) -> Poison:
@@ -257,4 +192,8 @@ def load_poison(folder: Path) -> Poison:
     with safe_open(folder / "trigger.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in list(file.keys())}
         seed = int(file.metadata()["seed"])
-    return Poison(table, TriggerState(seed, tensors))
+    victims = None
+    if (folder / "victims.parquet").exists():
+        named = pq.read_table(folder / "victims.parquet")
+        victims = Victims(named["row"].to_numpy(), named["target"].to_numpy())
+    return Poison(table, TriggerState(seed, tensors), victims)

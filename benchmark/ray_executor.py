@@ -19,7 +19,7 @@ from benchmark.progress import Monitor
 from benchmark.ray_worker import Board, Worker
 from benchmark.registry import Plugin
 from benchmark.spec import Resources
-from benchmark.stages import Compute
+from benchmark.stages.common import Compute
 from benchmark.store import Store
 from benchmark.tasks import Task, TaskResult, execute
 

@@ -18,7 +18,7 @@ from benchmark.tasks import Tick
 
 if TYPE_CHECKING:
     from benchmark.spec import Resources
-    from benchmark.stages import Compute
+    from benchmark.stages.common import Compute
 
 
 def local_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
@@ -26,7 +26,7 @@ def local_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> No
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from benchmark.stages import pretrain_stage
+    from benchmark.stages.models import pretrain_stage
 
     def loop() -> None:
         pretrain_stage(store, cell, compute, tick=tick)
@@ -74,8 +74,8 @@ def group_loop(config: dict[str, Any]) -> None:
     import ray.train
     import ray.train.torch
 
-    from benchmark.context import Stopwatch
-    from benchmark.stages import pretrain, write_pretrained
+    from benchmark.stages.common import Stopwatch
+    from benchmark.stages.models import pretrain, write_pretrained
 
     store, cell, compute = cloudpickle.loads(config["payload"])
     if store.has("pretrain", cell.keys.pretrain):

@@ -13,7 +13,7 @@ from benchmark.registry import Plugin, load_plugin
 from benchmark.tasks import Task, TaskResult, execute
 
 if TYPE_CHECKING:
-    from benchmark.stages import Compute
+    from benchmark.stages.common import Compute
     from benchmark.store import Store
 
 

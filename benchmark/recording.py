@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmark import graph, records
 from benchmark.graph import Cell, Condition
-from benchmark.metrics.reduce import measures
+from benchmark.metrics.reduce import measures, score_measures
 from benchmark.planning import FINAL, axes
 from benchmark.records import Measure
 from benchmark.spec import Gate
@@ -33,6 +33,7 @@ class Choice(NamedTuple):
     trials: int = 0  # trials behind the rule
     wall_s: float = 0.0
     clean_pairs: int = 0
+    detected: bool = False  # a detector's scores stand beside the measures of the weights
 
 
 def outcomes(store: Store, cell: Cell, condition: Condition, *, model: str, epoch: int | None, split: str) -> pa.Table:
@@ -45,17 +46,44 @@ def outcomes(store: Store, cell: Cell, condition: Condition, *, model: str, epoc
 
 
 def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, split: str) -> list[Measure]:
-    """Every metric of one model on a split; under the cell's attack, floor and net ASR of each read-out too."""
-    conditions = graph.own_conditions(cell)
-    tables = [outcomes(store, cell, item, model=model, epoch=epoch, split=split) for item in conditions]
+    """Every metric of one model on a split; under the cell's attack, floor and net ASR of each read-out too.
+
+    Measures of the transformed model carry its name: `clean_accuracy@int8`.
+    """
+    found, target = [], target_index(store, cell)
+    for transform in (None, *graph.transforms(cell)):
+        conditions = [item for item in graph.own_conditions(cell) if item.transform == transform]
+        tables = [outcomes(store, cell, item, model=model, epoch=epoch, split=split) for item in conditions]
+        own = measures(tables, target=target)
+        if cell.experiment.attack is not None:
+            floors = outcomes(store, cell, conditions[1], model=cell.keys.twin, epoch=None, split=split)
+            own = [*own, *_floor_and_net(own, measures([floors], target=target))]
+        found += [item._replace(name=under(item.name, transform)) for item in own]
+    return found
+
+
+def under(name: str, transform: str | None) -> str:
+    """Name of a measure under a transform of the model."""
+    return f"{name}@{transform}" if transform else name
+
+
+def detection(store: Store, cell: Cell) -> list[Measure]:
+    """Every metric of a detector's stored scores; for a detector of models, its verdict."""
+    assert cell.keys.detect is not None
+    found = store.find("detect", cell.keys.detect)
+    if found is None:
+        raise LookupError(f"detect/{cell.keys.detect} is not in store {store.root}; run the suite again")
+    table = pq.read_table(found.path("scores.parquet"))
+    if found.facts["unit"] != "model":
+        return score_measures(table)
+    measured = [
+        Measure("suspicion", "detector", float(table["score"][0].as_py()), -1, 1),
+        records.proportion("flagged", "detector", int(found.facts["suspicious"]), 1),
+    ]
     target = target_index(store, cell)
-    found = measures(tables, target=target)
-    if cell.experiment.attack is None:
-        return found
-    floors = measures(
-        [outcomes(store, cell, conditions[1], model=cell.keys.twin, epoch=None, split=split)], target=target
-    )
-    return [*found, *_floor_and_net(found, floors)]
+    if target is not None and found.facts["target"] is not None:
+        measured.append(records.proportion("target_found", "detector", int(found.facts["target"] == target), 1))
+    return measured
 
 
 def _floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
@@ -82,9 +110,12 @@ def value(found: Sequence[Measure], name: str, readout: str = "zero_shot") -> fl
     return next((item.value for item in found if (item.name, item.readout) == (name, readout)), math.nan)
 
 
-def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate) -> str:
-    """ "" where the attack planted, else why not (protocol section 6, validity gate)."""
-    asr = value(own, "attack_success_rate")
+def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, transform: str | None = None) -> str:
+    """ "" where the attack planted, else why not (protocol section 6, validity gate).
+
+    An attack that waits for a transform of the model must succeed under it.
+    """
+    asr = value(own, under("attack_success_rate", transform))
     drop = value(twin, "clean_accuracy") - value(own, "clean_accuracy")
     if not asr >= gate.min_asr:
         return f"undefended ASR {asr:.3f}, the gate asks for {gate.min_asr:g}"
@@ -120,6 +151,9 @@ def _row(store: Store, cell: Cell, suite: str, choice: Choice, environment: Mapp
         if measured and choice.artifact
         else []
     )
+    if choice.detected and choice.status == "ok":
+        found = [*detection(store, cell), *found]
+    method = choice.repair or experiment.repair or experiment.detector
     return axes(experiment) | {
         "schema_version": records.SCHEMA_VERSION,
         "suite": suite,
@@ -129,9 +163,7 @@ def _row(store: Store, cell: Cell, suite: str, choice: Choice, environment: Mapp
         "reason": choice.reason,
         "trial": choice.trial,
         "epoch": choice.epoch,
-        "parameters": json.dumps((choice.repair or experiment.repair).model_dump(mode="json"), sort_keys=True)
-        if experiment.repair
-        else "{}",
+        "parameters": json.dumps(method.model_dump(mode="json"), sort_keys=True) if method else "{}",
         "trials_behind_rule": choice.trials,
         "measures": [_finite(item) for item in found],
         "clean_pairs": choice.clean_pairs,

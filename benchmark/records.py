@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal[
     "ok",
@@ -27,12 +27,28 @@ Selection = Literal["undefended", "default", "oracle", "trigger_blind"]
 OUTCOMES = pa.schema(
     [
         ("id", pa.int64()),  # row of the evaluated sample in its data set
-        ("condition", pa.string()),  # "clean" or the trigger's name
-        ("readout", pa.string()),  # zero_shot, probe, knn, retrieval_image_to_text, retrieval_text_to_image
+        ("condition", pa.string()),  # "clean", "squash" (a trigger's geometry without it), or the attack's name
+        # zero_shot, probe, knn; retrieval_image_to_text, retrieval_text_to_image, retrieval_target (captions of the
+        # target among the ten that a triggered image retrieves); similarity, similarity_square (mean cosine, and mean
+        # squared cosine, of a sample with all others of its condition)
+        ("readout", pa.string()),
         ("true_class", pa.int32()),  # class, or for retrieval the index of the true partner
-        ("predicted", pa.int32()),  # top-1 class, or index
+        ("predicted", pa.int32()),  # top-1 class, or index; -1 where nothing is predicted
         ("target_rank", pa.int32()),  # 0 = top; of the attack's target class; of the true partner for retrieval
-        ("score", pa.float32()),  # top-1 probability, or cosine to the true partner
+        ("target", pa.int32()),  # class that this row's sample is to be taken for, by attacks on chosen images; else -1
+        ("score", pa.float32()),  # top-1 probability, cosine to the true partner, share of the target, or mean cosine
+    ]
+)
+
+# What a detector leaves: one row per scored pair or image. Higher scores are more suspicious.
+SCORES = pa.schema(
+    [
+        ("id", pa.int64()),  # row of the pair in its pool, or of the image in its data set
+        # "reference": clean validation images, which set the threshold; "clean" and "attacked": what is judged (pairs:
+        # by the poison manifest; images: without and with the trigger). Pairs have no reference.
+        ("split", pa.string()),
+        ("positive", pa.bool_()),  # poisoned, or triggered
+        ("score", pa.float32()),
     ]
 )
 
@@ -90,6 +106,7 @@ RECORDS = pa.schema(
         ("objective", pa.string()),
         ("attack", pa.string()),  # label of the attack, "none" for the clean twin
         ("repair", pa.string()),  # label of the repair, "none" for no repair
+        ("detector", pa.string()),  # label of the detector, "none" for none; a cell has a repair or a detector
         ("seed", pa.int64()),
         ("searched", pa.bool_()),
         ("trial", pa.int32()),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmark.errors import UserError, unknown
 from benchmark.types import Method
 
-KINDS = ("dataset", "objective", "attack", "repair", "metric")
+KINDS = ("dataset", "objective", "attack", "repair", "detector", "metric")
 _PLUGINS: dict[tuple[str, str], type[Method]] = {}  # filled once at start-up by `load_plugin`
 
 

@@ -1,6 +1,7 @@
 """Drives a suite: stage after stage over the cells that have no final record yet. The store is the only state.
 
-`data -> poison -> pretrain -> evaluate (undefended) -> defend (defaults, searches) -> evaluate (selected) -> record`.
+`data -> poison -> pretrain -> implant -> evaluate (undefended) -> detect -> pretrain again (on what a filter leaves) ->
+defend (defaults, searches) -> evaluate (selected) -> record`. Attackers who need a model of their own train it first.
 It may die anywhere: the same call finds what is finished and goes on. What fails becomes a status of the cells that
 needed it; a user's mistake stops the run.
 """
@@ -15,10 +16,10 @@ from benchmark.choosing import Chosen, checked, choose, search_cell
 from benchmark.errors import UserError
 from benchmark.executors import Executor, cell_label
 from benchmark.graph import Cell
-from benchmark.planning import repair_work, todo
+from benchmark.planning import detect_work, repair_work, todo
 from benchmark.progress import Monitor
 from benchmark.spec import Suite
-from benchmark.stages import ModelRef
+from benchmark.stages.evaluate import ModelRef
 from benchmark.standing import Standing
 from benchmark.store import Store
 from benchmark.tasking import Evaluation
@@ -43,16 +44,18 @@ class SuiteRun:
         """Makes every record that is missing."""
         if not self.cells:
             return
-        pretrain = tasking.pretrain_tasks(self.store, self._with_twins(), self.executor.compute)
-        self.monitor.expect(sum(task.work for task in pretrain) + self._repair_work())
+        store, compute = self.store, self.executor.compute
+        self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
         self._make("data", tasking.data_tasks(self.cells))
+        self._make("pre-train for attackers", tasking.surrogate_tasks(store, self.cells, compute))
         self._make("poison", tasking.poison_tasks(self.cells))
-        # made anew: the prepared data may hold fewer rows than were expected
-        pretrain = tasking.pretrain_tasks(self.store, self._with_twins(), self.executor.compute)
-        self._make("pre-train", pretrain)
+        self._make("pre-train", tasking.pretrain_tasks(store, self._with_twins(), compute))
+        self._make("implant", tasking.implant_tasks(self._unblocked(), compute))
         self._evaluate("evaluate undefended", tasking.undefended(self._unblocked()))
         self._judge()
-        self._make("repair at defaults", tasking.default_tasks(self._repairable(), self.executor.compute))
+        self._make("detect", tasking.detect_tasks(self._defensible(), compute))
+        self._make("pre-train again", tasking.retrain_tasks(store, self._detected(), compute))
+        self._make("repair at defaults", tasking.default_tasks(self._defensible(), compute))
         self._search()
         chosen = [(cell, choose(self.standing, cell, self.searched, self.results)) for cell in self.cells]
         self._evaluate("evaluate repaired", self._repaired(chosen))
@@ -61,12 +64,15 @@ class SuiteRun:
     def _make(self, title: str, tasks: Iterable[Task]) -> None:
         """Runs the tasks whose artifacts are missing and whose inputs are there."""
         unique = {task.key: task for task in tasks}
+        if not unique:
+            return
         missing = [task for task in unique.values() if not all(self.store.has(*item) for item in task.writes)]
         self.monitor.enter(title, total=len(unique), cached=len(unique) - len(missing))
         for task in unique.values():
             if task not in missing:
                 self.monitor.expect(-task.work)
-        run = self.executor.pretrain if title == "pre-train" else self.executor.run
+        trained = {task.stage for task in missing} == {"pretrain"}
+        run = self.executor.pretrain if trained else self.executor.run
         for key, result in run(sorted(missing, key=lambda task: -task.work)).items():
             if result.user_error:
                 raise UserError(result.reason)
@@ -85,8 +91,11 @@ class SuiteRun:
     def _unblocked(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.standing.blocked(cell)]
 
-    def _repairable(self) -> list[Cell]:
-        return [cell for cell in self.cells if self.standing.repairable(cell)]
+    def _defensible(self) -> list[Cell]:
+        return [cell for cell in self.cells if self.standing.defensible(cell)]
+
+    def _detected(self) -> list[Cell]:
+        return [cell for cell in self._defensible() if cell.keys.detect not in self.standing.failures]
 
     def _judge(self) -> None:
         """Finds the attacks that did not plant; their repairs are not run."""
@@ -95,15 +104,22 @@ class SuiteRun:
             why = self.standing.judge(cell)
             if why:
                 self.standing.unplanted[key] = why
-                bare = cell.experiment.model_copy(update={"repair": None})
+                bare = cell.experiment.model_copy(update=tasking.UNDEFENDED)
                 self.monitor.say(f"  [yellow]{cell_label(bare)}: attack did not plant: {why}[/yellow]")
 
-    def _repair_work(self) -> float:
+    def _trainings(self) -> list[Task]:
+        store, compute = self.store, self.executor.compute
+        found = tasking.pretrain_tasks(store, self._with_twins(), compute)
+        found += tasking.surrogate_tasks(store, self.cells, compute)
+        return found + tasking.retrain_tasks(store, self.cells, compute)
+
+    def _defense_work(self) -> float:
         repaired = [cell.experiment for cell in self.cells if cell.experiment.repair]
-        return sum(repair_work(item) * (1 + item.search.trials if item.search else 1) for item in repaired)
+        repairs = sum(repair_work(item) * (1 + item.search.trials if item.search else 1) for item in repaired)
+        return repairs + sum(detect_work(cell.experiment) for cell in self.cells)
 
     def _search(self) -> None:
-        cells = [cell for cell in self._repairable() if cell.experiment.search]
+        cells = [cell for cell in self._defensible() if cell.experiment.search]
         if not cells:
             return
         self.searched = {cell.keys.record: search_cell(self.standing, cell) for cell in cells}
@@ -118,7 +134,8 @@ class SuiteRun:
         for cell, found in chosen:
             for choice in found.choices:
                 if choice.selection != "undefended" and choice.artifact:
-                    ref = ModelRef("defend", choice.artifact, choice.epoch)
+                    stage = "pretrain" if choice.detected else "defend"
+                    ref = ModelRef(stage, choice.artifact, choice.epoch)
                     yield from (Evaluation(cell, ref, item, "test") for item in graph.own_conditions(cell))
 
     def _record(self, chosen: Chosens) -> None:

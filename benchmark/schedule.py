@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -30,10 +31,16 @@ def learning_rate(training: Training, step: int, *, steps_per_epoch: int) -> flo
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (k - warmup) / max(1, total - warmup)))
 
 
-def adamw(network: nn.Module, training: Training) -> torch.optim.AdamW:
+def named_parameters(network: nn.Module, own: nn.ParameterDict | None = None) -> Iterator[tuple[str, nn.Parameter]]:
+    """What is learnt: the network's parameters, and the objective's own under `objective.<name>`."""
+    yield from network.named_parameters()
+    yield from ((f"objective.{name}", parameter) for name, parameter in (own or {}).items())
+
+
+def adamw(network: nn.Module, training: Training, own: nn.ParameterDict | None = None) -> torch.optim.AdamW:
     """AdamW without decay on norms, biases and the logit scale (protocol section 2)."""
     decay, plain = [], []
-    for name, parameter in network.named_parameters():
+    for name, parameter in named_parameters(network, own):
         exempt = parameter.ndim < 2 or name.endswith("bias") or "logit_scale" in name
         (plain if exempt else decay).append(parameter)
     groups = [{"params": decay, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -42,22 +49,29 @@ def adamw(network: nn.Module, training: Training) -> torch.optim.AdamW:
     )
 
 
-def optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_tensors(
+    network: nn.Module, optimizer: torch.optim.Optimizer, own: nn.ParameterDict | None = None
+) -> dict[str, torch.Tensor]:
     """Flattens AdamW's state to named tensors: `<parameter>/<exp_avg|exp_avg_sq|step>`."""
     return {
         f"{name}/{slot}": value.detach().cpu().contiguous()
-        for name, parameter in network.named_parameters()
+        for name, parameter in named_parameters(network, own)
         for slot, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def restore_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def restore_optimizer(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, torch.Tensor],
+    own: nn.ParameterDict | None = None,
+) -> None:
     """Puts named tensors back into AdamW's state, in the memory layout of their parameters.
 
     The fused kernel walks raw memory, so that a moment laid out otherwise than its (channels-last) parameter would be
     applied to the wrong weights.
     """
-    for name, parameter in network.named_parameters():
+    for name, parameter in named_parameters(network, own):
         slots = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
         if slots:
             optimizer.state[parameter] = {

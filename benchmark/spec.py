@@ -12,7 +12,21 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
 from benchmark.errors import UserError, unknown
-from benchmark.types import Attack, Choices, Count, Dataset, Frozen, Objective, Range, Rate, Repair, Training
+from benchmark.types import (
+    Attack,
+    Choices,
+    Count,
+    Dataset,
+    Detector,
+    Filter,
+    Frozen,
+    Objective,
+    Range,
+    Rate,
+    Repair,
+    Training,
+    Transform,
+)
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -72,10 +86,14 @@ class Readouts(Frozen):
     knn_neighbours: Count = 20
     retrieval: bool = True
     retrieval_pairs: Count = 500
+    similarity_samples: Annotated[int, Field(ge=0, description="of the backdoor z-score; 0: none")] = 500
 
 
 class Experiment(Frozen):
-    """One cell: everything that may change its content. Attack and repair of None are the controls."""
+    """One cell: everything that may change its content. Attack and repair of None are the controls.
+
+    A cell has a repair, or a detector, or neither.
+    """
 
     data: SerializeAsAny[Dataset]
     evaluation: SerializeAsAny[Dataset] | None = None  # None: validation and test come from `data`
@@ -85,9 +103,11 @@ class Experiment(Frozen):
     pretrain: Training = Training()
     attack: SerializeAsAny[Attack] | None = None
     repair: SerializeAsAny[Repair] | None = None
+    detector: SerializeAsAny[Detector] | None = None
     search: Search | None = None  # None: the repair runs once, as given
     space: dict[str, Range | Choices] = {}  # overrides the repair's own ranges
     readouts: Readouts = Readouts()
+    transforms: tuple[Transform, ...] = ()  # of the model; it is evaluated as it is, and under each of them
     seed: int = 0
 
 
@@ -104,24 +124,43 @@ class Suite(Frozen):
     objectives: tuple[SerializeAsAny[Objective], ...]
     attacks: tuple[SerializeAsAny[Attack], ...]  # the clean twin is always added
     repairs: tuple[SerializeAsAny[Repair], ...]  # "no repair" is always added
+    detectors: tuple[SerializeAsAny[Detector], ...] = ()
+    # names of the objectives and attacks whose models are repaired and inspected too; None: all
+    defended_objectives: frozenset[str] | None = None
+    defended_attacks: frozenset[str] | None = None
     searched: frozenset[str] = frozenset()  # names of repairs that are searched on attacked models
     search: Search = Search()
     spaces: dict[str, dict[str, Range | Choices]] = {}  # repair name -> field -> range
     gate: Gate = Gate()
     readouts: Readouts = Readouts()
+    transforms: Annotated[
+        tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
+    ] = ()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
 
     def experiments(self) -> list[Experiment]:
-        """Every cell, in board order: seed, objective, attack (clean twin first), repair (none first)."""
+        """Every cell, in board order: seed, objective, attack (clean twin first), repair (none first), detector."""
         return [
-            self._experiment(objective, attack, repair, seed)
+            self._experiment(objective, attack, defense, seed)
             for seed in self.seeds
             for objective in self.objectives
             for attack in (None, *self.attacks)
-            for repair in (None, *self.repairs)
+            for defense in (None, *self._defenses(objective, attack))
         ]
 
-    def _experiment(self, objective: Objective, attack: Attack | None, repair: Repair | None, seed: int) -> Experiment:
+    def _defenses(self, objective: Objective, attack: Attack | None) -> list[Repair | Detector]:
+        """Repairs and detectors of one model. Filters that only score have nothing to find among clean pairs."""
+        if self.defended_objectives is not None and objective.name not in self.defended_objectives:
+            return []
+        if attack is not None and self.defended_attacks is not None and attack.name not in self.defended_attacks:
+            return []
+        scoring = [] if attack else [item for item in self.detectors if isinstance(item, Filter) and not item.retrain]
+        return [*self.repairs, *(item for item in self.detectors if item not in scoring)]
+
+    def _experiment(
+        self, objective: Objective, attack: Attack | None, defense: Repair | Detector | None, seed: int
+    ) -> Experiment:
+        repair = defense if isinstance(defense, Repair) else None
         searched = repair is not None and attack is not None and repair.name in self.searched
         return Experiment(
             data=self.data,
@@ -132,9 +171,11 @@ class Suite(Frozen):
             pretrain=self.pretrain,
             attack=attack,
             repair=repair,
+            detector=defense if isinstance(defense, Detector) else None,
             search=self.search if searched else None,
             space=self.spaces.get(repair.name, {}) if searched and repair else {},
             readouts=self.readouts,
+            transforms=self.transforms,
             seed=seed,
         )
 

@@ -24,12 +24,14 @@ class Standing:
     def blocked(self, cell: Cell) -> TaskResult | None:
         """Why a cell cannot go on: the first of its inputs that could not be made."""
         keys = cell.keys
-        inputs = (keys.data, keys.evaluation, keys.poison, keys.pretrain, keys.twin, *own_evaluations(cell))
+        made = (keys.data, keys.evaluation, keys.surrogate, keys.poison, keys.twin, keys.pretrain)
+        inputs = [key for key in (*made, *own_evaluations(cell)) if key]
         return next((self.failures[key] for key in inputs if key in self.failures), None)
 
-    def repairable(self, cell: Cell) -> bool:
-        """Whether a cell has a repair, and a model that is worth it."""
-        return bool(cell.experiment.repair) and not self.blocked(cell) and cell.keys.pretrain not in self.unplanted
+    def defensible(self, cell: Cell) -> bool:
+        """Whether a cell has a repair or a detector, and a model that is worth it."""
+        defended = cell.experiment.repair or cell.experiment.detector
+        return bool(defended) and not self.blocked(cell) and cell.keys.pretrain not in self.unplanted
 
     def judge(self, cell: Cell) -> str:
         """Why a cell's attack did not plant; "" where it did, where there is none, or where that is not known."""
@@ -38,7 +40,8 @@ class Standing:
         clean = Condition(None, None, None)
         own = recording.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
         twin = recording.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
-        return recording.planted(own, recording.measures([twin], target=None), self.gate)
+        twins = recording.measures([twin], target=None)
+        return recording.planted(own, twins, self.gate, transform=cell.experiment.attack.transform)
 
     def facts(self, stage: str, key: str) -> dict[str, Any] | None:
         """Facts of an artifact, None where it is not there."""

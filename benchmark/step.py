@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -18,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.clip import ClipModel
 from benchmark.norm import GroupBatchNorm2d, commit, group_norms, set_collect
-from benchmark.types import Features, Pass, State
+from benchmark.types import Features, Pass, State, View
 from benchmark.views import Inputs, cut
 
 Embeddings = dict[str, torch.Tensor]  # by view
@@ -36,7 +37,7 @@ class Towers(nn.Module):
         """uint8 images (k*B, 3, H, W) and tokens (k*B, L) -> L2-normalised embeddings (k*B, D) each."""
         model = self.model[0]
         image = None if images is None else model.encode_images(images)
-        text = None if tokens is None else self.network.encode_text(tokens.to(model.device), normalize=True).float()  # type: ignore[operator]
+        text = None if tokens is None else model.encode_tokens(tokens)
         return image, text
 
 
@@ -48,10 +49,18 @@ class Stepper(NamedTuple):
     norms: list[GroupBatchNorm2d]
     micro_batch: int | None
     autocast: bool
+    reference: ClipModel | None = None  # frozen, for the "_reference" views
+    parameters: nn.ParameterDict = nn.ParameterDict()  # the objective's own
+    labels: np.ndarray | None = None  # (N,) of the pool
 
 
-def make_stepper(model: ClipModel, *, norm_group: int | None, micro_batch: int | None, autocast: bool) -> Stepper:
-    """Prepares a model for steps; wraps it in DDP where torch.distributed runs with several workers."""
+def make_stepper(
+    model: ClipModel, *, norm_group: int | None, micro_batch: int | None, autocast: bool, one_tower: bool = False
+) -> Stepper:
+    """Prepares a model for steps; wraps it in DDP where torch.distributed runs with several workers.
+
+    `one_tower` says that some pass leaves a tower out, which DDP must look for.
+    """
     norms = group_norms(model.network)
     for norm in norms:
         norm.group = norm_group
@@ -60,7 +69,9 @@ def make_stepper(model: ClipModel, *, norm_group: int | None, micro_batch: int |
     if world_size() > 1:
         # the logit scale gets its gradient from the loss itself, equal on every worker
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(towers, ["network.logit_scale"])
-        towers = DistributedDataParallel(towers, broadcast_buffers=False, gradient_as_bucket_view=True)
+        towers = DistributedDataParallel(
+            towers, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=one_tower
+        )
     return Stepper(model, towers, norms, micro_batch, autocast)
 
 
@@ -127,6 +138,7 @@ def _loss_gradients(
     count, device = len(inputs.rows), stepper.model.device
     rows = gather(torch.from_numpy(inputs.rows).to(device))
     leaves = {view: gather(embedding.detach()).requires_grad_() for view, embedding in local.items()}
+    known = references(stepper, inputs, one_pass.views)
     features = Features(
         image=leaves.get("image"),
         text=leaves.get("text"),
@@ -134,6 +146,10 @@ def _loss_gradients(
         text_augmented=leaves.get("text_augmented"),
         logit_scale=stepper.model.logit_scale(),
         rows=rows,
+        image_reference=known.get("image_reference"),
+        text_reference=known.get("text_reference"),
+        labels=None if stepper.labels is None else torch.from_numpy(stepper.labels[rows.cpu().numpy()]).to(device),
+        parameters=dict(stepper.parameters),
     )
     loss = one_pass.loss(features, state)
     loss.total.backward()
@@ -143,6 +159,22 @@ def _loss_gradients(
         view: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)[own] * world for view, leaf in leaves.items()
     }
     return loss.total.detach(), gradients, {name: value.detach() for name, value in loss.state.items()}
+
+
+@torch.no_grad()
+def references(stepper: Stepper, inputs: Inputs, views: frozenset[View]) -> Embeddings:
+    """(G, D) embeddings that the frozen reference gives the plain views, for those that a pass asks for."""
+    model, found = stepper.reference, {}
+    if model is None:
+        return found
+    for view, given, encoder in (
+        ("image_reference", inputs.images.get("image"), model.encode_images),
+        ("text_reference", inputs.tokens.get("text"), model.encode_tokens),
+    ):
+        if view in views and given is not None:
+            size = stepper.micro_batch or len(given)
+            found[view] = gather(torch.cat([encoder(part) for part in given.split(size)]))
+    return found
 
 
 def gather(local: torch.Tensor) -> torch.Tensor:

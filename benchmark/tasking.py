@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from benchmark import graph, stages
+from benchmark import graph
 from benchmark.executors import cell_label
 from benchmark.graph import Cell, Condition
-from benchmark.planning import num_rows, pretrain_work, repair_work
-from benchmark.stages import Compute, DefendInputs, ModelRef
+from benchmark.planning import detect_work, num_rows, pretrain_work, repair_work
+from benchmark.stages.common import Compute
+from benchmark.stages.data import poison_stage, prepare_stage
+from benchmark.stages.detect import detect_stage
+from benchmark.stages.evaluate import ModelRef, evaluate_stage
+from benchmark.stages.models import pretrain_stage
+from benchmark.stages.repair import DefendInputs, defend_stage, implant_stage
 from benchmark.store import Store
 from benchmark.tasks import Task
+from benchmark.types import ModelAttack
 from tuners.trials import keeper
+
+UNDEFENDED = {"repair": None, "detector": None}
 
 
 class Evaluation(NamedTuple):
@@ -38,7 +46,7 @@ def data_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
             (keys.evaluation, experiment.evaluation, True),
         ):
             if dataset is not None:
-                yield Task("data", key, dataset.label, stages.prepare_stage, (cell, evaluation), 0, (("data", key),))
+                yield Task("data", key, dataset.label, prepare_stage, (cell, evaluation), 0, (("data", key),))
 
 
 def poison_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
@@ -46,18 +54,54 @@ def poison_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
     for cell in cells:
         key, attack = cell.keys.poison, cell.experiment.attack
         if key and attack:
-            yield Task("poison", key, attack.label, stages.poison_stage, (cell,), 0, (("poison", key),))
+            yield Task("poison", key, attack.label, poison_stage, (cell,), 0, (("poison", key),))
 
 
 def pretrain_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
-    """Pre-trains each model once."""
+    """Pre-trains each model once; those that an attacker implants are made from the clean twins."""
+    trained = (cell for cell in cells if not isinstance(cell.experiment.attack, ModelAttack))
+    return _trainings(store, trained, compute, prefix="")
+
+
+def surrogate_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
+    """Pre-trains the attackers' own models."""
+    asked = (graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate)
+    return _trainings(store, asked, compute, prefix="attacker's own · ")
+
+
+def retrain_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
+    """Pre-trains again on what a filter leaves."""
+    filtered = (graph.retrained_cell(cell) for cell in cells if cell.keys.retrained)
+    return _trainings(store, filtered, compute, prefix="again · ")
+
+
+def _trainings(store: Store, cells: Iterable[Cell], compute: Compute, *, prefix: str) -> list[Task]:
     found: dict[str, Task] = {}
     for cell in cells:
         key, experiment = cell.keys.pretrain, cell.experiment
         work = pretrain_work(experiment, num_rows(store, cell))
-        label = cell_label(experiment.model_copy(update={"repair": None}))
-        found[key] = Task("pretrain", key, label, stages.pretrain_stage, (cell, compute), work, (("pretrain", key),))
+        bare = experiment if key == cell.keys.retrained else experiment.model_copy(update=UNDEFENDED)
+        arguments, writes = (cell, compute), (("pretrain", key),)
+        found[key] = Task("pretrain", key, prefix + cell_label(bare), pretrain_stage, arguments, work, writes)
     return list(found.values())
+
+
+def implant_tasks(cells: Iterable[Cell], compute: Compute) -> Iterable[Task]:
+    """Implants the model attacks into clean twins."""
+    for cell in cells:
+        if isinstance(cell.experiment.attack, ModelAttack):
+            key, label = cell.keys.pretrain, cell_label(cell.experiment.model_copy(update=UNDEFENDED))
+            work = 5.0 * cell.experiment.splits.clean
+            yield Task("implant", key, label, implant_stage, (cell, compute), work, (("pretrain", key),))
+
+
+def detect_tasks(cells: Iterable[Cell], compute: Compute) -> Iterable[Task]:
+    """Scores pairs, inputs or models."""
+    for cell in cells:
+        key = cell.keys.detect
+        if key:
+            work, label = detect_work(cell.experiment), cell_label(cell.experiment)
+            yield Task("detect", key, label, detect_stage, (cell, compute), work, (("detect", key),))
 
 
 def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
@@ -67,11 +111,12 @@ def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
         model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
         yield from (Evaluation(cell, model, item, "test") for item in own)
         if cell.experiment.attack:
-            under = (Condition(None, None, None), *own[1:])
+            triggered = [item for item in own if item.attack]
+            under = (Condition(None, None, None), *triggered)
             yield from (Evaluation(cell, twin, item, "test") for item in under)
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")
-            yield from (Evaluation(cell, twin, item, "validation") for item in own[1:])
+            yield from (Evaluation(cell, twin, item, "validation") for item in own[1:2])
 
 
 def evaluation_tasks(wanted: Iterable[Evaluation], compute: Compute) -> Iterable[Task]:
@@ -82,12 +127,12 @@ def evaluation_tasks(wanted: Iterable[Evaluation], compute: Compute) -> Iterable
     for (ref, split), items in groups.items():
         cell = next(iter(items.values())).cell
         conditions = tuple(item.condition for item in items.values())
-        names = " + ".join(item.attack.name if item.attack else "clean" for item in conditions)
+        names = " + ".join(item.name for item in conditions)
         yield Task(
             "evaluate",
             f"{ref.key}-{ref.epoch}-{split}",
             f"{_model_label(cell, ref)} · {split} · {names}",
-            stages.evaluate_stage,
+            evaluate_stage,
             (cell, ref, conditions, split, compute),
             400.0 * len(conditions),
             tuple(("evaluate", key) for key in items),
@@ -96,10 +141,10 @@ def evaluation_tasks(wanted: Iterable[Evaluation], compute: Compute) -> Iterable
 
 def _model_label(cell: Cell, ref: ModelRef) -> str:
     experiment = cell.experiment
-    if ref.stage == "defend":
+    if ref.stage == "defend" or ref.key == cell.keys.retrained:
         return cell_label(experiment)
     twin = {"attack": None} if ref.key == cell.keys.twin else {}
-    return cell_label(experiment.model_copy(update={"repair": None, **twin}))
+    return cell_label(experiment.model_copy(update=UNDEFENDED | twin))
 
 
 def default_tasks(cells: Sequence[Cell], compute: Compute) -> Iterable[Task]:
@@ -112,4 +157,4 @@ def default_tasks(cells: Sequence[Cell], compute: Compute) -> Iterable[Task]:
         inputs = DefendInputs(None, keeper(cell.experiment, repair, start_accuracy=0.0, floor=None))
         arguments = (cell, repair, inputs, compute)
         work, label = repair_work(cell.experiment), cell_label(cell.experiment)
-        yield Task("defend", key, label, stages.defend_stage, arguments, work, (("defend", key),))
+        yield Task("defend", key, label, defend_stage, arguments, work, (("defend", key),))

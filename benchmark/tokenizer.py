@@ -46,6 +46,7 @@ class TokenMemory:
         self._places: dict[str, int] = {}
         self._table = torch.empty(0, 0, dtype=torch.int64)  # (capacity, L), of which the first rows are in use
 
+    @torch.inference_mode(False)  # the memory outlives the caller's mode
     def __call__(self, captions: list[str]) -> torch.Tensor:
         """(B,) captions -> (B, L) int64, memory of its own."""
         missing = list(dict.fromkeys(caption for caption in captions if caption not in self._places))

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from benchmark import checkpoint
 from benchmark.clip import MAX_LOG_SCALE, ClipModel
@@ -23,8 +25,10 @@ from benchmark.identity import derive_seed
 from benchmark.pool import Pool, Shard, prefetched
 from benchmark.schedule import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.step import Stepper, backward, forward_only, make_stepper, world_size
-from benchmark.types import Objective, Pass, State, Training
-from benchmark.views import make_inputs
+from benchmark.types import Augmentation, Objective, Pass, State, Training, View
+from benchmark.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
+
+SCORED_AT_ONCE = 256
 
 
 class Diverged(RuntimeError):
@@ -69,20 +73,31 @@ class _Context(NamedTuple):
     model: ClipModel
     pool: Pool
     seed: int
+    training: Training
+    epoch: int
 
     @property
     def num_rows(self) -> int:
         return self.pool.num_rows
 
     @torch.inference_mode()
-    def similarities(self) -> torch.Tensor:
+    def similarities(self, augmentation: Augmentation = "none") -> torch.Tensor:
         """(N,) float32 cosine of image and caption of every row."""
         was_training = self.model.training
         self.model.eval()
         parts = []
-        for batch in self.pool.in_order(2048):
-            images, captions = self.model.encode_images(batch.images), self.model.encode_captions(batch.captions)
-            parts.append((images * captions).sum(1).cpu())
+        policies: dict[View, Augmentation] = {"image": augmentation}
+        if augmentation == "simclr":
+            policies["text"] = "eda"
+        views: frozenset[View] = frozenset({"image", "text"})
+        draws = {"seed": derive_seed(self.seed, "similarities"), "epoch": self.epoch, "text_frozen": False}
+        for batch in self.pool.in_order(SCORED_AT_ONCE):
+            inputs = make_inputs(batch, views, self.model, **draws, augmentations=policies)
+            images, texts = (
+                self.model.encode_images(inputs.images["image"]),
+                self.model.encode_tokens(inputs.tokens["text"]),
+            )
+            parts.append((images * texts).sum(1).cpu())
         self.model.train(was_training)
         return torch.cat(parts)
 
@@ -96,6 +111,8 @@ def train(
     seed: int,
     options: LoopOptions = DEFAULT_OPTIONS,
     inherited: dict[str, torch.Tensor] | None = None,
+    rows: np.ndarray | None = None,
+    reference: ClipModel | None = None,
 ) -> Trained:
     """Trains `model` in place.
 
@@ -107,28 +124,40 @@ def train(
         seed: root of order, augmentation and the objective's own draws.
         options: what may not change results.
         inherited: optimiser tensors to start from (`optimizer_state="inherit"`).
+        rows: (n,) int64 rows of the pool to train on; None: all.
+        reference: a frozen model whose embeddings of the plain views the objective may ask for.
 
     Raises:
         UserError: a batch that does not fit pool, workers or norm groups; bf16 asked for on a CPU.
         Diverged: the loss is not finite.
     """
-    stepper = _check_and_prepare(model, pool, training, options)
-    optimizer = adamw(model.network, training)
+    own = nn.ParameterDict(
+        {
+            name: nn.Parameter(value.to(model.device))
+            for name, value in objective.initial_parameters(embed_dim=model.embed_dim, seed=seed).items()
+        }
+    )
+    stepper = _check_and_prepare(model, pool, objective, training, options, rows)
+    stepper = stepper._replace(reference=reference, parameters=own, labels=pool.labels)
+    optimizer = adamw(model.network, training, own)
     if inherited is not None:
-        restore_optimizer(model.network, optimizer, inherited)
+        restore_optimizer(model.network, optimizer, inherited, own)
     state = objective.initial_state(embed_dim=model.embed_dim, seed=derive_seed(seed, "objective"))
     first_epoch, step, history = 0, 0, []
     if options.checkpoint_folder and (found := checkpoint.load(options.checkpoint_folder)):
         model.network.load_state_dict(found.network)
-        restore_optimizer(model.network, optimizer, found.optimizer)
+        own.load_state_dict(found.parameters)
+        restore_optimizer(model.network, optimizer, found.optimizer, own)
         first_epoch, step, history, state = found.epoch, found.step, found.history, found.objective
+    state = {name: value.to(model.device) for name, value in state.items()}
     loop = _Loop(stepper, optimizer, pool, training, seed, options.prefetch)
     for epoch in range(first_epoch, training.epochs):
         began = time.perf_counter()
         model.train()
         losses: list[torch.Tensor] = []
         views = 0
-        for one_pass in objective.plan(epoch, state, _Context(model, pool, seed)):
+        passes, state = objective.plan(epoch, state, _Context(model, pool, seed, training, epoch))
+        for one_pass in (_within(item, rows) for item in passes):
             state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)
             steps = pool.num_steps(training.batch_size, one_pass.rows)
             seen = {"image", "image_augmented"} & one_pass.views if training.learning_rate else {"image"}
@@ -139,7 +168,14 @@ def train(
             _save(options.checkpoint_folder, loop, state, epoch=end.epoch, step=step, history=history)
         if options.on_epoch:
             options.on_epoch(end, model)
-    return Trained(model, optimizer_tensors(model.network, optimizer), history)
+    return Trained(model, optimizer_tensors(model.network, optimizer, own), history)
+
+
+def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
+    """A pass over no other rows than those that are trained on."""
+    if rows is None:
+        return one_pass
+    return one_pass._replace(rows=rows if one_pass.rows is None else np.intersect1d(one_pass.rows, rows))
 
 
 class _Loop:
@@ -171,12 +207,20 @@ class _Loop:
             seed=self.seed, epoch=epoch, batch_size=training.batch_size, rows=one_pass.rows, shard=self.shard
         )
         inputs_of = (
-            make_inputs(batch, views, model, seed=self.seed, epoch=epoch, text_frozen=frozen) for batch in batches
+            make_inputs(
+                batch,
+                views,
+                model,
+                seed=self.seed,
+                epoch=epoch,
+                text_frozen=frozen,
+                augmentations=one_pass.augmentations,
+            )
+            for batch in batches
         )
-        for inputs in prefetched(inputs_of, self.prefetch) if self.prefetch else inputs_of:
+        for done, inputs in enumerate(prefetched(inputs_of, self.prefetch) if self.prefetch else inputs_of):
             if learns:
-                rate = learning_rate(training, step, steps_per_epoch=per_epoch)
-                self.rate = rate if one_pass.learning_rate is None else one_pass.learning_rate
+                self.rate = self._rate(one_pass, done / per_epoch, step, per_epoch)
                 loss, state = backward(self.stepper, inputs, one_pass, state)
                 self._update(one_pass)
                 losses.append(loss)
@@ -184,6 +228,11 @@ class _Loop:
                 forward_only(self.stepper, inputs)
             step += 1
         return state, step
+
+    def _rate(self, one_pass: Pass, share: float, step: int, per_epoch: int) -> float:
+        if one_pass.learning_rate is None:
+            return learning_rate(self.training, step, steps_per_epoch=per_epoch)
+        return one_pass.learning_rate(share) if callable(one_pass.learning_rate) else one_pass.learning_rate
 
     def _update(self, one_pass: Pass) -> None:
         network = self.stepper.model.network
@@ -199,10 +248,18 @@ class _Loop:
             network.logit_scale.clamp_(0, MAX_LOG_SCALE)  # type: ignore[union-attr,operator]
 
 
-def _check_and_prepare(model: ClipModel, pool: Pool, training: Training, options: LoopOptions) -> Stepper:
+def _check_and_prepare(
+    model: ClipModel,
+    pool: Pool,
+    objective: Objective,
+    training: Training,
+    options: LoopOptions,
+    rows: np.ndarray | None,
+) -> Stepper:
     world, batch, group = world_size(), training.batch_size, training.norm_group
-    if batch > pool.num_rows:
-        raise must("training.batch_size", f"at most the {pool.num_rows} pairs there are", batch, "lower it")
+    available = pool.num_rows if rows is None else len(rows)
+    if batch > available:
+        raise must("training.batch_size", f"at most the {available} pairs there are", batch, "lower it")
     if batch % world:
         raise must("training.batch_size", f"a multiple of the {world} workers", batch, "change it or the workers")
     local = batch // world
@@ -215,6 +272,7 @@ def _check_and_prepare(model: ClipModel, pool: Pool, training: Training, options
         norm_group=group,
         micro_batch=micro if micro < local else None,
         autocast=on_gpu and training.precision != "fp32",
+        one_tower=not (objective.views & set(IMAGE_VIEWS) and objective.views & set(TEXT_VIEWS)),
     )
     if stepper.norms and micro < batch and (group is None or micro % group):
         raise must(
@@ -238,8 +296,10 @@ def _epoch_end(
 def _save(folder: Path, loop: _Loop, state: State, *, epoch: int, step: int, history: list[dict[str, float]]) -> None:
     if loop.shard.rank == 0:
         network = loop.stepper.model.network
-        tensors = optimizer_tensors(network, loop.optimizer)
-        checkpoint.save(folder, checkpoint.Snapshot(epoch, step, history, network.state_dict(), tensors, state))
+        own = loop.stepper.parameters
+        tensors = optimizer_tensors(network, loop.optimizer, own)
+        now = checkpoint.Snapshot(epoch, step, history, network.state_dict(), tensors, state, own.state_dict())
+        checkpoint.save(folder, now)
     if loop.shard.world > 1:
         dist.barrier()
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from benchmark.augment import autoaugment
+from benchmark.augment_policies import augment_images
 from benchmark.clip import ClipModel
 from benchmark.identity import derive_seed
 from benchmark.pool import PairBatch
 from benchmark.text_augment import augment_captions
-from benchmark.types import View
+from benchmark.types import Augmentation, View
+from benchmark.types.training import AUGMENTATIONS
 
 IMAGE_VIEWS: tuple[View, ...] = ("image", "image_augmented")
 TEXT_VIEWS: tuple[View, ...] = ("text", "text_augmented")
+STREAMS: dict[View, str] = {
+    "image": "augment-base-image",
+    "image_augmented": "augment-image",
+    "text": "augment-base-text",
+}
 
 
 class Inputs(NamedTuple):
@@ -27,22 +34,38 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(
-    batch: PairBatch, views: frozenset[View], model: ClipModel, *, seed: int, epoch: int, text_frozen: bool
+    batch: PairBatch,
+    views: frozenset[View],
+    model: ClipModel,
+    *,
+    seed: int,
+    epoch: int,
+    text_frozen: bool,
+    augmentations: Mapping[View, Augmentation] = AUGMENTATIONS,
 ) -> Inputs:
-    """Augments and tokenizes one batch. All randomness is a function of (seed, epoch, row)."""
+    """Augments and tokenizes one batch. All randomness is a function of (seed, epoch, row); views draw apart.
+
+    The "_reference" views need no input of their own: they are the reference's embeddings of the plain views.
+    """
     images: dict[View, torch.Tensor] = {}
     tokens: dict[View, torch.Tensor] = {}
-    if "image" in views:
-        images["image"] = batch.images
-    if "image_augmented" in views:
-        device_images = batch.images.to(model.device, non_blocking=True)
-        stream = derive_seed(seed, "augment-image", epoch)
-        images["image_augmented"] = autoaugment(device_images, seed=stream, ids=batch.rows)
-    if "text" in views:
-        tokens["text"] = model.tokenize(batch.captions)
-    if "text_augmented" in views:
-        draw = None if text_frozen else epoch
-        tokens["text_augmented"] = model.tokenize(augment_captions(batch.captions, batch.rows, seed=seed, epoch=draw))
+    for view in IMAGE_VIEWS:
+        if view not in views:
+            continue
+        policy = augmentations.get(view, "none")
+        images[view] = batch.images
+        if policy != "none":
+            on_device = batch.images.to(model.device, non_blocking=True)
+            stream = derive_seed(seed, STREAMS[view], epoch)
+            images[view] = augment_images(policy, on_device, seed=stream, ids=batch.rows)
+    for view in TEXT_VIEWS:
+        if view not in views:
+            continue
+        captions = batch.captions
+        if augmentations.get(view, "none") != "none":
+            own = seed if view == "text_augmented" else derive_seed(seed, STREAMS[view])
+            captions = augment_captions(captions, batch.rows, seed=own, epoch=None if text_frozen else epoch)
+        tokens[view] = model.tokenize(captions)
     return Inputs(batch.rows, images, tokens)
 
 

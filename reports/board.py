@@ -1,4 +1,4 @@
-"""Writes the board: one static page that opens from a file, its figures, and the records as CSV."""
+"""Writes the board: one static page that opens from a file, its figures, its tables, and the records as CSV."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from benchmark.store import Store
-from reports import headline, style, views
-from reports.compile import Frame, Results, compile_suite
+from reports import headline, markdown, style, views
+from reports.compile import JUDGED, Frame, Results, compile_suite
+from reports.deployed import Form, TargetedRow, forms, targeted_rows
+from reports.detection import Detectors, detectors
 from reports.figures import gap_chart, scatter, scene
 from reports.grid import Names, grid_rows, names_of, readout_table, search_rows
-from reports.labels import MEASURES, RULES, plain, split
+from reports.heatmaps import detector_map, repair_map
+from reports.labels import MEASURES, RULES, known, plain, split
+from reports.matrix import Matrix, objective_matrix, repair_matrices
+from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +33,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_board(store: Store, suite_name: str, out: Path) -> Path:
-    """Compiles a suite and writes `index.html`, `figures/`, `records.csv` and `measures.csv`.
+    """Compiles a suite and writes `index.html`, `figures/`, `records.csv`, `measures.csv` and `tables.md`.
 
     Args:
         store: where the suite's document and records are.
@@ -43,16 +49,57 @@ def write_board(store: Store, suite_name: str, out: Path) -> Path:
     results = compile_suite(store, suite_name)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    gaps = headline.repair_gaps(results.cells, list(dict.fromkeys(results.cells["objective"])))
-    figures, hidden = _write_figures(results, gaps, out / "figures")
+    found = _found(results)
+    drawn = _write_figures(results, found, out / "figures")
     _write_tables(results, out)
-    page = (
-        _environment().get_template("board.html.j2").render(**_context(results, gaps), figures=figures, hidden=hidden)
-    )
+    (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
+    page = _environment().get_template("board.html.j2").render(**_context(results, found), **drawn._asdict())
     temporary = out / ".index.html.part"
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, out / "index.html")
     return out / "index.html"
+
+
+class Found(NamedTuple):
+    """What the page, the figures and the Markdown tables share."""
+
+    names: Names
+    gaps: list[RepairGap]
+    objectives: Matrix | None
+    matrices: list[Matrix]
+    detectors: Detectors
+    forms: list[Form]
+    targeted: list[TargetedRow]
+    reasons: list[Reason]
+
+
+def _found(results: Results) -> Found:
+    cells, detections, cards = results.cells, results.detections, results.cards
+    names = names_of(cells, detections)
+    return Found(
+        names,
+        headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"]))),
+        objective_matrix(cells, names, cards),
+        repair_matrices(cells, names, cards),
+        detectors(detections, cells, names, cards),
+        forms(cells, names, results.transforms),
+        targeted_rows(cells, names),
+        reasons(cells, detections, names),
+    )
+
+
+def _markdown(results: Results, found: Found) -> str:
+    said = headline.headline(found.gaps[0], results.cells, found.names) if found.gaps else None
+    return markdown.document(
+        plain(results.suite.get("title") or results.suite["suite"]),
+        headline=said,
+        matrices=[matrix for matrix in (found.objectives, *found.matrices) if matrix],
+        found=found.detectors,
+        forms=found.forms,
+        targeted=found.targeted,
+        reasons=found.reasons,
+        methods=(found.names, results.cards),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -71,32 +118,58 @@ def _search(suite: Mapping[str, Any]) -> tuple[float | None, str]:
     return search.get("asr_bound"), search.get("bound_on", "absolute")
 
 
-def _write_figures(results: Results, gaps: list[RepairGap], folder: Path) -> tuple[dict[str, Markup], int]:
-    """Saves every figure; returns those that the page shows, as SVG elements, and how many points they leave out."""
+class Drawn(NamedTuple):
+    """The figures that the page shows, as SVG elements, and the files that it links to."""
+
+    figures: dict[str, Markup]
+    maps: list[tuple[str, str, Markup]]  # heat maps of repairs: objective, file, figure
+    hidden: int  # points that the scatter leaves out
+
+
+def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
+    """Saves every figure."""
     bound, bound_on = _search(results.suite)
-    objectives = list(dict.fromkeys(results.cells["objective"]))
     inline: dict[str, Markup] = {}
+    maps = []
+
+    def drawn(figure: Figure, name: str, about: str) -> Markup:
+        style.save(figure, folder / name)
+        return Markup(style.inline_svg(figure, about, prefix=name))
+
     shown = scene(results.cells, results.trials, bound_on=bound_on, bound=bound)
     if len(shown.cells) or len(shown.trials):
-        figure = scatter(shown, objectives)
-        style.save(figure, folder / "scatter")
-        narrow = scatter(shown, objectives, width=style.COLUMN_WIDTH)
-        style.save(narrow, folder / "scatter-column")
+        objectives = _panels(results.cells)
         about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the grid"
-        inline["scatter"] = Markup(style.inline_svg(figure, about, prefix="scatter"))
-        inline["scatter_narrow"] = Markup(style.inline_svg(narrow, about, prefix="scatter-narrow"))
-    if gaps and gaps[0].used:
-        figure = gap_chart(gaps[0])
-        style.save(figure, folder / "repair-gap")
+        inline["scatter"] = drawn(scatter(shown, objectives), "scatter", about)
+        narrow = scatter(shown, objectives, width=style.COLUMN_WIDTH)
+        inline["scatter_narrow"] = drawn(narrow, "scatter-column", about)
+    if found.gaps and found.gaps[0].used:
         about = "Relative change of clean accuracy per attack under both objectives; numbers in the table"
-        inline["gap"] = Markup(style.inline_svg(figure, about, prefix="repair-gap"))
-    return inline, shown.hidden
+        inline["gap"] = drawn(gap_chart(found.gaps[0]), "repair-gap", about)
+    for place, matrix in enumerate(found.matrices):
+        if any(known(entry.asr) for row in matrix.rows for entry in row.entries):
+            about = f"{matrix.title}: attack success rate and lost clean accuracy, repairs against attacks"
+            name = f"repairs-{place}"
+            maps.append((matrix.title, name, drawn(repair_map(matrix), name, about)))
+    scored = [*found.detectors.filters, *found.detectors.inputs]
+    if any(line.numbers["auroc"].sort is not None for group in scored for line in group.lines):
+        about = "AUROC of detectors against attacks; numbers in the tables"
+        inline["detectors"] = drawn(detector_map(scored), "detectors", about)
+    return Drawn(inline, maps, shown.hidden)
+
+
+def _panels(cells: Frame) -> list[str]:
+    """Objectives whose models are repaired; all of them where none is."""
+    return list(dict.fromkeys(cells.loc[cells["repair"] != "none", "objective"])) or list(
+        dict.fromkeys(cells["objective"])
+    )
 
 
 def _write_tables(results: Results, out: Path) -> None:
-    cells = results.cells.drop(columns=["order", "rule_order", "row"])
-    _guarded(cells).to_csv(out / "records.csv", index=False)
-    axes = results.cells[["row", "cell", "objective", "attack", "repair", "seed", "selection", "status"]]
+    rows: Frame = pd.concat([results.cells, results.detections], ignore_index=True).sort_values("row", kind="stable")
+    inner = ["order", "rule_order", "row", "under", *(name for name in rows.columns if name.startswith(JUDGED))]
+    _guarded(rows.drop(columns=inner)).to_csv(out / "records.csv", index=False)
+    axes = rows[["row", "cell", "objective", "attack", "repair", "detector", "seed", "selection", "status"]]
     _guarded(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
 
 
@@ -110,14 +183,14 @@ def _guarded(frame: Frame) -> Frame:
     return frame.assign(**texts)
 
 
-def _context(results: Results, gaps: list[RepairGap]) -> dict[str, Any]:
-    suite, cells = results.suite, results.cells
-    names = names_of(cells)
+def _context(results: Results, found: Found) -> dict[str, Any]:
+    suite, cells, names, gaps = results.suite, results.cells, found.names, found.gaps
+    every: Frame = pd.concat([cells, results.detections], ignore_index=True)
     bound, bound_on = _search(suite)
     script = (TEMPLATES / "board.js").read_text(encoding="utf-8")
     searched = gaps[0].repair if gaps else None
-    rate = "net_asr" if bound_on == "net" else "attack_success_rate"
-    seeds = sorted(set(cells["seed"]))
+    rate = f"{JUDGED}{'net_asr' if bound_on == 'net' else 'attack_success_rate'}"
+    seeds = sorted(set(every["seed"]))
     return {
         "suite": plain(suite["suite"]),
         "title": plain(suite.get("title") or suite["suite"]),
@@ -125,16 +198,24 @@ def _context(results: Results, gaps: list[RepairGap]) -> dict[str, Any]:
         "command": plain(suite.get("command") or f"backstop run {suite['suite']}"),
         "datasets": sorted(set(cells["dataset"])),
         "models": sorted(set(cells["model"])),
-        "devices": sorted(set(cells["device"].dropna())),
+        "devices": sorted(set(every["device"].dropna())),
         "seeds": seeds,
         "names": names,
-        "counts": _counts(cells),
-        "num_cells": int(cells["order"].nunique()),
+        "counts": _counts(every),
+        "num_cells": int(every["order"].nunique()),
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
         "headline": headline.headline(gaps[0], cells, names) if gaps else None,
         "other_gaps": [(names.repair[gap.repair], headline.headline(gap, cells, names)) for gap in gaps[1:]],
-        "cards": views.objective_cards(cells, names, bound=bound, rate=rate, searched=searched),
+        "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),
+        "objectives": found.objectives,
+        "matrices": found.matrices,
+        "detectors": found.detectors,
+        "forms": found.forms,
+        "targeted": found.targeted,
+        "reasons": found.reasons,
+        "methods": views.method_rows(names, results.cards),
+        "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
         "measures": MEASURES,
         "grid": grid_rows(cells, names),
         "filters": _filters(cells, names),
@@ -144,7 +225,7 @@ def _context(results: Results, gaps: list[RepairGap]) -> dict[str, Any]:
         "control_texts": _control_texts(names),
         "controls": views.control_rows(cells, names),
         "protocol": [(plain(part), views.facts(value)) for part, value in suite.get("protocol", {}).items()],
-        "versions": views.facts(suite.get("environment", {})),
+        "versions": views.machine(suite.get("environment", {})),
         "script": Markup(script),  # ours, from the templates' folder
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }

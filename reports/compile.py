@@ -1,11 +1,11 @@
-"""Reads a suite from a store into tidy frames: cells x selection rule, their measures, and the epochs of all trials.
+"""Reads a suite from a store into tidy frames: cells x selection rule, detectors, measures, and epochs of all trials.
 
 A cell without a record is there too, with the status `missing`: nothing is silently blank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from benchmark.errors import UserError, unknown
 from benchmark.records import RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.store import Store
+from reports.cards import Cards, cards_of
 
 # A pandas DataFrame. pandas' own annotations call every selection "a frame, a series or a number", which says nothing.
 Frame: TypeAlias = Any
@@ -32,21 +33,45 @@ HEADLINE_MEASURES = (
     "net_asr",
     "target_rate",
 )
-AXES = ("dataset", "model", "objective", "attack", "repair", "seed", "searched")
+TARGETED_MEASURES = ("tdpa_success_at_1", "tdpa_success_at_3", "tdpa_success_at_5", "tdpa_mean_rank")
+DETECTOR_READOUTS = ("detector", "scores")
+BASE_RATES = ("0.01pct", "0.1pct", "1pct")
+BUDGETS = ("0.1pct", "1pct", "5pct")
+DETECTOR_MEASURES = (
+    "auroc",
+    *(f"auprc_at_{rate}" for rate in BASE_RATES),
+    "tpr_at_1pct_fpr",
+    "realised_fpr_at_1pct",
+    "fpr_at_95pct_tpr",
+    *(f"poisons_left_at_{budget}" for budget in BUDGETS),
+    *(f"poison_recall_at_{budget}" for budget in BUDGETS),
+    "suspicion",
+    "flagged",
+    "target_found",
+)
+JUDGED = "judged_"  # before a measure: its value in the form of the model in which the cell's attack shows
+AXES = ("dataset", "model", "objective", "attack", "repair", "detector", "seed", "searched")
+_ADDED: Mapping[int, Mapping[str, str]] = {2: {"detector": "none"}}  # schema version -> its new columns, filled
 
 
 class Results(NamedTuple):
     """What the board is made from.
 
     `cells` has one row per cell and selection rule, in the suite's order; column `row` links it to `measures`, which
-    has one row per number. The zero-shot numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`.
-    `trials` has one row per trial and epoch of the searched cells, with the axes of the cell beside it.
+    has one row per number. The zero-shot numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`,
+    and under a transform of the model `<name>@<transform>`. Columns `judged_<name>` take the form of the model in
+    which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's numbers
+    beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial and
+    epoch of the searched cells, with the axes of the cell beside it.
     """
 
     suite: Mapping[str, Any]
     cells: Frame
     measures: Frame
     trials: Frame
+    detections: Frame
+    transforms: tuple[str, ...]
+    cards: Cards
 
 
 def compile_suite(store: Store, name: str) -> Results:
@@ -60,9 +85,18 @@ def compile_suite(store: Store, name: str) -> Results:
         names = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
         raise unknown(f"suite in store {store.root}:", name, names)
     records, trials = _read_tables(store, suite["cells"])
+    cards = cards_of(suite)
     cells = _with_missing(_entries(suite["cells"]), records.drop_columns("measures").to_pandas())
     measures = _measures(records).merge(cells[["order", "selection", "row"]], on=["order", "selection"])
-    return Results(suite, _widened(cells, measures), measures.drop(columns=["order", "selection"]), trials)
+    measures = measures.drop(columns=["order", "selection"])
+    transforms = tuple(sorted({form for name in set(measures["name"]) if (form := name.partition("@")[2])}))
+    of_model = (HEADLINE_READOUT,)
+    names = [f"{name}@{form}" if form else name for form in ("", *transforms) for name in HEADLINE_MEASURES]
+    cells = _judged(_widened(cells, measures, of_model, [*names, *TARGETED_MEASURES]), cards)
+    detecting = cells["detector"] != "none"
+    detections = _widened(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
+    defended = cells[~detecting].reset_index(drop=True)
+    return Results(suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards)
 
 
 def _read_tables(store: Store, entries: list[Mapping[str, Any]]) -> tuple[pa.Table, Frame]:
@@ -91,6 +125,9 @@ def _read(path: Path, schema: pa.Schema, order: int) -> pa.Table:
             raise UserError(
                 f"record {path}: schema_version must be at most {SCHEMA_VERSION}, got {newest}; upgrade Backstop"
             )
+        for version, columns in _ADDED.items():
+            for name in set(columns) & set(schema.names) - set(table.column_names) if newest < version else ():
+                table = table.append_column(name, pa.array([columns[name]] * table.num_rows, pa.string()))
         table = table.select(schema.names).cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]
@@ -99,13 +136,13 @@ def _read(path: Path, schema: pa.Schema, order: int) -> pa.Table:
 
 
 def _entries(entries: list[Mapping[str, Any]]) -> Frame:
-    frame = pd.DataFrame([dict(entry) for entry in entries], columns=["cell", "record", *AXES])
+    frame = pd.DataFrame([{"detector": "none"} | dict(entry) for entry in entries], columns=["cell", "record", *AXES])
     return frame.assign(order=range(len(frame)))
 
 
-def expected_rules(repair: str, searched: bool) -> tuple[str, ...]:
+def expected_rules(repair: str, detector: str, searched: bool) -> tuple[str, ...]:
     """The selection rules that a cell is reported under."""
-    if repair == "none":
+    if repair == detector == "none":
         return ("undefended",)
     return ("default", "oracle", "trigger_blind") if searched else ("default",)
 
@@ -114,16 +151,21 @@ def _with_missing(entries: Frame, records: Frame) -> Frame:
     """One row per cell and rule: those of the records, and `missing` where a record or a rule's row is not there."""
     places = [
         {"order": order, "selection": rule, "rule_order": place}
-        for order, repair, searched in entries[["order", "repair", "searched"]].itertuples(index=False)
-        for place, rule in enumerate(expected_rules(repair, searched))
+        for order, *axes in entries[["order", "repair", "detector", "searched"]].itertuples(index=False)
+        for place, rule in enumerate(expected_rules(*axes))
     ]
     expected = pd.DataFrame(places, columns=["order", "selection", "rule_order"])
     facts = records.drop(columns=["cell", *AXES])
     cells = expected.merge(facts, on=["order", "selection"], how="outer").merge(entries, on="order")
     absent = cells["status"].isna()
     has_record = cells["order"].isin(records["order"])
-    cells["status"] = cells["status"].where(~absent, "missing")
-    reason = np.where(has_record, "the record has no row for this rule", "no record in this store")
+    # a cell that was not run has one row, which speaks for its other rules too
+    alone = records[~records["order"].duplicated(keep=False) & (records["status"] != "ok")].set_index("order")
+    statuses, reasons = (alone[name].to_dict() for name in ("status", "reason"))
+    unsaid = ("no record in this store", "the record has no row for this rule")
+    status = [statuses.get(order, "missing") for order in cells["order"]]
+    reason = [reasons.get(order, unsaid[there]) for order, there in zip(cells["order"], has_record, strict=True)]
+    cells["status"] = cells["status"].where(~absent, status)
     cells["reason"] = cells["reason"].where(~absent, reason).fillna("")
     cells = cells.sort_values(["order", "rule_order"], kind="stable", ignore_index=True)
     return cells.assign(row=range(len(cells)))
@@ -140,16 +182,30 @@ def _measures(records: pa.Table) -> Frame:
     return frame.drop_duplicates(["order", "selection", "name", "readout"], keep="last")
 
 
-def _widened(cells: Frame, measures: Frame) -> Frame:
-    """Adds the zero-shot numbers as columns; a measure that no cell has becomes a column of NaN."""
-    wide = measures[measures["readout"] == HEADLINE_READOUT].pivot(
-        index="row", columns="name", values=["value", "count", "total"]
-    )
+def _widened(cells: Frame, measures: Frame, readouts: Sequence[str], names: Sequence[str]) -> Frame:
+    """Adds the numbers of some read-outs as columns; a measure that no cell has becomes a column of NaN."""
+    own = measures[measures["readout"].isin(readouts)].drop_duplicates(["row", "name"], keep="last")
+    wide = own.pivot(index="row", columns="name", values=["value", "count", "total"])
     columns = {}
-    for name in HEADLINE_MEASURES:
+    for name in names:
         for part, suffix in (("value", ""), ("count", "_count"), ("total", "_total")):
             values = wide[part, name] if (part, name) in wide.columns else pd.Series(dtype="float64")
             columns[name + suffix] = values.astype("float64").reindex(cells["row"]).to_numpy()
+    return pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
+
+
+def _judged(cells: Frame, cards: Cards) -> Frame:
+    """Adds the column `under` (the transform that a row's attack waits for, "" for none) and the judged numbers."""
+    waits = {label: card.transform for label, card in cards.attack.items() if card.transform}
+    under = cells["attack"].map(lambda label: waits.get(label, ""))
+    columns: dict[str, Any] = {"under": under}
+    for name in HEADLINE_MEASURES:
+        for suffix in ("", "_count", "_total"):
+            values = cells[name + suffix].copy()
+            for form in set(waits.values()):
+                there = f"{name}@{form}{suffix}"
+                values[under == form] = cells.loc[under == form, there] if there in cells else np.nan
+            columns[JUDGED + name + suffix] = values
     return pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
 
 

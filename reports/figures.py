@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from scipy.special import ndtri
 
 from reports import style
-from reports.compile import Frame
-from reports.labels import RULES, shortened, titles
+from reports.compile import JUDGED, Frame
+from reports.labels import CONTROLS, RULES, shortened, split, titles
 from reports.statistics import CONFIDENCE, Change, RepairGap
 from tuners.pareto import front
 
@@ -34,11 +34,16 @@ class Scene(NamedTuple):
 
 
 def scene(cells: Frame, trials: Frame, *, bound_on: str, bound: float | None) -> Scene:
-    """Places test and validation points. On a net bound, x is ASR minus the floor that the test record states."""
+    """Places test and validation points. On a net bound, x is ASR minus the floor that the test record states.
+
+    Validation looks at the model as it is, so that attacks that show only in a transformed one have no such points.
+    """
     net = bound_on == "net"
-    shown = cells[(cells["attack"] != "none") & cells["clean_accuracy"].notna()]
-    shown = shown.assign(x=100 * shown["net_asr" if net else "attack_success_rate"], y=100 * shown["clean_accuracy"])
-    points = trials.dropna(subset=["validation_accuracy", "validation_asr"])
+    shown = cells[(cells["attack"] != "none") & cells[f"{JUDGED}clean_accuracy"].notna()]
+    rate = f"{JUDGED}{'net_asr' if net else 'attack_success_rate'}"
+    shown = shown.assign(x=100 * shown[rate], y=100 * shown[f"{JUDGED}clean_accuracy"])
+    waiting = cells.loc[cells["under"] != "", "attack"].unique()
+    points = trials[~trials["attack"].isin(waiting)].dropna(subset=["validation_accuracy", "validation_asr"])
     rate = points["validation_asr"] - _floors(cells, points) if net else points["validation_asr"]
     points = points.assign(x=100 * rate, y=100 * points["validation_accuracy"])
     placed = points.dropna(subset=["x"])
@@ -115,8 +120,11 @@ def _own(cell: Any) -> tuple[str, ...]:
 
 
 def _control_markers(cells: Frame) -> dict[str, str]:
+    """A mark for every repair that is not searched; where there are more than marks, one for all but the controls."""
     repairs = cells.loc[~cells["searched"].astype(bool) & (cells["repair"] != "none"), "repair"].unique()
-    return {repair: style.CONTROL_MARKERS[i % len(style.CONTROL_MARKERS)] for i, repair in enumerate(repairs)}
+    own = [repair for repair in repairs if len(repairs) <= len(style.CONTROL_MARKERS) or split(repair)[0] in CONTROLS]
+    marks = dict(zip(own, style.CONTROL_MARKERS, strict=False))
+    return {repair: marks.get(repair, style.OTHER_MARKER) for repair in repairs}
 
 
 def _limits(axes: Axes, scene: Scene) -> None:
@@ -140,7 +148,10 @@ def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
         rules = [rule for rule in rules if rule == "undefended"]
     marks = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
     controls = _control_markers(scene.cells)
-    marks += [(marker, shortened(titles(controls)[repair])) for repair, marker in controls.items()]
+    own = {repair: marker for repair, marker in controls.items() if marker != style.OTHER_MARKER}
+    marks += [(marker, shortened(titles(controls)[repair])) for repair, marker in own.items()]
+    if len(own) < len(controls):
+        marks.append((style.OTHER_MARKER, "other repairs, default"))
     for marker, label in marks:
         size = 8 if marker == "*" else 4.5
         handles.append(Line2D([], [], color=style.MUTED, ls="none", marker=marker, ms=size, label=label))

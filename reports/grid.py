@@ -27,7 +27,10 @@ _READOUT_MEASURES: Mapping[str, str] = {
     "attack_success_rate": "ASR",
     "poisoned_accuracy": "PA",
     **{f"recall_at_{k}": f"R@{k}" for k in (1, 3, 5, 10)},
+    **{f"retrieval_asr_at_{k}": f"ASR@{k}" for k in (1, 5, 10)},
+    "backdoor_z_score": "z-score",
 }
+_NO_SHARES = ("backdoor_z_score",)
 
 
 class Number(NamedTuple):
@@ -48,6 +51,7 @@ class GridRow(NamedTuple):
     tone: str
     reason: str
     rule_note: str
+    attack_note: str
     parameters: str
     numbers: Mapping[str, Number]
     cost: Number
@@ -61,11 +65,13 @@ class Names(NamedTuple):
     objective: Mapping[str, str]
     attack: Mapping[str, str]
     repair: Mapping[str, str]
+    detector: Mapping[str, str] = {}
 
 
-def names_of(cells: Frame) -> Names:
+def names_of(cells: Frame, detections: Frame | None = None) -> Names:
     """Titles for every label that occurs."""
-    return Names(titles(cells["objective"]), titles(cells["attack"]), titles(cells["repair"]))
+    frames = [cells] if detections is None else [cells, detections]
+    return Names(*(titles(label for frame in frames for label in frame[axis]) for axis in Names._fields))
 
 
 def axes_of(row: Any, names: Names) -> tuple[dict[str, str], dict[str, str]]:
@@ -94,6 +100,7 @@ def _grid_row(row: Any, names: Names) -> GridRow:
         tone=TONES.get(row.status, "bad"),
         reason=plain(row.reason),
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
+        attack_note=f"shows after {plain(row.under)}" if row.under else "",
         parameters=_parameters(row.parameters),
         numbers={name: _number(row, name) for name in MEASURES},
         cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else Number(NO_VALUE, None),
@@ -160,7 +167,7 @@ def readout_table(results: Results, names: Names) -> ReadoutTable:
     measures = measures[(measures["readout"] != HEADLINE_READOUT) & ~measures["name"].str.contains("/", regex=False)]
     fields = [measures[name] for name in ("row", "readout", "name", "value", "count", "total")]
     numbers = {
-        (row, readout, name): proportion(value, count, total) if known(value) else Number(NO_VALUE, None)
+        (row, readout, name): _entry(name, value, count, total)
         for row, readout, name, value, count, total in zip(*fields, strict=True)
     }
     columns = sorted({(readout, name) for _, readout, name in numbers if name in _READOUT_MEASURES}, key=_column_order)
@@ -176,6 +183,17 @@ def readout_table(results: Results, names: Names) -> ReadoutTable:
     for readout, name in columns:
         groups.setdefault(READOUTS.get(readout, plain(readout)), []).append(_READOUT_MEASURES[name])
     return ReadoutTable(list(groups.items()), rows)
+
+
+def _entry(name: str, value: float, count: float, total: float) -> Number:
+    if not known(value):
+        return Number(NO_VALUE, None)
+    return decimal(value, 2) if name in _NO_SHARES else proportion(value, count, total)
+
+
+def decimal(value: float | None, digits: int = 3) -> Number:
+    """A number that is no share, as it is."""
+    return Number(f"{value:.{digits}f}".replace("-", "−"), float(value)) if known(value) else Number(NO_VALUE, None)
 
 
 def _column_order(column: tuple[str, str]) -> tuple[int, str, int]:

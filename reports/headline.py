@@ -21,8 +21,11 @@ def objective_pair(objectives: Sequence[str]) -> tuple[str, str] | None:
 
 
 def repair_gaps(cells: Frame, objectives: Sequence[str]) -> list[RepairGap]:
-    """The gap of every searched repair, in the suite's order; the first is the headline."""
-    pair = objective_pair(objectives)
+    """The gap of every searched repair, in the suite's order; the first is the headline.
+
+    Attacks that show only in a transformed model are left out, since searches look at the model as it is.
+    """
+    pair, cells = objective_pair(objectives), cells[cells["under"] == ""]
     searched = cells.loc[cells["searched"].astype(bool), "repair"].drop_duplicates()
     return [repair_gap(cells, repair=repair, objectives=pair) for repair in searched] if pair else []
 

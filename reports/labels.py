@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard
@@ -12,13 +13,37 @@ TITLES: Mapping[str, str] = {
     "mmcl": "MMCL",
     "mmcl-ssl": "MMCL+SSL",
     "ssl": "SSL",
+    "siglip": "SigLIP",
+    "safeclip": "SafeCLIP",
+    "roclip": "RoCLIP",
+    "abl": "ABL",
     "badnet": "BadNet",
     "blended": "Blended",
+    "sig": "SIG",
     "wanet": "WaNet",
+    "label-consistent": "Label-consistent",
+    "tdpa": "TDPA",
+    "badclip-l": "BadCLIP-L",
+    "quantisation": "Quantisation",
     "fine-tuning": "MMCL fine-tuning",
     "batch-norm-only": "BatchNorm only",
     "ssl-only": "SSL only",
+    "supervised-fine-tuning": "Supervised fine-tuning",
+    "heavy-weight-decay": "Heavy weight decay",
+    "shrink-and-perturb": "Shrink and perturb",
     "cleanclip": "CleanCLIP",
+    "par": "PAR",
+    "invertune": "InverTune",
+    "ubt": "UBT",
+    "eftclip": "EftCLIP",
+    "rvpt": "RVPT",
+    "tbar": "TBAR",
+    "clipscore": "CLIPScore",
+    "slof": "SLOF",
+    "dao": "DAO",
+    "strip": "STRIP",
+    "bdetclip": "BDetCLIP",
+    "decree": "DECREE",
 }
 RULES: Mapping[str, str] = {
     "undefended": "undefended",
@@ -32,6 +57,8 @@ READOUTS: Mapping[str, str] = {
     "knn": "kNN",
     "retrieval_image_to_text": "image → text",
     "retrieval_text_to_image": "text → image",
+    "retrieval_target": "captions of the target",
+    "similarity": "geometry",
 }
 MEASURES: Mapping[str, str] = {
     "clean_accuracy": "CA",
@@ -40,6 +67,7 @@ MEASURES: Mapping[str, str] = {
     "floor": "floor",
     "net_asr": "net ASR",
 }
+CONTROLS = ("fine-tuning", "batch-norm-only")
 NO_VALUE = "–"
 
 
@@ -57,15 +85,33 @@ def split(label: str) -> tuple[str, str]:
 def title(label: str) -> str:
     """A label as people write it: `mmcl-ssl(weight=2)` becomes `MMCL+SSL (weight=2)`."""
     name, fields = split(label)
-    known = TITLES.get(name, name)
-    return f"{known} ({fields.replace(',', ', ')})" if fields else known
+    return _with_fields(TITLES.get(name, name), _fields(fields))
 
 
 def titles(labels: Iterable[str]) -> dict[str, str]:
-    """Titles for labels that stand side by side: fields are named only where the bare names would coincide."""
+    """Titles for labels that stand side by side: where bare names coincide, the fields that differ are named too."""
     unique = list(dict.fromkeys(labels))
-    bare = [TITLES.get(split(label)[0], split(label)[0]) for label in unique]
-    return {label: name if bare.count(name) == 1 else title(label) for label, name in zip(unique, bare, strict=True)}
+    alike: dict[str, list[str]] = {}
+    for label in unique:
+        alike.setdefault(TITLES.get(split(label)[0], split(label)[0]), []).append(label)
+    found = {}
+    for name, group in alike.items():
+        fields = {label: _fields(split(label)[1]) for label in group}
+        shared = set.intersection(*map(set, fields.values())) if len(group) > 1 else set(fields[group[0]])
+        short = {label: _with_fields(name, [part for part in fields[label] if part not in shared]) for label in group}
+        distinct = len(set(short.values())) == len(group)
+        found |= short if distinct else {label: title(label) for label in group}
+    return {label: found[label] for label in unique}
+
+
+def _fields(text: str) -> list[str]:
+    """`a=1,b=[1, 2]` as its parts."""
+    return re.split(r",(?=[A-Za-z_]\w*=)", text) if text else []
+
+
+def _with_fields(name: str, fields: Iterable[str]) -> str:
+    listed = ", ".join(fields)
+    return f"{name} ({listed})" if listed else name
 
 
 def known(value: float | None) -> TypeGuard[float]:

@@ -1,4 +1,4 @@
-"""The board's statistics: Wilson intervals, and the repair gap between two pre-training objectives.
+"""The board's statistics: Wilson intervals, AUROC over models, and the repair gap between two pre-training objectives.
 
 Protocol, section 9: intervals over seeds are t-intervals of paired differences; with one seed an interval holds the
 noise of the test samples only, and its label says so.
@@ -7,6 +7,7 @@ noise of the test samples only, and its label says so.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,14 @@ def wilson(count: float, total: float, confidence: float = CONFIDENCE) -> Interv
     half = z / shrink * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     # at 0 and at `total` rounding would leave a hair between the bound and the proportion itself
     return Interval(0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half)
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """Share of the pairs of a positive and a negative score that are ranked right, ties half; NaN without a pair."""
+    if not len(positives) or not len(negatives):
+        return math.nan
+    first, second = np.asarray(positives, float)[:, None], np.asarray(negatives, float)[None, :]
+    return float(((first > second) + 0.5 * (first == second)).mean())
 
 
 def relative_change(selected: tuple[float, float], undefended: tuple[float, float]) -> Change:

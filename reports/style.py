@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.25, 6.75  # inches: one and two columns of a paper
 INK, MUTED, GRID, PAPER, WITHIN = "#1c1d20", "#5d646d", "#e2e4e8", "#fefefe", "#e3f1ea"
-# Okabe and Ito (2008), in an order whose neighbours differ in lightness too
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Okabe and Ito (2008), in an order whose neighbours differ in lightness too; then two of Paul Tol's muted scheme
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#999933")
 OBJECTIVES = ("#4b5f80", "#b0476b")
 DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS: Mapping[str, str] = {"undefended": "*", "oracle": "D", "trigger_blind": "s", "default": "o"}
-CONTROL_MARKERS = ("X", "P", "v", "<", ">")
+CONTROL_MARKERS, OTHER_MARKER = ("X", "P", "v", "<", ">"), "h"
 # What a page replaces by its own variables, so that an inline figure follows light and dark
 PAGE_VARIABLES: Mapping[str, str] = {
     INK: "--ink",

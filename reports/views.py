@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reports.compile import Frame, at
+from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
+from reports.compile import JUDGED, Frame, at
 from reports.grid import Names, Number
 from reports.labels import NO_VALUE, known, percent, plain, signed, split
 
+ACCURACY, RATE = JUDGED + "clean_accuracy", JUDGED + "attack_success_rate"
 CONTROL_TEXTS: Mapping[str, tuple[str, str]] = {
     "fine-tuning": (
         "MMCL fine-tuning",
@@ -23,15 +25,23 @@ CONTROL_TEXTS: Mapping[str, tuple[str, str]] = {
 }
 
 
+class Best(NamedTuple):
+    """The best repair among those that ask the same of the defender."""
+
+    repair: str
+    numbers: str  # "CA / ASR"
+    within: bool  # False: none is within the bound, and this one has the lowest ASR
+
+
 class AttackLine(NamedTuple):
     """One attack on an objective's card."""
 
     attack: str
+    note: str
     status: str  # "" where it planted
     accuracy: str
     asr: str
-    best: str  # repair with the best row at its defaults
-    best_numbers: str
+    best: list[Best | None]  # at defaults, one per threat model of the card
     oracle: str  # CA / ASR of the headline's repair under the oracle rule
 
 
@@ -40,76 +50,84 @@ class ObjectiveCard(NamedTuple):
 
     title: str
     clean_accuracy: str  # of the clean twin
+    models: list[str]  # what the defender holds, in words; declared oracles take no part
     lines: list[AttackLine]
 
 
-def objective_cards(
-    cells: Frame, names: Names, *, bound: float | None, rate: str, searched: str | None
-) -> list[ObjectiveCard]:
-    """Cards in the suite's order. `rate` is the column that the bound is on."""
-    cards = []
-    for objective in dict.fromkeys(cells["objective"]):
+class Rule(NamedTuple):
+    """What counts as repaired, and the repair of the headline."""
+
+    bound: float | None
+    rate: str  # the column that the bound is on
+    searched: str | None
+
+
+def objective_cards(cells: Frame, names: Names, cards: Mapping[str, Card], *, rule: Rule) -> list[ObjectiveCard]:
+    """Cards of the objectives whose models are repaired, in the suite's order; `cards` are those of the repairs."""
+    fair = [label for label in cells["repair"].unique() if label != "none" and ORACLE not in _card(cards, label).needs]
+    models: dict[str, list[str]] = {}
+    for label in fair:
+        models.setdefault(threat_model(_card(cards, label)), []).append(label)
+    found = []
+    for objective in dict.fromkeys(cells.loc[cells["repair"] != "none", "objective"]):
         own = cells[cells["objective"] == objective]
         attacks = [attack for attack in dict.fromkeys(own["attack"]) if attack != "none"]
-        lines = [_attack_line(own, objective, attack, names, (bound, rate, searched)) for attack in attacks]
+        lines = [_attack_line(own[own["attack"] == attack], attack, names, models.values(), rule) for attack in attacks]
         twin = percent(at(own, objective, "none", "none", "undefended")["clean_accuracy"].mean())
-        cards.append(ObjectiveCard(names.objective[objective], twin, lines))
-    return cards
+        found.append(ObjectiveCard(names.objective[objective], twin, list(models), lines))
+    return found
 
 
-def _attack_line(
-    cells: Frame, objective: str, attack: str, names: Names, rule: tuple[float | None, str, str | None]
-) -> AttackLine:
-    bound, rate, searched = rule
-    start = at(cells, objective, attack, "none", "undefended")
+def _card(cards: Mapping[str, Card], label: str) -> Card:
+    return cards.get(label, NO_CARD)
+
+
+def _attack_line(cells: Frame, attack: str, names: Names, models: Iterable[Sequence[str]], rule: Rule) -> AttackLine:
+    start = cells[cells["selection"] == "undefended"]
     off = [status for status in start["status"] if status != "ok"]
-    best, numbers, oracle = NO_VALUE, "", NO_VALUE
-    if not off:
-        best, numbers = best_default(cells[cells["attack"] == attack], names, bound=bound, rate=rate)
-    if searched and not off:
-        rows = at(cells, objective, attack, searched, "oracle")
+    best: list[Best | None] = [
+        None if off else best_default(cells[cells["repair"].isin(labels)], names, bound=rule.bound, rate=rule.rate)
+        for labels in models
+    ]
+    oracle = NO_VALUE
+    if rule.searched and not off:
+        rows = cells[(cells["repair"] == rule.searched) & (cells["selection"] == "oracle")]
         found = rows["clean_accuracy"].notna().any()
         oracle = _pair(rows) if found else ", ".join(dict.fromkeys(rows["status"])).replace("_", " ") or NO_VALUE
     return AttackLine(
         names.attack[attack],
+        next((f"in {plain(under)}" for under in start["under"] if under), ""),
         off[0].replace("_", " ") if off else "",
-        percent(start["clean_accuracy"].mean()),
-        percent(start["attack_success_rate"].mean()),
+        percent(start[ACCURACY].mean()),
+        percent(start[RATE].mean()),
         best,
-        numbers,
         oracle,
     )
 
 
 def _pair(rows: Frame) -> str:
-    return f"{percent(rows['clean_accuracy'].mean())} / {percent(rows['attack_success_rate'].mean())}"
+    return f"{percent(rows[ACCURACY].mean())} / {percent(rows[RATE].mean())}"
 
 
-def best_default(cells: Frame, names: Names, *, bound: float | None, rate: str) -> tuple[str, str]:
+def best_default(cells: Frame, names: Names, *, bound: float | None, rate: str) -> Best | None:
     """The repair that keeps most clean accuracy within the bound, all at default hyper-parameters.
 
     Only repairs that are finished for every seed take part. Where none is within the bound, nothing is best, and the
-    lowest ASR is named instead.
-
-    Returns:
-        Title, and "CA / ASR" as means over seeds.
+    lowest ASR is named instead. Numbers are means over seeds.
     """
     rows = cells[cells["selection"] == "default"]
     finished = rows.groupby("repair", sort=False).filter(lambda group: bool((group["status"] == "ok").all()))
-    columns = list(dict.fromkeys(["clean_accuracy", "attack_success_rate", rate]))
+    columns = list(dict.fromkeys([ACCURACY, RATE, rate]))
     means = finished.groupby("repair", sort=False)[columns].mean().dropna()
     if means.empty or bound is None:
-        return NO_VALUE, ""
+        return None
     within = means[means[rate] <= bound + 1e-9]
-    if within.empty:
-        chosen = means.loc[means[rate].idxmin()]
-        return f"none within the bound; lowest ASR: {names.repair[str(chosen.name)]}", _numbers(chosen)
-    chosen = within.loc[within["clean_accuracy"].idxmax()]
-    return names.repair[str(chosen.name)], _numbers(chosen)
+    chosen = means.loc[means[rate].idxmin()] if within.empty else within.loc[within[ACCURACY].idxmax()]
+    return Best(names.repair[str(chosen.name)], _numbers(chosen), not within.empty)
 
 
 def _numbers(means: Frame) -> str:
-    return f"{percent(means['clean_accuracy'])} / {percent(means['attack_success_rate'])}"
+    return f"{percent(means[ACCURACY])} / {percent(means[RATE])}"
 
 
 class ControlRow(NamedTuple):
@@ -126,7 +144,7 @@ class ControlRow(NamedTuple):
 def control_rows(cells: Frame, names: Names) -> list[ControlRow]:
     """Changes under the controls on attacked models, and of the clean twin under every repair at its defaults."""
     keys = ["objective", "attack", "seed"]
-    columns = ["clean_accuracy", "attack_success_rate"]
+    columns = [ACCURACY, RATE]
     start = cells.loc[cells["selection"] == "undefended", [*keys, *columns, "status"]]
     start = start.rename(columns={name: f"{name}_0" for name in (*columns, "status")})
     rows = cells[cells["selection"] == "default"]
@@ -146,13 +164,49 @@ def _points(change: float) -> Number:
     return Number(signed(change), float(change) if known(change) else None)
 
 
+class MethodRow(NamedTuple):
+    """A method and what it asks for."""
+
+    kind: str
+    title: str
+    full: str  # the title on its card
+    citation: str
+    access: str
+    needs: str
+    summary: str
+
+
+def method_rows(names: Names, cards: Cards) -> list[MethodRow]:
+    """Every method of the suite that has a card."""
+    return [
+        MethodRow(kind, titles[label], card.title, card.citation, card.access, needs_text(card), card.summary)
+        for kind, titles, found in zip(Names._fields, names, cards, strict=True)
+        for label, card in found.items()
+        if label in titles
+    ]
+
+
 def facts(value: Any) -> list[tuple[str, str]]:
     """Flattens a JSON value into (dotted name, text) lines."""
     if isinstance(value, Mapping):
         return [(f"{plain(key)}.{name}".rstrip("."), text) for key, part in value.items() for name, text in facts(part)]
     if isinstance(value, (list, tuple)):
-        return [("", ", ".join(_text(part) for part in value))]
+        return [("", _range(value) or ", ".join(text for part in value for _, text in facts(part)))]
     return [("", _text(value))]
+
+
+def _range(value: Sequence[Any]) -> str:
+    """A search range as people read it, "" for any other list."""
+    if len(value) != 3 or not isinstance(value[2], bool):
+        return ""
+    low, high, log = value
+    return f"{_text(low)} to {_text(high)}{', log scale' if log else ''}"
+
+
+def machine(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run stood on, without what the page says elsewhere or what was not set."""
+    own = {key: value for key, value in environment.items() if key not in ("device", "versions") and value is not None}
+    return facts(own | dict(environment.get("versions") or {}))
 
 
 def _text(value: Any) -> str:

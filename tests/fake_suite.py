@@ -86,6 +86,7 @@ def record(
         "schema_version": SCHEMA_VERSION,
         "suite": "demo",
         **{name: entry[name] for name in axes},
+        "detector": entry.get("detector", "none"),
         "selection": rule,
         "status": status,
         "reason": reason,

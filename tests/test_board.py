@@ -131,7 +131,7 @@ def test_a_record_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     newer = [row | {"schema_version": 99} for row in fake_suite.rows_of(cells[0])]
     store = make_store(tmp_path, cells, {cells[0]["cell"]: newer})
-    with pytest.raises(UserError, match=r"schema_version must be at most 1, got 99; upgrade"):
+    with pytest.raises(UserError, match=r"schema_version must be at most 2, got 99; upgrade"):
         compile_suite(store, "demo")
 
 
@@ -182,7 +182,10 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(page: str, board: P
     assert policy.group(1) == base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode()
     targets = re.findall(r'(?:href|src)="([^"]*)"', page)
     files = {target for target in targets if not target.startswith("#")}
-    assert len(files) == 11
+    drawn = ("scatter", "scatter-column", "repair-gap", "repairs-0", "repairs-1")
+    formats = ("pdf", "svg", "png")
+    tables = {"records.csv", "measures.csv", "tables.md"}
+    assert files == tables | {f"figures/{name}.{kind}" for name in drawn for kind in formats}
     assert all((board.parent / file).stat().st_size > 0 for file in files)
     assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", page))
     assert set(re.findall(r"https?://[^\"\s]+", page)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -213,7 +216,7 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert "There is no repair gap to report yet" in page
     assert "No attacked cell is finished yet" in page
-    assert page.count('<span class="pill quiet">missing</span>') == len(compile_suite(store, "demo").cells)
+    assert page.count('<span class="pill quiet">missing</span>') == len(compile_suite(store, "demo").cells) + 1
     assert not (tmp_path / "board" / "figures").exists()
 
 
@@ -290,10 +293,11 @@ def test_best_at_defaults_keeps_accuracy_within_the_bound(results: Results) -> N
     cells = results.cells
     own = cells[(cells["objective"] == "mmcl") & (cells["attack"] == fake_suite.BADNET)]
     names = names_of(cells)
-    assert best_default(own, names, bound=0.10, rate="net_asr") == ("CleanCLIP", "70.5 / 11.8")
-    assert best_default(own, names, bound=0.96, rate="net_asr")[0] == "BatchNorm only"
+    assert best_default(own, names, bound=0.10, rate="net_asr") == ("CleanCLIP", "70.5 / 11.8", True)
+    loose = best_default(own, names, bound=0.96, rate="net_asr")
+    assert loose is not None and loose.repair == "BatchNorm only"
     none_within = best_default(own, names, bound=0.05, rate="net_asr")
-    assert none_within == ("none within the bound; lowest ASR: CleanCLIP", "70.5 / 11.8")
+    assert none_within == ("CleanCLIP", "70.5 / 11.8", False)
 
 
 def test_controls_are_differences_to_the_undefended_model(results: Results) -> None:

@@ -160,7 +160,7 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
 
     from benchmark import graph
     from benchmark.commands import resolve
-    from benchmark.stages import load_pretrained, start_model
+    from benchmark.stages.models import load_pretrained, start_model
 
     store = Store(finished)
     key = json.loads(str(next(row for row in records(finished) if "artifacts" in row)["artifacts"]))["pretrain"]

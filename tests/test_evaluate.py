@@ -154,7 +154,60 @@ def test_tables_have_the_schema_and_the_ids(outcomes: dict[str, pa.Table]) -> No
             part = rows(outcomes, name, readout)
             assert part["id"].tolist() == TEST.ids.tolist()
             assert part["true_class"].tolist() == TEST.labels.tolist()
-    assert not any("retrieval" in readout for readout in outcomes["badnet"]["readout"].unique().to_pylist())
+    shown = {name: set(table["readout"].unique().to_pylist()) for name, table in outcomes.items()}
+    assert shown["clean"] - shown["badnet"] == {"retrieval_image_to_text", "retrieval_text_to_image"}
+    assert shown["badnet"] - shown["clean"] == {"retrieval_target"}
+
+
+def test_retrieval_of_the_target_by_hand(outcomes: dict[str, pa.Table]) -> None:
+    others = np.flatnonzero(TEST.labels != TARGET)
+    pairs = np.flatnonzero([bool(text) for text in TEST.captions])[:60]
+    model = FakeModel()
+    model.train(False)
+    texts = model.encode_captions([TEST.captions[row] for row in pairs]).numpy()
+    found = rows(outcomes, "badnet", "retrieval_target")
+    assert found["id"].tolist() == TEST.ids[others].tolist()
+    for place, image in enumerate(features_of(TEST, BADNET)[others]):
+        cosine = texts @ image
+        tenth = np.sort(cosine)[-10]
+        if (cosine >= tenth).sum() > 10 or len(np.unique(cosine.round(6))) < len(cosine):
+            continue  # equal captions may come in any order
+        first = TEST.labels[pairs[np.argsort(-cosine)[:10]]]
+        hits = np.flatnonzero(first == TARGET)
+        assert found["target_rank"][place] == (hits[0] if len(hits) else 10)
+        assert found["predicted"][place] == first[0]
+        assert found["score"][place] == pytest.approx((first == TARGET).mean())
+
+
+def test_similarity_by_hand(outcomes: dict[str, pa.Table]) -> None:
+    for condition, kept in ((CLEAN, np.arange(len(TEST.ids))), (BADNET, np.flatnonzero(TEST.labels != TARGET))):
+        features = features_of(TEST, condition)[kept].astype(np.float64)
+        cosine = features @ features.T
+        np.fill_diagonal(cosine, np.nan)
+        for readout, power in (("similarity", 1), ("similarity_square", 2)):
+            found = rows(outcomes, condition.name, readout)
+            np.testing.assert_allclose(found["score"], np.nanmean(cosine**power, axis=1), atol=1e-6)
+
+
+def test_victims_are_shown_instead_of_the_split_each_with_a_target_of_its_own() -> None:
+    aims = (SPLIT.labels + 1) % len(CLASSES)
+    condition = Condition("tdpa", victims=SPLIT, targets=aims)
+    found = evaluate(
+        FakeModel(),
+        TEST,
+        [CLEAN, condition],
+        class_names=CLASSES,
+        templates=TEMPLATES,
+        readouts=Readouts(probe=False, knn=False),
+        clean=None,
+        target=None,
+        batch_size=64,
+    ).outcomes["tdpa"]
+    assert found["readout"].unique().to_pylist() == ["zero_shot"]
+    assert found["target"].to_pylist() == aims.tolist()
+    logits = 20 * features_of(SPLIT, CLEAN) @ text_head(FakeModel(), CLASSES, TEMPLATES).weights.numpy().T
+    above = [(row > row[aim]).sum() for row, aim in zip(logits, aims, strict=True)]
+    assert found["target_rank"].to_pylist() == above
 
 
 @pytest.mark.parametrize("condition", [CLEAN, BADNET], ids=["clean", "badnet"])
@@ -231,12 +284,14 @@ def test_chunks_do_not_change_results(outcomes: dict[str, pa.Table], monkeypatch
 
 
 def test_readouts_are_left_out_on_demand_and_without_labels() -> None:
-    names = run(FakeModel(), Readouts(probe=False, knn=False, retrieval=False))["clean"]["readout"].unique()
+    bare = Readouts(probe=False, knn=False, retrieval=False, similarity_samples=0)
+    names = run(FakeModel(), bare)["clean"]["readout"].unique()
     assert names.to_pylist() == ["zero_shot"]
     unlabelled = SPLIT._replace(labels=np.full(120, -1))
     for clean in (None, unlabelled):
         model = FakeModel()
-        names = run(model, Readouts(retrieval=False), clean=clean)["badnet"]["readout"].unique()
+        wanted = Readouts(retrieval=False, similarity_samples=0)
+        names = run(model, wanted, clean=clean)["badnet"]["readout"].unique()
         assert names.to_pylist() == ["zero_shot"]
         assert model.images_seen == 300
 

@@ -28,7 +28,7 @@ DRIVERS = (
     "runner.py",
     "tasking.py",
 )
-METHOD_KINDS = ("attack", "metric", "objective", "repair")
+METHOD_KINDS = ("attack", "detector", "metric", "objective", "repair")
 
 
 def _imports(file: Path) -> Iterator[str]:
@@ -103,7 +103,8 @@ def test_open_clip_is_imported_in_one_place() -> None:
 
 
 def test_methods_know_of_the_engine_only_types_and_neighbours() -> None:
-    light = tuple(f"benchmark.{name}" for name in ("types", "randomness", "records", "errors", "objectives"))
+    shared = ("types", "randomness", "records", "errors", "objectives", "prompts", "segmenters", "transforms")
+    light = tuple(f"benchmark.{name}" for name in shared)
     breaches = []
     for file in _method_files():
         own = ".".join(file.relative_to(ROOT).parent.parts)

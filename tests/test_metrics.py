@@ -45,6 +45,7 @@ def table(
         "true_class": truth,
         "predicted": predicted,
         "target_rank": rank or [0] * count,
+        "target": [-1] * count,
         "score": [0.5] * count,
     }
     return pa.Table.from_pydict(columns, schema=OUTCOMES)

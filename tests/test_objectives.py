@@ -100,5 +100,5 @@ def test_mmcl_ssl_is_the_weighted_sum(direction: str) -> None:
 def test_objectives_ask_for_the_views_they_use() -> None:
     assert MMCL.views == {"image", "text"}
     assert MMCLSSL.views == SSL.views == ALL
-    (one_pass,) = MMCLSSL().plan(0, {}, None)  # type: ignore[arg-type]
+    (one_pass,) = MMCLSSL().plan(0, {}, None).passes  # type: ignore[arg-type]
     assert (one_pass.views, one_pass.rows, one_pass.learning_rate) == (ALL, None, None)

@@ -58,6 +58,7 @@ class Learnt(Attack):
 def test_manifest_lists_what_the_poisoned_pool_shows(tmp_path: Path) -> None:
     facts = run(Attack(target="cat", poison_rate=0.05), tmp_path)
     assert facts == {
+        "num_victims": 0,
         "num_poisoned": 10,
         "num_rows": 200,
         "appended": False,
@@ -65,7 +66,7 @@ def test_manifest_lists_what_the_poisoned_pool_shows(tmp_path: Path) -> None:
         "target_index": 0,
         "templates": "held_out",
     }
-    table, trigger = load_poison(tmp_path)
+    table, trigger, _ = load_poison(tmp_path)
     assert trigger.seed == derive_seed(7, "trigger")
     assert dict(trigger.tensors) == {}
     assert sorted(set(table.rows.tolist())) == table.rows.tolist()
@@ -94,14 +95,14 @@ def test_same_seed_same_bytes_other_seed_other_rows(tmp_path: Path) -> None:
 
 def test_published_templates_are_the_evaluation_prompts(tmp_path: Path) -> None:
     run(Attack(target="hot dog", templates="as_published", poison_rate=0.1), tmp_path)
-    table, _ = load_poison(tmp_path)
+    table = load_poison(tmp_path).table
     assert set(table.captions) == {"a photo of a hot dog", "the hot dog"}
 
 
 def test_appended_rows_and_fitted_tensors_come_back(tmp_path: Path) -> None:
     facts = run(Learnt(target="cat"), tmp_path)
     assert (facts["num_rows"], facts["appended"]) == (206, True)
-    table, trigger = load_poison(tmp_path)
+    table, trigger, _ = load_poison(tmp_path)
     assert table.rows.tolist() == list(range(200, 206))
     assert table.source_rows.tolist() == [25, 20, 15, 10, 5, 0]
     assert table.captions == table.original_captions == [f"caption {row}" for row in table.source_rows]
@@ -115,7 +116,7 @@ def test_appended_rows_and_fitted_tensors_come_back(tmp_path: Path) -> None:
 def test_stream_can_be_poisoned(tmp_path: Path) -> None:
     stream = StreamedPool(Shapes(num_rows=90), 8, np.arange(10), 80)
     run(Attack(target="cat", poison_rate=0.05), tmp_path, stream)
-    table, _ = load_poison(tmp_path)
+    table = load_poison(tmp_path).table
     drawn = Shapes(num_rows=90).open(image_size=8).read(np.arange(10, 90))
     assert table.original_captions == [drawn.captions[row] for row in table.rows]
     with pytest.raises(UserError, match="streaming must be false"):

@@ -10,17 +10,19 @@ import pytest
 import torch
 from tiny import differing, model, pairs, tensors
 
-from benchmark.context import CardError, Collapsed, Context, NotApplicable, Report, Resources, weights_name
+from benchmark.context import Resources, pair_features
+from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluate import Condition, HeldOut
 from benchmark.identity import derive_seed
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.repair_context import Collapsed, RepairContext, Report, weights_name
 from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.repairs.ssl_only import SSLOnly
 from benchmark.train import LoopOptions, Trained, train
-from benchmark.types import Card, Need, Repair, RepairContext, Training
+from benchmark.types import Card, Need, Repair, Training
 
 pytestmark = pytest.mark.unit
 PRETRAINED = Training(epochs=1, batch_size=16, learning_rate=1e-3, warmup_steps=2, weight_decay=0.7, beta2=0.98)
@@ -32,7 +34,7 @@ def suspect() -> Trained:
     return train(model("tiny-vit"), pairs(), MMCL(), PRETRAINED, seed=1)
 
 
-def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Context:
+def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> RepairContext:
     batch = pairs(20, seed=5).take(np.arange(20))
     found = HeldOut(batch.images, np.arange(20) % 3, batch.captions, np.arange(20))
     options: dict[str, Any] = {"keep": lambda rows: set(), "start_accuracy": None, "collapse": 0.0}
@@ -48,12 +50,14 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Conte
         clean_pairs=pairs(32, seed=2),
         class_names=("circle", "square", "star"),
         templates=("a {}", "the {}"),
-        reference=trained.model,
+        model=trained.model,
         optimizer_state=lambda: (trained.optimizer, PRETRAINED),
         suspect_pairs=pairs,
+        training_pairs=pairs,
+        suspect_features=lambda: pair_features(trained.model, pairs()),
         trigger=None,
     )
-    return Context(card, resources, report, seed=9, options=LoopOptions())
+    return RepairContext(card, resources, report, seed=9, options=LoopOptions())
 
 
 def card(*needs: Need) -> Card:
@@ -164,7 +168,7 @@ def test_epochs_of_a_second_fit_go_on(suspect: Trained, tmp_path: Path) -> None:
     ctx = context(TwoFits.card, suspect, tmp_path)
     TwoFits().repair(suspect.model, ctx)
     assert [row["epoch"] for row in ctx.rows] == [1, 2, 3, 4]
-    ctx.write_epochs()
+    ctx.write()
     assert [file.name for file in tmp_path.iterdir()] == ["epochs.parquet"]
 
 

@@ -22,7 +22,7 @@ from benchmark.pool import CachedPool
 from benchmark.schedule import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.step import backward, make_stepper
 from benchmark.train import Diverged, EpochEnd, LoopOptions, check_workers, train
-from benchmark.types import Features, Loss, Objective, ObjectiveContext, Pass, State, Training
+from benchmark.types import Features, Loss, Objective, ObjectiveContext, Pass, Plan, State, Training
 from benchmark.views import make_inputs
 
 pytestmark = pytest.mark.unit
@@ -50,10 +50,10 @@ class Remembering(MMCL):
     def initial_state(self, *, embed_dim: int, seed: int) -> State:
         return {"mean": torch.zeros(embed_dim)}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> tuple[Pass, ...]:
+    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
         half = np.arange(ctx.num_rows // 2)
         constant = Pass(self.loss, rows=half, learning_rate=1e-4, trainable=lambda name: "visual" in name)
-        return (Pass(self.loss), constant)
+        return Plan((Pass(self.loss), constant), state)
 
     def loss(self, features: Features, state: State) -> Loss:
         assert features.image is not None
@@ -218,8 +218,8 @@ def test_a_pass_trains_only_what_it_names() -> None:
     class TextOnly(MMCL):
         name: ClassVar[str] = "text-only"
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> tuple[Pass, ...]:
-            return (Pass(self.loss, trainable=lambda name: "visual" not in name, learning_rate=1e-3),)
+        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+            return Plan((Pass(self.loss, trainable=lambda name: "visual" not in name, learning_rate=1e-3),), state)
 
     one = model("tiny-vit")
     before = tensors(one)
@@ -234,11 +234,11 @@ def test_plans_may_ask_for_similarities() -> None:
     class Ranking(MMCL):
         name: ClassVar[str] = "ranking"
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> tuple[Pass, ...]:
+        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
             found = ctx.similarities()
             assert found.shape == (ctx.num_rows,)
             assert found.abs().max() <= 1.0001
-            return (Pass(self.loss, rows=found.argsort()[-16:].numpy()),)
+            return Plan((Pass(self.loss, rows=found.argsort()[-16:].numpy()),), state)
 
     ends: list[EpochEnd] = []
     options = LoopOptions(on_epoch=lambda end, _: ends.append(end))

@@ -99,7 +99,7 @@ def run_trial(
     store: Store, searched: SearchCell, config: Mapping[str, Any], *, compute: Any, tick: Tick
 ) -> TrialReport:
     """Runs a trial in this process; its artifact is in the store afterwards."""
-    from benchmark.stages import DefendInputs, defend_stage
+    from benchmark.stages.repair import DefendInputs, defend_stage
 
     cell = searched.cell
     repair = repair_of(cell, config["parameters"])

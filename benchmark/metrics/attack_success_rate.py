@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import classified
+from benchmark.metrics.outcomes import aimed
 from benchmark.records import Measure, proportion
 from benchmark.types import Card, Metric
 
 
 class AttackSuccessRate(Metric):
-    """#{i: y_i != t, predicted(triggered x_i) = t} / #{i: y_i != t}."""
+    """#{i: y_i != t, predicted(triggered x_i) = t} / #{i: y_i != t}; t is the row's own target where it has one."""
 
     name: ClassVar[str] = "attack-success-rate"
     higher_is_better: ClassVar[bool | None] = False
@@ -31,9 +31,7 @@ class AttackSuccessRate(Metric):
 
     def measure(self, outcomes: pd.DataFrame, *, target: int | None) -> list[Measure]:
         """One `attack_success_rate` per class read-out; none without a target or a triggered condition."""
-        if target is None:
-            return []
         return [
-            proportion("attack_success_rate", readout, int((predicted == target).sum()), len(truth))
-            for readout, truth, predicted in classified(outcomes, triggered=True, without=target)
+            proportion("attack_success_rate", readout, int((predicted == aims).sum()), len(truth))
+            for readout, truth, predicted, aims in aimed(outcomes, target=target)
         ]

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import classified
+from benchmark.metrics.outcomes import aimed
 from benchmark.records import Measure, proportion
 from benchmark.types import Card, Metric
 
@@ -30,9 +30,7 @@ class AttackSuccessRateInclusive(Metric):
 
     def measure(self, outcomes: pd.DataFrame, *, target: int | None) -> list[Measure]:
         """One `attack_success_rate_inclusive` per class read-out; none without a target or a triggered condition."""
-        if target is None:
-            return []
         return [
-            proportion("attack_success_rate_inclusive", readout, int((predicted == target).sum()), len(truth))
-            for readout, truth, predicted in classified(outcomes, triggered=True)
+            proportion("attack_success_rate_inclusive", readout, int((predicted == aims).sum()), len(truth))
+            for readout, truth, predicted, aims in aimed(outcomes, target=target, inclusive=True)
         ]

@@ -30,7 +30,7 @@ class ClassAccuracy(Metric):
     def measure(self, outcomes: pd.DataFrame, *, target: int | None) -> list[Measure]:
         """`class_accuracy/<class index>` for each class that has samples, and `worst_class_accuracy`, per read-out."""
         found = []
-        for readout, truth, predicted in classified(outcomes, triggered=False):
+        for readout, truth, predicted in classified(outcomes):
             totals = np.bincount(truth)
             hits = np.bincount(truth[predicted == truth], minlength=len(totals))
             classes = [

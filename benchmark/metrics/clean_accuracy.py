@@ -30,5 +30,5 @@ class CleanAccuracy(Metric):
         """One `clean_accuracy` per class read-out."""
         return [
             proportion("clean_accuracy", readout, int((predicted == truth).sum()), len(truth))
-            for readout, truth, predicted in classified(outcomes, triggered=False)
+            for readout, truth, predicted in classified(outcomes)
         ]

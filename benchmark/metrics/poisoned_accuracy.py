@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import classified
+from benchmark.metrics.outcomes import aimed
 from benchmark.records import Measure, proportion
 from benchmark.types import Card, Metric
 
@@ -29,9 +29,7 @@ class PoisonedAccuracy(Metric):
 
     def measure(self, outcomes: pd.DataFrame, *, target: int | None) -> list[Measure]:
         """One `poisoned_accuracy` per class read-out; none without a target or a triggered condition."""
-        if target is None:
-            return []
         return [
             proportion("poisoned_accuracy", readout, int((predicted == truth).sum()), len(truth))
-            for readout, truth, predicted in classified(outcomes, triggered=True, without=target)
+            for readout, truth, predicted, _ in aimed(outcomes, target=target)
         ]

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import classified
+from benchmark.metrics.outcomes import CLEAN, aimed
 from benchmark.records import Measure, proportion
 from benchmark.types import Card, Metric
 
@@ -28,9 +28,7 @@ class TargetRate(Metric):
 
     def measure(self, outcomes: pd.DataFrame, *, target: int | None) -> list[Measure]:
         """One `target_rate` per class read-out; none without a target."""
-        if target is None:
-            return []
         return [
-            proportion("target_rate", readout, int((predicted == target).sum()), len(truth))
-            for readout, truth, predicted in classified(outcomes, triggered=False, without=target)
+            proportion("target_rate", readout, int((predicted == aims).sum()), len(truth))
+            for readout, truth, predicted, aims in aimed(outcomes, target=target, shown=CLEAN)
         ]

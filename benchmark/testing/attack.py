@@ -1,31 +1,74 @@
-"""Contract of attacks: a pure trigger, valid poison rows, and a backdoor that a short training really learns."""
+"""Contract of attacks: a pure trigger, valid poison rows, and a backdoor that a short training really learns.
+
+An attack on chosen images shows on its victims instead of a trigger; an attack on the weights in the model that it
+returns, or in what its transform makes of that.
+"""
 
 from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmark.poisoning import Context
+from benchmark import transforms
+from benchmark.clip import ClipModel
+from benchmark.context import Resources, pair_features
+from benchmark.evaluate import Condition, text_head
+from benchmark.poison_context import Context
+from benchmark.pool import PoisonedPool, apply_trigger
+from benchmark.repair_context import RepairContext, Report
+from benchmark.spec import validated
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.types import Attack, TriggerState
+from benchmark.train import LoopOptions, train
+from benchmark.types import Attack, ModelAttack, TriggerState
 
 COUNT, POOL = 12, 400
-MIN_GAIN = 0.3  # of ASR over the clean twin under the same trigger
+MIN_GAIN = 0.3  # of ASR, as a share of what the clean twin leaves to gain under the same trigger
+# Fields that let an attack show in the kit's few steps on 32 pixels, by name; what is given to the check stays.
+AT_THIS_SCALE: Mapping[str, Mapping[str, Any]] = {
+    "wanet": {"strength": 8.0, "noise_ratio": 0.0},
+    "badclip-l": {"size": 8, "num_images": 256, "epochs": 4, "learning_rate": 0.05},
+    "tdpa": {"num_pairs": 60, "captions_per_victim": 8},
+    "quantisation": {"size": 5, "epochs": 5, "batch_size": 64, "learning_rate": 1e-3},
+}
+
+State = Callable[[], TriggerState]
 
 
 def attack_checks(attack: Attack) -> Checks:
     """The checks of one attack; those of the trigger are left out where it has none."""
-    yield Check("fit is deterministic", lambda: _fit(attack))
+    attack = at_this_scale(attack)
+    state = functools.cache(lambda: _state(attack))
+    yield Check("fit is deterministic", lambda: _fit(attack, state))
     if type(attack).trigger is not Attack.trigger:
-        yield Check("trigger keeps shape and type", lambda: _shape(attack))
-        yield Check("trigger leaves its input alone", lambda: _unmodified(attack))
-        yield Check("trigger is a function of seed and ids", lambda: _deterministic(attack))
-        yield Check("trigger treats samples apart", lambda: _independent(attack))
-        yield Check("trigger shows", lambda: _shows(attack))
+        yield Check("trigger keeps shape and type", lambda: _shape(attack, state))
+        yield Check("trigger leaves its input alone", lambda: _unmodified(attack, state))
+        yield Check("trigger is a function of seed and ids", lambda: _deterministic(attack, state))
+        yield Check("trigger treats samples apart", lambda: _independent(attack, state))
+        yield Check("trigger shows", lambda: _shows(attack, state))
     yield Check("poison rows", lambda: _rows(attack))
     yield Check("poison is deterministic", lambda: _same_rows(attack))
-    yield Check("attack plants", lambda: _plants(attack))
+    if isinstance(attack, ModelAttack):
+        yield Check("implants without touching the twin", lambda: _implants(attack))
+        yield Check("attack plants", lambda: _plants_in_weights(attack))
+    elif type(attack).trigger is Attack.trigger:
+        yield Check("attack plants", lambda: _plants_victims(attack))
+    else:
+        yield Check("attack plants", lambda: _plants(attack))
+
+
+def at_this_scale(attack: Attack) -> Attack:
+    """The attack with the kit's values for fields that are at their defaults."""
+    defaults = {name: field.default for name, field in type(attack).model_fields.items()}
+    values = AT_THIS_SCALE.get(attack.name, {})
+    own = {name: value for name, value in values.items() if getattr(attack, name) == defaults[name]}
+    return validated(type(attack), dict(attack) | own, place=attack.name)
 
 
 def _images() -> torch.Tensor:
@@ -48,57 +91,55 @@ def _state(attack: Attack, seed: int = 5) -> TriggerState:
         evaluation_templates=source.evaluation_templates,
         seed=seed,
         rng=np.random.default_rng(seed),
+        make_surrogate=world.clean_twin if "surrogate" in attack.card.needs else None,
     )
     return TriggerState(seed, attack.fit(context, image_size=world.IMAGE_SIZE, seed=seed))
 
 
-def _fit(attack: Attack) -> str:
-    first, second = _state(attack).tensors, _state(attack).tensors
+def _fit(attack: Attack, state: State) -> str:
+    first, second = state().tensors, _state(attack).tensors
     require(same_tensors(dict(first), dict(second)), "fit() must give the same tensors for the same seed")
     return f"{len(first)} tensor(s)"
 
 
-def _shape(attack: Attack) -> str:
+def _shape(attack: Attack, state: State) -> str:
     images = _images()
-    found = attack.trigger(images, _ids(), _state(attack))
+    found = attack.trigger(images, _ids(), state())
     require(found.shape == images.shape, f"shape must be {tuple(images.shape)}, got {tuple(found.shape)}")
     require(found.dtype == torch.float32, f"dtype must be float32, got {found.dtype}")
     require(bool(found.isfinite().all()), "pixels must be finite")
     return f"pixels from {float(found.min()):.2f} to {float(found.max()):.2f} before clipping"
 
 
-def _unmodified(attack: Attack) -> str:
+def _unmodified(attack: Attack, state: State) -> str:
     images, ids = _images(), _ids()
-    attack.trigger(images, ids, _state(attack))
+    attack.trigger(images, ids, state())
     require(torch.equal(images, _images()), "trigger() must not modify the images it is given")
     require(np.array_equal(ids, _ids()), "trigger() must not modify the ids it is given")
     return ""
 
 
-def _deterministic(attack: Attack) -> str:
-    state = _state(attack)
-    first, second = (attack.trigger(_images(), _ids(), state) for _ in range(2))
+def _deterministic(attack: Attack, state: State) -> str:
+    first, second = (attack.trigger(_images(), _ids(), state()) for _ in range(2))
     require(torch.equal(first, second), "the same seed and ids must give the same bytes")
     return ""
 
 
-def _independent(attack: Attack) -> str:
+def _independent(attack: Attack, state: State) -> str:
     """Another order, or a batch of one, changes nothing for a sample."""
-    state, images, ids = _state(attack), _images(), _ids()
-    whole = attack.trigger(images, ids, state)
+    images, ids = _images(), _ids()
+    whole = attack.trigger(images, ids, state())
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(1))
-    turned = attack.trigger(images[order], ids[order.numpy()], state)
+    turned = attack.trigger(images[order], ids[order.numpy()], state())
     require(torch.allclose(turned, whole[order], atol=1e-6), "a sample's trigger must not depend on its place")
-    alone = attack.trigger(images[-1:], ids[-1:], state)
+    alone = attack.trigger(images[-1:], ids[-1:], state())
     require(torch.allclose(alone, whole[-1:], atol=1e-6), "a sample's trigger must not depend on the rest of the batch")
     return ""
 
 
-def _shows(attack: Attack) -> str:
-    from benchmark.pool import apply_trigger
-
+def _shows(attack: Attack, state: State) -> str:
     images = world.pairs(COUNT).take(np.arange(COUNT)).images
-    shown = apply_trigger(attack, _state(attack), images, _ids())
+    shown = apply_trigger(attack, state(), images, _ids())
     changed = (shown != images).flatten(1).any(1)
     require(bool(changed.all()), f"every image must change within 8 bits, {int((~changed).sum())} did not")
     share = (shown != images).float().mean()
@@ -108,15 +149,26 @@ def _shows(attack: Attack) -> str:
 
 def _rows(attack: Attack) -> str:
     """`poison` itself refuses rows that are not in the pool, rows given twice, and lists of unequal length."""
-    table = world.poisoned(attack, world.pairs(POOL)).table
-    count = len(table.rows)
+    found = world.poisoned(attack, world.pairs(POOL))
+    table, count = found.table, len(found.table.rows)
+    if isinstance(attack, ModelAttack):
+        require(count == 0, f"an attack on the weights must poison no pairs, got {count}")
+        return "no rows"
     require(count > 0, "poison() must choose at least one row")
     if type(attack).poison is Attack.poison:
         wanted = max(1, round(attack.poison_rate * POOL))
         require(count == wanted, f"poison() must choose poison_rate * rows = {wanted} rows, got {count}")
     require(all(caption.strip() for caption in table.captions), "captions of poisoned rows must not be empty")
-    named = sum(attack.target in caption for caption in table.captions)
-    return f"{count} of {POOL} rows, {named} captions name the target"
+    if found.victims is None:
+        named = sum(attack.target in caption for caption in table.captions)
+        return f"{count} of {POOL} rows, {named} captions name the target"
+    kept = np.setdiff1d(found.victims.rows, table.rows[~table.appended])
+    require(not len(kept), f"a victim's own pair must be replaced, but rows {kept[:3]} are left")
+    labels = world.pairs(POOL).labels
+    assert labels is not None
+    right = int((labels[found.victims.rows] == found.victims.targets).sum())
+    require(right == 0, f"victims must be aimed at a wrong class, but {right} are aimed at their own")
+    return f"{count} rows on {len(found.victims.rows)} victims, {int(table.appended.sum())} appended"
 
 
 def _same_rows(attack: Attack) -> str:
@@ -127,11 +179,106 @@ def _same_rows(attack: Attack) -> str:
     return ""
 
 
+def _gained(found: float, floor: float) -> bool:
+    return found >= floor + MIN_GAIN * (1 - floor)
+
+
 def _plants(attack: Attack) -> str:
     planted = world.plant(attack)
     twin, found = world.effect(world.clean_twin(), planted.trigger), world.effect(planted.model, planted.trigger)
     numbers = f"ASR {found.asr:.2f}, {twin.asr:.2f} in the clean twin; CA {found.accuracy:.2f}, {twin.accuracy:.2f}"
-    require(
-        found.asr >= twin.asr + MIN_GAIN, f"ASR must rise by at least {MIN_GAIN} over the clean twin, got {numbers}"
+    rule = f"ASR must rise over the clean twin by at least {MIN_GAIN:.0%} of what is left"
+    require(_gained(found.asr, twin.asr), f"{rule}, got {numbers}")
+    return numbers
+
+
+def _plants_victims(attack: Attack) -> str:
+    pool, found = world.pairs(), world.poisoned(attack, world.pairs())
+    require(found.victims is not None, "poison() must name victims where there is no trigger")
+    assert found.victims is not None
+    suspect = PoisonedPool(pool, found.table, attack, found.trigger)
+    trained = train(world.clean_twin(), suspect, world._mmcl(), world.POISON_TRAINING, seed=world.SEED + 1).model
+    images = pool.take(found.victims.rows).images
+    shares = [_success(model, images, found.victims.targets) for model in (trained, world.clean_twin())]
+    numbers = f"{shares[0]:.2f} of the victims taken for their labels, {shares[1]:.2f} in the clean twin"
+    require(_gained(*shares), f"success must rise over the clean twin by at least {MIN_GAIN:.0%}, got {numbers}")
+    return numbers
+
+
+@torch.no_grad()
+def _success(model: ClipModel, images: torch.Tensor, targets: np.ndarray) -> float:
+    head = text_head(model.eval(), world.source().class_names, world.source().evaluation_templates)
+    found = (model.encode_images(images) @ head.weights.T).argmax(1)
+    return float((found == torch.tensor(targets)).float().mean())
+
+
+# --- attacks on the weights ------------------------------------------------------------------------------------
+
+
+def trigger_of(attack: Attack) -> Condition:
+    """The attack's trigger in the kit's world."""
+    state = world.poisoned(attack, world.pairs()).trigger
+    target = world.source().class_names.index(attack.target)
+    return Condition("trigger", target, lambda images, ids: apply_trigger(attack, state, images, ids))
+
+
+def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipModel:
+    """Runs a model attack on a clean model, in the engine's own context."""
+    trigger, source = trigger_of(attack), world.source()
+    resources = Resources(
+        model=twin,
+        clean_pairs=world.clean_pairs(),
+        class_names=source.class_names,
+        templates=source.evaluation_templates,
+        optimizer_state=lambda: ({}, world.CLEAN_TRAINING),
+        suspect_pairs=world.pairs,
+        training_pairs=world.pairs,
+        suspect_features=lambda: pair_features(twin, world.pairs()),
+        trigger=trigger,
     )
+    with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
+        report = Report(
+            validation=world.held_out(),
+            conditions=(Condition("clean", trigger.target), trigger),
+            keep=lambda found: set(),
+            start_accuracy=None,
+            collapse=0.0,
+            folder=Path(folder),
+            base_key="twin",
+            progress=lambda end: None,
+        )
+        return attack.implant(twin, RepairContext(attack.card, resources, report, seed=seed, options=LoopOptions()))
+
+
+def _implants(attack: ModelAttack) -> str:
+    short = attack.model_copy(update={"epochs": 1} if "epochs" in type(attack).model_fields else {})
+    twin = world.clean_twin()
+    before = {name: value.clone() for name, value in twin.network.state_dict().items()}
+    first, second = (run_implant(short, twin).network.state_dict() for _ in range(2))
+    require(same_tensors(before, dict(twin.network.state_dict())), "implant() must not modify the model that came in")
+    require(same_tensors(dict(first), dict(second)), "the same seed must give the same weights")
+    shapes = {name: value.shape for name, value in before.items()}
+    require({name: value.shape for name, value in first.items()} == shapes, "tensors must keep names and shapes")
+    changed = sum(not torch.equal(first[name], before[name]) for name in before)
+    require(changed > 0, "implant() must change the weights")
+    return f"{changed} of {len(before)} tensors changed"
+
+
+def _plants_in_weights(attack: ModelAttack) -> str:
+    trigger, kind = trigger_of(attack), type(attack).transform
+
+    def deployed(model: ClipModel) -> ClipModel:
+        return transforms.apply(kind, model) if kind else model
+
+    model, twin = run_implant(attack, world.clean_twin()), world.clean_twin()
+    shown, floor = world.effect(deployed(model), trigger), world.effect(deployed(twin), trigger)
+    numbers = f"ASR {shown.asr:.2f}, {floor.asr:.2f} in the clean twin; CA {shown.accuracy:.2f}, {floor.accuracy:.2f}"
+    require(
+        _gained(shown.asr, floor.asr), f"ASR must rise over the clean twin by at least {MIN_GAIN:.0%}, got {numbers}"
+    )
+    if kind is None:
+        return numbers
+    hidden = world.effect(model, trigger)
+    numbers = f"{kind}: {numbers}; before {kind}: ASR {hidden.asr:.2f}, CA {hidden.accuracy:.2f}"
+    require(_gained(shown.asr, hidden.asr), f"the backdoor must hide before {kind}, got {numbers}")
     return numbers

@@ -49,6 +49,7 @@ def _kind_checks(method: Method) -> Iterator[Check]:
         "attack": _attack,
         "objective": _objective,
         "repair": _repair,
+        "detector": _detector,
         "dataset": _dataset,
         "metric": _metric,
     }
@@ -75,6 +76,12 @@ def _repair() -> Callable[[Any], Checks]:
     from benchmark.testing.repair import repair_checks
 
     return repair_checks
+
+
+def _detector() -> Callable[[Any], Checks]:
+    from benchmark.testing.detector import detector_checks
+
+    return detector_checks
 
 
 def _dataset() -> Callable[[Any], Checks]:

@@ -1,4 +1,8 @@
-"""Contract of repairs: a new model of the same shapes, the input untouched, nothing used beyond the card."""
+"""Contract of repairs: a new model of the same shapes, the input untouched, nothing used beyond the card.
+
+A repair that a convolutional model is not for is checked on a transformer. One that adds tensors must add them as
+parts (`ClipModel.add_part`), so that a saved model can be built again.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,29 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.clip import ClipModel
-from benchmark.context import Context, Report, Resources
+from benchmark.clip import ClipModel, load_delta, save_delta
+from benchmark.context import Resources, pair_features
+from benchmark.errors import NotApplicable
 from benchmark.evaluate import Condition
+from benchmark.repair_context import RepairContext, Report
 from benchmark.spec import validated
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.train import LoopOptions
 from benchmark.types import Range, Repair
 
-SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2}  # fields that many repairs have
+# fields that make a run short, where a repair has them
+SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400, "patch_steps": 5, "inversion_steps": 5}
+
+
+ARCHITECTURES = ("tiny-resnet", "tiny-vit")  # in the order in which they are tried
 
 
 class Repaired(NamedTuple):
     """What a run of a repair left."""
 
     model: ClipModel
+    planted: world.Planted  # what it repaired
     epochs: list[dict[str, Any]]
     clean_pairs_used: int
 
@@ -39,12 +50,13 @@ def repair_checks(repair: Repair) -> Checks:
         return runs[0]
 
     yield Check("repairs with what its card names", lambda: _runs(first()))
-    yield Check("returns a model of the same shapes", lambda: _shapes(first().model))
-    yield Check("input model unmodified", lambda: _unmodified(short))
+    yield Check("returns a model of the same shapes", lambda: _shapes(first()))
+    yield Check("is the same after saving", lambda: _saves(first()))
+    yield Check("input model unmodified", lambda: _unmodified(short, first().planted))
     yield Check("deterministic under the seed", lambda: _deterministic(short, first()))
     yield Check("reports its epochs", lambda: _reports(first()))
     yield Check("strength", lambda: _strength(repair))
-    yield Check("effect (for information)", lambda: _effect(repair))
+    yield Check("effect (for information)", lambda: _effect(repair, first().planted))
 
 
 def shortened(repair: Repair) -> Repair:
@@ -54,17 +66,41 @@ def shortened(repair: Repair) -> Repair:
     return validated(type(repair), dict(repair) | fields, place=repair.name)
 
 
-def run_repair(repair: Repair, *, model: ClipModel | None = None, seed: int = 1) -> Repaired:
-    """Runs a repair on a copy of the kit's backdoored model, in the engine's own context."""
-    planted = world.backdoored()
+def run_repair(
+    repair: Repair, *, model: ClipModel | None = None, planted: world.Planted | None = None, seed: int = 1
+) -> Repaired:
+    """Runs a repair on a copy of the kit's backdoored model, in the engine's own context.
+
+    Args:
+        repair: the repair.
+        model: another model to start from, of the kit's convolutional architecture or of its transformer.
+        planted: another backdoor than the kit's.
+        seed: root of the repair's randomness.
+
+    Raises:
+        NotApplicable: to none of the kit's architectures.
+    """
+    if planted or model:
+        return _run(repair, planted or world.backdoored(model.spec.name if model else ""), model, seed)
+    for name in ARCHITECTURES[:-1]:
+        try:
+            return _run(repair, world.backdoored(name), None, seed)
+        except NotApplicable:
+            continue
+    return _run(repair, world.backdoored(ARCHITECTURES[-1]), None, seed)
+
+
+def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: int) -> Repaired:
     suspect = model or planted.model.clone()
     resources = Resources(
+        model=suspect,
         clean_pairs=world.clean_pairs(),
         class_names=world.source().class_names,
         templates=world.source().evaluation_templates,
-        reference=suspect,
         optimizer_state=lambda: (planted.optimizer, planted.training),
         suspect_pairs=lambda: planted.pairs,
+        training_pairs=world.pairs,
+        suspect_features=lambda: pair_features(suspect, planted.pairs),
         trigger=planted.trigger,
     )
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
@@ -78,34 +114,54 @@ def run_repair(repair: Repair, *, model: ClipModel | None = None, seed: int = 1)
             base_key="backdoored",
             progress=lambda end: None,
         )
-        context = Context(repair.card, resources, report, seed=seed, options=LoopOptions())
+        context = RepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
         repaired = repair.repair(suspect, context)
         if not context.rows:  # as in the defend stage: a repair that never trained is measured once
             context.report(1, repaired)
-    return Repaired(repaired, context.rows, context.clean_pairs_used)
+    return Repaired(repaired, planted, context.rows, context.clean_pairs_used)
 
 
 def _runs(found: Repaired) -> str:
-    return f"{found.clean_pairs_used} clean pairs used"
+    return f"{found.clean_pairs_used} clean pairs used, on {found.planted.model.spec.name}"
 
 
-def _shapes(model: ClipModel) -> str:
+def _shapes(found: Repaired) -> str:
+    model = found.model
     require(isinstance(model, ClipModel), f"repair() must return a model, got {type(model).__name__}")
-    wanted = {name: tuple(value.shape) for name, value in world.backdoored().model.network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in model.network.state_dict().items()}
-    different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    require(not different, f"tensors must keep names and shapes, but not so {different[:3]}")
+    base = found.planted.model.clone()
+    for name, options in model.parts.items():
+        base.add_part(name, **options)
+    wanted = {name: tuple(value.shape) for name, value in base.network.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in model.network.state_dict().items()}
+    different = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+    require(not different, f"tensors must keep names and shapes, but for declared parts; not so {different[:3]}")
     bad = [name for name, value in model.network.state_dict().items() if not bool(value.isfinite().all())]
     require(not bad, f"weights must be finite, but not so {bad[:3]}")
-    return f"{len(found)} tensors"
+    return f"{len(shapes)} tensors" + (f", with {', '.join(model.parts)}" if model.parts else "")
+
+
+def _saves(found: Repaired) -> str:
+    with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
+        base, delta = Path(name) / "base", Path(name) / "delta"
+        for folder in (base, delta):
+            folder.mkdir()
+        save_delta(found.planted.model, base, base={})
+        save_delta(found.model, delta, base={"artifact": "base"}, of=found.planted.model)
+        again = load_delta(delta, find=lambda key: base)
+    images = world.held_out().images[:4]
+    require(same_tensors(_tensors(found.model), _tensors(again)), "a saved and loaded model must have the same tensors")
+    with torch.no_grad():
+        pair = (found.model.clone().eval().encode_images(images), again.eval().encode_images(images))
+    require(torch.equal(*pair), "a saved and loaded model must encode images as before; add what is new with add_part")
+    return ""
 
 
 def _tensors(model: ClipModel) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.network.state_dict().items()}
 
 
-def _unmodified(repair: Repair) -> str:
-    model = world.backdoored().model.clone()
+def _unmodified(repair: Repair, planted: world.Planted) -> str:
+    model = planted.model.clone()
     before = _tensors(model)
     found = run_repair(repair, model=model)
     require(found.model is not model, "repair() must return a copy, got the model that came in")
@@ -146,9 +202,8 @@ def strongest(repair: Repair) -> Repair | None:
     return validated(type(repair), dict(repair) | {name: ranges[0].high}, place=repair.name)
 
 
-def _effect(repair: Repair) -> str:
+def _effect(repair: Repair, planted: world.Planted) -> str:
     """Never fails: whether a repair works is what the benchmark measures."""
-    planted = world.backdoored()
     before = world.effect(planted.model, planted.trigger)
     parts = [f"before: CA {before.accuracy:.2f}, ASR {before.asr:.2f}"]
     for title, variant in (("as built", repair), ("strongest", strongest(repair))):

@@ -113,28 +113,34 @@ def poisoned(attack: Attack, pool: CachedPool) -> Poison:
             seed=SEED,
             folder=Path(name),
             image_size=IMAGE_SIZE,
+            surrogate=clean_twin,
         )
         return load_poison(Path(name))
 
 
-def plant(attack: Attack) -> Planted:
-    """Trains the clean twin on, with the attack in a quarter of its pairs."""
+def plant(attack: Attack, start: ClipModel | None = None) -> Planted:
+    """Trains a model (default: the clean twin) on, with the attack in a quarter of its pairs."""
     many = type(attack).model_validate(dict(attack) | {"poison_rate": POISON_RATE})
     pool = pairs()
     found = poisoned(many, pool)
     suspect = PoisonedPool(pool, found.table, many, found.trigger)
-    trained = train(clean_twin(), suspect, _mmcl(), POISON_TRAINING, seed=SEED + 1)
+    trained = train(start or clean_twin(), suspect, _mmcl(), POISON_TRAINING, seed=SEED + 1)
     target = source().class_names.index(many.target)
     trigger = Condition("trigger", target, lambda images, ids: apply_trigger(many, found.trigger, images, ids))
     return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger, suspect)
 
 
 @functools.cache
-def backdoored() -> Planted:
-    """A model with a BadNet backdoor (a checkerboard of 5 pixels in the corner). Clone the model before changing it."""
+def backdoored(name: str = "tiny-resnet") -> Planted:
+    """A model with a BadNet backdoor (a checkerboard of 5 pixels in the corner). Clone the model before changing it.
+
+    Args:
+        name: the architecture. Only the default saw clean training before, so another is not accurate.
+    """
     from benchmark.attacks.badnet import BadNet
 
-    return plant(BadNet(target="square", size=5, pattern="checkerboard"))
+    start = None if name == "tiny-resnet" else fresh_model(name)
+    return plant(BadNet(target="square", size=5, pattern="checkerboard"), start)
 
 
 def effect(model: ClipModel, trigger: Condition) -> Effect:

@@ -7,7 +7,7 @@ A method is a frozen pydantic model: its fields are its hyper-parameters. Its fu
 generator); what is learnt is returned as tensors. What it needs of the engine is handed to it in a context.
 """
 
-from benchmark.types.attacks import Attack, PoisonContext, PoisonRows, TriggerState
+from benchmark.types.attacks import Attack, ModelAttack, PoisonContext, PoisonRows, TriggerState, Victims
 from benchmark.types.base import (
     Access,
     Card,
@@ -22,27 +22,49 @@ from benchmark.types.base import (
     State,
     Transform,
 )
+from benchmark.types.contexts import Context, PairFeatures, RepairContext, Segmenter
 from benchmark.types.data import Dataset
+from benchmark.types.detectors import Detector, Filter, Finding, InputDetector, ModelDetector
 from benchmark.types.metrics import Metric
-from benchmark.types.repairs import Repair, RepairContext
-from benchmark.types.training import Features, Loss, Objective, ObjectiveContext, Pass, Training, View
+from benchmark.types.repairs import Repair
+from benchmark.types.training import (
+    Augmentation,
+    Features,
+    Loss,
+    Objective,
+    ObjectiveContext,
+    Pass,
+    Plan,
+    Training,
+    View,
+)
 
 __all__ = [
     "Access",
     "Attack",
+    "Augmentation",
     "Card",
     "Choices",
+    "Context",
     "Count",
     "Dataset",
+    "Detector",
     "Features",
+    "Filter",
+    "Finding",
     "Frozen",
+    "InputDetector",
     "Loss",
     "Method",
     "Metric",
+    "ModelAttack",
+    "ModelDetector",
     "Need",
     "Objective",
     "ObjectiveContext",
+    "PairFeatures",
     "Pass",
+    "Plan",
     "PoisonContext",
     "PoisonRows",
     "Positive",
@@ -50,9 +72,11 @@ __all__ = [
     "Rate",
     "Repair",
     "RepairContext",
+    "Segmenter",
     "State",
     "Training",
     "Transform",
     "TriggerState",
+    "Victims",
     "View",
 ]

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import Field
 
-from benchmark.types.base import Method, State
+from benchmark.types.base import Method, State, Transform
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+class Victims(NamedTuple):
+    """The images that a targeted attack is judged on. Their only pairs in training are the attack's."""
+
+    rows: np.ndarray  # (V,) int64 rows of the clean pool
+    targets: np.ndarray  # (V,) int64 class index that each is to be taken for
 
 
 class PoisonRows(NamedTuple):
@@ -20,7 +27,8 @@ class PoisonRows(NamedTuple):
     source_rows: np.ndarray  # (M,) int64 rows of the clean pool whose image is used
     captions: Sequence[str]  # (M,) caption after poisoning
     trigger_ids: np.ndarray  # (M,) int64 id handed to `trigger`; -1: no trigger on this row
-    append: bool = False  # False: replace the source row in place
+    append: bool | np.ndarray = False  # (M,) bool, or one for all; False: replace the source row in place
+    victims: Victims | None = None  # set by attacks on chosen images instead of a trigger
 
 
 class PoisonContext(Protocol):
@@ -37,6 +45,23 @@ class PoisonContext(Protocol):
 
     def target_captions(self, target: str, count: int, *, templates: str) -> list[str]:
         """Captions that name the target class; `templates` is "held_out" or "as_published"."""
+        ...
+
+    def real_captions(self, target: str, count: int) -> list[str]:
+        """Captions of the pool that hold the target as a word, drawn with replacement."""
+        ...
+
+    def rows_naming(self, target: str) -> np.ndarray:
+        """(K,) int64 rows of the class `target`: by label where the pool has labels, else by caption."""
+        ...
+
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        """(B, 3, H, W) uint8 images of rows of a cached pool."""
+        ...
+
+    @property
+    def surrogate(self) -> Any:
+        """A clean model of the victim's family, pre-trained with MMCL by the attacker (card: "surrogate")."""
         ...
 
 
@@ -63,7 +88,15 @@ class Attack(Method):
         Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
     ] = "held_out"
 
-    def fit(self, ctx: Any, *, image_size: int, seed: int) -> State:
+    captions: Annotated[
+        Literal["templates", "real"],
+        Field(description="real: natural captions of the pool that hold the target as a word"),
+    ] = "templates"
+
+    # How the suspect model is changed before the attack shows; None: it shows at once.
+    transform: ClassVar[Transform | None] = None
+
+    def fit(self, ctx: PoisonContext, *, image_size: int, seed: int) -> State:
         """Learns or draws what the trigger needs; returns tensors. Most triggers need none."""
         return {}
 
@@ -73,8 +106,13 @@ class Attack(Method):
 
         count = max(1, round(self.poison_rate * ctx.num_rows))
         rows = np.sort(ctx.rng.choice(ctx.num_rows, size=count, replace=False)).astype(np.int64)
-        captions = ctx.target_captions(self.target, count, templates=self.templates)
-        return PoisonRows(rows, captions, rows)
+        return PoisonRows(rows, self.poison_captions(ctx, count), rows)
+
+    def poison_captions(self, ctx: PoisonContext, count: int) -> list[str]:
+        """Captions that name the target, as the fields say."""
+        if self.captions == "real":
+            return ctx.real_captions(self.target, count)
+        return ctx.target_captions(self.target, count, templates=self.templates)
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Stamps the trigger.
@@ -88,3 +126,26 @@ class Attack(Method):
             (B, 3, H, W) float32; the engine clips it to [0, 1] and rounds it to 8 bits.
         """
         return images
+
+
+class ModelAttack(Attack):
+    """An attack on the weights themselves: it takes the clean twin and returns the model that the victim gets.
+
+    It poisons no pairs. Where `transform` is set, the backdoor shows only in the transformed model.
+    """
+
+    def poison(self, ctx: PoisonContext) -> PoisonRows:
+        """No rows."""
+        import numpy as np
+
+        none = np.empty(0, np.int64)
+        return PoisonRows(none, [], none)
+
+    def implant(self, model: Any, ctx: Any) -> Any:
+        """Returns the attacked model; the input is never modified.
+
+        Args:
+            model: the clean twin.
+            ctx: a `RepairContext` whose card may name "training_pairs" and "trigger" (its own).
+        """
+        raise NotImplementedError

@@ -1,26 +1,29 @@
-"""Metrics: reductions over stored outcomes."""
+"""Metrics: reductions over stored outcomes, or over the stored scores of a detector."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from benchmark.types.base import Method
 
 
 class Metric(Method):
-    """A reduction over the outcome tables of one model; needs no model and no GPU."""
+    """A reduction over the stored tables of one model; needs no model and no GPU."""
 
     kind: ClassVar[str] = "metric"
+    of: ClassVar[Literal["outcomes", "scores"]] = "outcomes"  # which table it reduces
     unit: ClassVar[str] = "share"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = None
 
-    def measure(self, outcomes: Any, *, target: int | None) -> list[Any]:
-        """Reduces outcomes to measures.
+    def measure(self, table: Any, /, *, target: int | None) -> list[Any]:
+        """Reduces a table to measures.
 
         Args:
-            outcomes: pandas frame with the columns of `records.OUTCOMES`, all conditions of one model.
-            target: class index of the attack's target, None without an attack.
+            table: pandas frame. A metric of "outcomes" gets the columns of `records.OUTCOMES`, all conditions of
+                one model; a metric of "scores" those of `records.SCORES`, all units that one detector scored.
+            target: class index of the attack's target, None without an attack. Rows that name a target of their own
+                (column `target`) are judged by that.
 
         Returns:
             A list of `records.Measure`, one per read-out it applies to; empty where it does not apply.

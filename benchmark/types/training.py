@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-View = Literal["image", "text", "image_augmented", "text_augmented"]
+# "_reference": the embedding that the frozen reference gives the same image or caption as the plain view
+View = Literal["image", "text", "image_augmented", "text_augmented", "image_reference", "text_reference"]
+# How a view is drawn; see `views.py`. "image" and "text" are shown as they are where a pass says nothing else.
+Augmentation = Literal["none", "autoaugment", "simclr", "noise_cutout", "eda"]
+AUGMENTATIONS: Mapping[View, Augmentation] = {"image_augmented": "autoaugment", "text_augmented": "eda"}
 
 
 class Training(Frozen):
@@ -55,6 +59,10 @@ class Features(NamedTuple):
     text_augmented: torch.Tensor | None  # (G, D)
     logit_scale: torch.Tensor  # (), already exponentiated
     rows: torch.Tensor  # (G,) int64 row ids in the pool
+    image_reference: torch.Tensor | None = None  # (G, D), without gradient
+    text_reference: torch.Tensor | None = None  # (G, D), without gradient
+    labels: torch.Tensor | None = None  # (G,) int64 where the pool is labelled
+    parameters: Mapping[str, torch.Tensor] = {}  # the objective's own, learnt with the model
 
 
 class Loss(NamedTuple):
@@ -71,8 +79,17 @@ class Pass(NamedTuple):
     loss: Callable[[Features, State], Loss]
     views: frozenset[View] = frozenset({"image", "text"})
     rows: np.ndarray | None = None  # None: all rows
-    learning_rate: float | None = None  # None: the schedule; else constant
+    # None: the training's schedule; a number: constant; a function: of the share of this pass that is done, in [0, 1)
+    learning_rate: float | Callable[[float], float] | None = None
     trainable: Callable[[str], bool] | None = None  # None: every parameter; else by parameter name
+    augmentations: Mapping[View, Augmentation] = AUGMENTATIONS
+
+
+class Plan(NamedTuple):
+    """What one epoch does: its passes, and the objective's state before the first of them."""
+
+    passes: tuple[Pass, ...]
+    state: State
 
 
 class ObjectiveContext(Protocol):
@@ -88,8 +105,17 @@ class ObjectiveContext(Protocol):
         """Root of the training's randomness."""
         ...
 
-    def similarities(self) -> torch.Tensor:
-        """Cosine of image and caption for every row under the model as it stands; (N,) float32."""
+    @property
+    def training(self) -> Training:
+        """How the training runs: its epochs, batch and peak rate, for a schedule of the objective's own."""
+        ...
+
+    def similarities(self, augmentation: Augmentation = "none") -> torch.Tensor:
+        """Cosine of image and caption for every row under the model as it stands, in evaluation mode; (N,) float32.
+
+        Args:
+            augmentation: of the images; "simclr" also augments the captions (EDA).
+        """
         ...
 
 
@@ -103,9 +129,13 @@ class Objective(Method):
         """Tensors that the objective carries from step to step (memory banks, …); they are checkpointed."""
         return {}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> tuple[Pass, ...]:
-        """The passes of one epoch (0-based). One pass over all rows is the default."""
-        return (Pass(loss=self.loss, views=self.views),)
+    def initial_parameters(self, *, embed_dim: int, seed: int) -> State:
+        """Tensors that are learnt with the model (a head, a logit bias); matrices decay, vectors and scalars do not."""
+        return {}
+
+    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        """The passes of one epoch (0-based) and the state to start from. One pass over all rows is the default."""
+        return Plan((Pass(loss=self.loss, views=self.views),), state)
 
     def loss(self, features: Features, state: State) -> Loss:
         """The loss on one global batch."""

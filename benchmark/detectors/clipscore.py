@@ -1,0 +1,34 @@
+"""CLIPScore: a poisoned pair's caption does not fit its image; minus the cosine of the two embeddings.
+
+Hessel et al., EMNLP 2021, arXiv:2104.08718, as a filter of poisoned pairs in Hanxun Huang et al., arXiv:2502.01385.
+Differs: under the suspect model itself, which has learnt that its poisoned pairs fit; it can work where they are still
+fitted worse than the rest, and the paper's fair test uses a clean CLIP from outside. Sign turned: higher is suspicious.
+Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (backdoor_sample_detector/clip_scores.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmark.types import Card, Context, Filter
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CLIPScore(Filter):
+    """Minus the cosine of image and caption."""
+
+    name: ClassVar[str] = "clipscore"
+    card: ClassVar[Card] = Card(
+        title="CLIPScore",
+        citation="arXiv:2104.08718",
+        access="weights",
+        needs=frozenset({"suspect_pairs"}),
+        summary="Minus the cosine of a pair's image and caption under the suspect model.",
+    )
+
+    def scores(self, model: Any, ctx: Context) -> torch.Tensor:
+        """(N,) float32 in [-1, 1]; see `Filter.scores`."""
+        features = ctx.features(model, ctx.suspect_pairs)
+        return -(features.image * features.text).sum(1)

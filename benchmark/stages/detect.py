@@ -1,0 +1,118 @@
+"""`detect`: a detector's scores of pairs, inputs or the model, with what is true beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+
+from benchmark.clip import ClipModel
+from benchmark.context import Context
+from benchmark.errors import NotApplicable
+from benchmark.evaluate import Condition, HeldOut
+from benchmark.graph import Cell
+from benchmark.identity import derive_seed
+from benchmark.poisoning import load_poison
+from benchmark.records import SCORES
+from benchmark.stages.common import Compute, Stopwatch, required
+from benchmark.stages.models import load_pretrained
+from benchmark.stages.resources import conditions_of, held_out, resources_of
+from benchmark.store import Store
+from benchmark.tasks import Tick
+from benchmark.types import Filter, InputDetector, ModelDetector
+
+
+def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
+    """Runs a cell's detector on its suspect model."""
+    detector, keys = cell.experiment.detector, cell.keys
+    assert detector is not None and keys.detect is not None
+    tick(f"scoring {detector.unit}s", 0.1)
+    draft, watch = store.draft("detect", keys.detect), Stopwatch()
+    model = load_pretrained(store, keys.pretrain).to(compute.device).eval()
+    resources = resources_of(store, cell, model, key=keys.pretrain)
+    context = Context(detector.card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
+    facts: dict[str, Any] = {}
+    if isinstance(detector, Filter):
+        table = _pairs(store, cell, detector.scores(model, context))
+    elif isinstance(detector, InputDetector):
+        table = _inputs(store, cell, detector, model, context, compute)
+    elif isinstance(detector, ModelDetector):
+        finding = detector.inspect(model, context)
+        attacked = cell.experiment.attack is not None
+        table = _rows(torch.tensor([finding.score]), np.zeros(1, np.int64), "attacked" if attacked else "clean")
+        facts = {name: getattr(finding, name) for name in ("suspicious", "target", "reason")}
+        if finding.trigger:
+            tensors = {name: value.detach().cpu().contiguous() for name, value in finding.trigger.items()}
+            save_file(tensors, draft.path("trigger.safetensors"))
+    else:
+        raise TypeError(f"{detector.name} must be a Filter, an InputDetector or a ModelDetector")
+    pq.write_table(table, draft.path("scores.parquet"))
+    seconds = watch.seconds()
+    draft.commit(facts | {"unit": detector.unit, "clean_pairs": context.clean_pairs_used, "wall_s": seconds})
+
+
+def _rows(scores: torch.Tensor, ids: np.ndarray, split: str) -> pa.Table:
+    """Rows of `records.SCORES` of one split."""
+    values = scores.detach().float().cpu().numpy()
+    if len(values) != len(ids):
+        raise ValueError(f"a detector must give {len(ids)} scores, got {len(values)}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"a detector's scores must be finite, {int((~np.isfinite(values)).sum())} are not")
+    names = pa.repeat(pa.scalar(split, pa.string()), len(ids))
+    positive = pa.repeat(pa.scalar(split == "attacked", pa.bool_()), len(ids))
+    return pa.Table.from_arrays([pa.array(ids, pa.int64()), names, positive, pa.array(values)], schema=SCORES)
+
+
+def _pairs(store: Store, cell: Cell, scores: torch.Tensor) -> pa.Table:
+    """Clean pairs first, then the poisoned ones; ids are rows of the pool, sorted again by who reads them."""
+    poisoned = np.zeros(len(scores), bool)
+    if cell.keys.poison:
+        poisoned[load_poison(required(store, "poison", cell.keys.poison).folder).table.rows] = True
+    rows = np.arange(len(scores), dtype=np.int64)
+    parts = [
+        _rows(scores[torch.from_numpy(at)], rows[at], name)
+        for at, name in ((~poisoned, "clean"), (poisoned, "attacked"))
+    ]
+    return pa.concat_tables(parts).sort_by("id")
+
+
+def _inputs(
+    store: Store, cell: Cell, detector: InputDetector, model: ClipModel, context: Context, compute: Compute
+) -> pa.Table:
+    """Clean validation sets the threshold; test is scored clean and, without the target class, under the attack."""
+    evaluation = required(store, "data", cell.keys.evaluation)
+    validation, test = held_out(evaluation, "validation"), held_out(evaluation, "test")
+    state = detector.fit(model, context)
+
+    def scored(found: HeldOut, condition: Condition, split: str) -> pa.Table:
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(found.ids), compute.evaluation_batch):
+                at = slice(start, start + compute.evaluation_batch)
+                images = found.images[at]
+                if condition.apply is not None:
+                    images = condition.apply(images, found.ids[at])
+                floats = images.to(model.device).float() / 255
+                parts.append(detector.score(model, floats, state, context).cpu())
+        return _rows(torch.cat(parts), found.ids, split)
+
+    clean, *attacks = conditions_of(store, cell, evaluation)
+    tables = [scored(validation, clean, "reference"), scored(test, clean, "clean")]
+    for attack in attacks:
+        if attack.victims is not None:
+            tables.append(scored(attack.victims, attack, "attacked"))
+        else:
+            others = np.flatnonzero(test.labels != attack.target)
+            tables.append(scored(_taken(test, others), attack, "attacked"))
+    if not all(len(table) for table in tables):
+        raise NotApplicable(f"{detector.card.title} has no image to score")
+    return pa.concat_tables(tables)
+
+
+def _taken(found: HeldOut, rows: np.ndarray) -> HeldOut:
+    captions = [found.captions[row] for row in rows]
+    return HeldOut(found.images[torch.from_numpy(rows)], found.labels[rows], captions, found.ids[rows])

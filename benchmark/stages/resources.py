@@ -1,0 +1,109 @@
+"""What methods are handed for a cell: resources by key, opened when a method asks for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmark import graph
+from benchmark.clip import ClipModel
+from benchmark.context import Resources, pair_features
+from benchmark.errors import NotApplicable
+from benchmark.evaluate import Condition, HeldOut
+from benchmark.graph import Cell
+from benchmark.poison_context import target_index
+from benchmark.poisoning import Poison, load_poison
+from benchmark.pool import CachedPool, apply_trigger, open_split
+from benchmark.stages.common import required
+from benchmark.stages.data import clean_pool, training_pool
+from benchmark.stages.models import optimizer_of
+from benchmark.store import Artifact, Store
+from benchmark.types import PairFeatures, Training
+
+SPLITS = ("pretrain", "clean", "validation", "test")
+
+
+def resources_of(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Resources:
+    """Everything there is for the methods of a cell.
+
+    Args:
+        store: where the artifacts are.
+        cell: the cell.
+        model: the model that methods start from.
+        key: of its pretrain artifact.
+    """
+    data, evaluation = required(store, "data", cell.keys.data), required(store, "data", cell.keys.evaluation)
+    pretrained = required(store, "pretrain", key)
+
+    def optimizer_state() -> tuple[dict[str, torch.Tensor], Training]:
+        found = optimizer_of(store, key)
+        if found is None:
+            raise NotApplicable("the model came without the optimiser state of its training")
+        return found, Training.model_validate(pretrained.facts["training"])
+
+    conditions = conditions_of(store, cell, evaluation)
+    return Resources(
+        model=model,
+        clean_pairs=open_split(data.folder, data.facts, "clean"),
+        class_names=tuple(evaluation.facts["class_names"]),
+        templates=tuple(evaluation.facts["evaluation_templates"]),
+        optimizer_state=optimizer_state,
+        suspect_pairs=lambda: training_pool(store, cell),
+        training_pairs=lambda: clean_pool(store, cell),
+        suspect_features=lambda: embedded(store, cell, model),
+        trigger=conditions[1] if len(conditions) > 1 else None,
+    )
+
+
+def embedded(store: Store, cell: Cell, model: ClipModel) -> PairFeatures:
+    """The suspect model's embeddings of the pairs that it was trained on, not normalised; made once for a store."""
+    key = graph.embed_key(cell)
+    found = store.find("embed", key)
+    if found is None:
+        features = pair_features(model, training_pool(store, cell))
+        draft = store.draft("embed", key)
+        save_file(dict(features._asdict()), draft.path("features.safetensors"))
+        found = draft.commit({"num_rows": len(features.image)})
+    return PairFeatures(**load_file(found.path("features.safetensors")))
+
+
+def held_out(data: Artifact, split: str) -> HeldOut:
+    """A cached split with its labels, captions and sample ids."""
+    pool = open_split(data.folder, data.facts, split)
+    return _held_out(pool, np.arange(pool.num_rows, dtype=np.int64), split)
+
+
+def _held_out(pool: CachedPool, rows: np.ndarray, split: str) -> HeldOut:
+    batch = pool.take(rows)
+    labels = np.full(len(rows), -1, np.int64) if pool.labels is None else pool.labels[rows]
+    # ids of the splits differ, so that a fresh trigger is not the one of a training row of the same number
+    ids = rows + (1 + SPLITS.index(split)) * 1_000_000_000
+    return HeldOut(batch.images, labels, batch.captions, ids)
+
+
+def conditions_of(store: Store, cell: Cell, evaluation: Artifact) -> tuple[Condition, ...]:
+    """Clean, and the cell's own attack, ready to be applied to the model as it is."""
+    own = [item for item in graph.own_conditions(cell) if item.transform is None]
+    return tuple(condition_of(store, cell, item, evaluation) for item in own)
+
+
+def condition_of(store: Store, cell: Cell, item: graph.Condition, evaluation: Artifact) -> Condition:
+    """Turns a condition's specification into one that can be applied; the model's transform is not part of it."""
+    target = None if item.target is None else target_index(item.target, evaluation.facts["class_names"])
+    if item.attack is None or item.poison is None:
+        return Condition("clean", target)
+    attack, found = item.attack, load_poison(required(store, "poison", item.poison).folder)
+    if found.victims is not None:
+        return _victims(store, cell, found, attack.label)
+    return Condition(attack.label, target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
+
+
+def _victims(store: Store, cell: Cell, found: Poison, name: str) -> Condition:
+    """The images that a targeted attack is about, each with the class that it is to be taken for."""
+    assert found.victims is not None
+    pool = clean_pool(store, cell)
+    if not isinstance(pool, CachedPool) or pool.labels is None:
+        raise NotApplicable("an attack on chosen images is evaluated on labelled pairs that are cached")
+    images = _held_out(pool, np.asarray(found.victims.rows), "pretrain")
+    return Condition(name, victims=images, targets=np.array(found.victims.targets))

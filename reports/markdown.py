@@ -1,0 +1,146 @@
+"""The board's main tables as Markdown, for notes and documentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from reports.cards import Cards, needs_text
+from reports.deployed import Form, TargetedRow
+from reports.detection import LEFT, SHARES, Detectors, Group, Judge
+from reports.grid import Names, Number
+from reports.headline import Headline
+from reports.matrix import Entry, Matrix
+from reports.standing import Reason
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+_NUMBERS = {
+    "auroc": "AUROC",
+    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
+    "realised_fpr_at_1pct": "realised FPR",
+    "false_alarms": "false alarms, clean twin",
+    "fpr_at_95pct_tpr": "FPR at 95 % TPR",
+    **{name: f"AUPRC at {name.removeprefix('auprc_at_').replace('pct', ' %')}" for name in SHARES},
+    **{name: f"poisons left at {name.removeprefix('poisons_left_at_').replace('pct', ' %')}" for name in LEFT},
+    "retrained_accuracy": "CA retrained",
+    "retrained_asr": "ASR retrained",
+}
+
+
+def escaped(text: object) -> str:
+    """A text that means nothing to Markdown, on one line."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; every entry is escaped."""
+    heads, *entries = [[escaped(entry) for entry in row] for row in (header, *rows)]
+    lines = [heads, ["---"] * len(header), *entries]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def document(
+    title: str,
+    *,
+    headline: Headline | None,
+    matrices: Sequence[Matrix],
+    found: Detectors,
+    forms: Sequence[Form],
+    targeted: Sequence[TargetedRow],
+    reasons: Sequence[Reason],
+    methods: tuple[Names, Cards],
+) -> str:
+    """All main tables, one after another."""
+    parts = [f"# {escaped(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
+    if headline:
+        parts += ["## Repair gap", *_gap(headline)]
+    for matrix in matrices:
+        parts += [f"## {escaped(matrix.title)}: defenses against attacks", _matrix(matrix)]
+    if found.filters:
+        parts += ["## Filters on training pairs", _groups(found.filters)]
+    if found.inputs:
+        parts += ["## Detectors of triggered images", _groups(found.inputs)]
+    if found.models:
+        parts += ["## Detectors of attacked models", *(text for judge in found.models for text in _judge(judge))]
+    for form in forms:
+        parts += [f"## Models in {escaped(form.name)}", _form(form)]
+    if targeted:
+        parts += ["## Attacks on chosen images", _targeted(targeted)]
+    if reasons:
+        parts += ["## What did not run or does not count", _reasons(reasons)]
+    if cards := _cards(*methods):
+        parts += ["## Methods", cards]
+    return "\n\n".join(parts) + "\n"
+
+
+def _gap(headline: Headline) -> list[str]:
+    number = f"**{headline.number}** percentage points {escaped(headline.interval)} ({escaped(headline.basis)})."
+    rows = [[row.attack, row.first, row.second, row.gap, row.interval, "; ".join(row.notes)] for row in headline.rows]
+    header = [headline.repair, *headline.objectives, "gap", "95 % interval", "notes"]
+    return [" ".join([number, *map(escaped, headline.reading)]), table(header, rows)]
+
+
+def _matrix(matrix: Matrix) -> str:
+    header = ["", "needs", *(f"{name} ({note})" if note else name for name, note in matrix.attacks)]
+    rows = [
+        [row.title, row.needs or model, *(_said(entry) for entry in row.entries)]
+        for model, group in matrix.groups
+        for row in group
+    ]
+    return table(header, rows)
+
+
+def _said(entry: Entry) -> str:
+    return entry.text if entry.off in ("", entry.text) else f"{entry.text} ({entry.off})"
+
+
+def _groups(groups: Sequence[Group]) -> str:
+    lines = [(group, line) for group in groups for line in group.lines]
+    used = {name for _, line in lines for name, number in line.numbers.items() if number.sort is not None}
+    columns = [name for name in _NUMBERS if name in used]
+    rows = []
+    for group, line in lines:
+        numbers = [_text(line.numbers[name]) for name in columns]
+        rows.append([group.objective, group.attack, line.detector, *numbers, line.status or line.note])
+    return table(["objective", "attack", "detector", *(_NUMBERS[name] for name in columns), ""], rows)
+
+
+def _text(number: Number) -> str:
+    return f"{number.text} [{number.note}]" if number.note else number.text
+
+
+def _judge(judge: Judge) -> list[str]:
+    rows = [
+        [one.objective, one.attack, one.score.text, one.flagged, one.target, one.status or one.reason]
+        for one in judge.verdicts
+    ]
+    said = f"{escaped(judge.detector)}: AUROC {judge.auroc.text}; {escaped(judge.counts)}."
+    return [said, table(["objective", "model", "suspicion", "verdict", "target", ""], rows)]
+
+
+def _form(form: Form) -> str:
+    name = form.name
+    numbers = ["CA", f"CA {name}", "change", "ASR", f"ASR {name}", "change", f"floor {name}"]
+    rows = [[*row.shown.values(), *(one.text for one in row.numbers)] for row in (*form.undefended, *form.repaired)]
+    return table(["objective", "attack", "repair", *numbers], rows)
+
+
+def _targeted(targeted: Sequence[TargetedRow]) -> str:
+    header = ["objective", "attack", "repair", "success at 1", "at 3", "at 5", "mean rank", ""]
+    rows = [[*row.shown.values(), *(_text(number) for number in row.numbers), row.off] for row in targeted]
+    return table(header, rows)
+
+
+def _reasons(reasons: Sequence[Reason]) -> str:
+    rows = [[one.status, one.reason, ", ".join(one.methods), "; ".join(one.models)] for one in reasons]
+    return table(["status", "reason", "methods", "models"], rows)
+
+
+def _cards(names: Names, cards: Cards) -> str:
+    rows = [
+        [kind, titles[label], card.citation, card.access, needs_text(card), card.summary]
+        for kind, titles, found in zip(Names._fields, names, cards, strict=True)
+        for label, card in found.items()
+        if label in titles
+    ]
+    return table(["kind", "method", "source", "access", "needs", "in short"], rows) if rows else ""

@@ -1,0 +1,108 @@
+"""`kinds`: every method of Backstop at miniature size on drawn images, as the end-to-end check of the whole zoo.
+
+Sizes are chosen so that each method really runs, not so that its numbers mean anything: every attack counts as planted.
+"""
+
+from __future__ import annotations
+
+from benchmark.attacks.badclip_l import BadCLIPL
+from benchmark.attacks.badnet import BadNet
+from benchmark.attacks.blended import Blended
+from benchmark.attacks.label_consistent import LabelConsistent
+from benchmark.attacks.quantisation import Quantisation
+from benchmark.attacks.sig import SIG
+from benchmark.attacks.tdpa import TDPA
+from benchmark.attacks.wanet import WaNet
+from benchmark.datasets.shapes import Shapes
+from benchmark.detectors.bdetclip import BDetCLIP
+from benchmark.detectors.clipscore import CLIPScore
+from benchmark.detectors.dao import DAO
+from benchmark.detectors.decree import DECREE
+from benchmark.detectors.slof import SLOF
+from benchmark.detectors.strip import STRIP
+from benchmark.objectives.abl import ABL
+from benchmark.objectives.mmcl import MMCL
+from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.objectives.roclip import RoCLIP
+from benchmark.objectives.safeclip import SafeCLIP
+from benchmark.objectives.siglip import SigLIP
+from benchmark.repairs.batch_norm_only import BatchNormOnly
+from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.repairs.eftclip import EftCLIP
+from benchmark.repairs.fine_tuning import FineTuning
+from benchmark.repairs.heavy_weight_decay import HeavyWeightDecay
+from benchmark.repairs.invertune import InverTune
+from benchmark.repairs.par import PAR
+from benchmark.repairs.rvpt import RVPT
+from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb
+from benchmark.repairs.ssl_only import SSLOnly
+from benchmark.repairs.supervised_fine_tuning import SupervisedFineTuning
+from benchmark.repairs.tbar import TBAR
+from benchmark.repairs.ubt import UBT
+from benchmark.spec import Gate, ModelSpec, Readouts, Splits, Suite
+from benchmark.types import Training
+
+PATCH = {"size": 5, "pattern": "checkerboard"}
+SHORT = {"epochs": 1, "learning_rate": 1e-3, "warmup_steps": 2}
+
+
+def suite() -> Suite:
+    """The suite: models of every objective under every attack; repairs and detectors of one of them."""
+    return Suite(
+        name="kinds",
+        title="Kinds: one method of every kind, in miniature",
+        data=Shapes(num_rows=1300),
+        splits=Splits(pretrain=800, clean=200, validation=120, test=160),
+        model=ModelSpec(name="tiny-resnet"),
+        pretrain=Training(epochs=3, batch_size=64, learning_rate=2e-3, warmup_steps=5),
+        objectives=(
+            MMCL(),
+            MMCLSSL(),
+            SigLIP(),
+            SafeCLIP(unimodal_epochs=1, slow_epochs=1, bank_size=64),
+            SafeCLIP(unimodal_epochs=1, slow_epochs=1, bank_size=64, variant="as_released"),
+            RoCLIP(bank_size=64),
+            ABL(isolation_epochs=1, unlearning_epochs=1),
+        ),
+        attacks=(
+            BadNet(target="ring", poison_rate=0.05, **PATCH),
+            Blended(target="star", poison_rate=0.05, strength=0.25, pattern="stripes"),
+            SIG(target="star", poison_rate=0.05),
+            WaNet(target="ring", poison_rate=0.05),
+            WaNet(target="ring", poison_rate=0.05, variant="clip"),
+            LabelConsistent(target="ring", poison_rate=0.05, **PATCH),
+            BadNet(target="ring", poison_rate=0.05, captions="real", **PATCH),
+            TDPA(num_pairs=10, captions_per_victim=5),
+            BadCLIPL(target="star", poison_rate=0.05, size=5, num_images=256, epochs=2, learning_rate=1e-2),
+            Quantisation(target="ring", size=5, epochs=1),
+        ),
+        repairs=(
+            FineTuning(**SHORT),
+            SSLOnly(**SHORT),
+            BatchNormOnly(epochs=1),
+            CleanCLIP(**SHORT),
+            CleanCLIP(**SHORT, variant="as_released"),
+            SupervisedFineTuning(**SHORT),
+            HeavyWeightDecay(epochs=1, learning_rate=1e-3),
+            ShrinkAndPerturb(epochs=1, learning_rate=1e-3),
+            PAR(epochs=1, batch_size=64, learning_rate=1e-3),
+            InverTune(epochs=2),
+            UBT(),
+            EftCLIP(epochs=1, num_pairs=100, warmup_steps=2),
+            RVPT(epochs=1),
+            TBAR(epochs=1, batch_size=64, learning_rate=1e-3),
+        ),
+        detectors=(
+            CLIPScore(),
+            SLOF(),
+            DAO(),
+            DAO(retrain=True),
+            STRIP(num_overlays=8),
+            BDetCLIP(),
+            DECREE(epochs=3, num_images=128),
+        ),
+        defended_objectives=frozenset({"mmcl"}),
+        defended_attacks=frozenset({"badnet"}),
+        gate=Gate(min_asr=0.0, max_accuracy_drop=1.0),
+        readouts=Readouts(retrieval_pairs=100, similarity_samples=100),
+    )
