@@ -100,6 +100,7 @@ def _detected(standing: Standing, cell: Cell) -> Choice:
     return Choice(
         "default",
         "ok",
+        facts.get("reason", ""),
         artifact=keys.retrained,
         trials=1,
         wall_s=seconds,

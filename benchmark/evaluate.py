@@ -30,13 +30,16 @@ class HeldOut(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """How test images are shown: as they are ("clean"), with an attack's trigger, or an attack's own victims."""
+    """How test images are shown: as they are ("clean"), with an attack's trigger, or others in their place.
 
-    name: str  # "clean" or the attack's label
+    Others are an attack's own victims, or the same images squashed.
+    """
+
+    name: str  # "clean", "squash" or the attack's label
     target: int | None = None  # class index of the trigger's target
     apply: Callable[[torch.Tensor, np.ndarray], torch.Tensor] | None = None  # uint8 (B, 3, H, W), ids -> uint8
-    victims: HeldOut | None = None  # shown instead of the split
-    targets: np.ndarray | None = None  # (V,) int64 class that each victim is to be taken for
+    shown: HeldOut | None = None  # instead of the split
+    targets: np.ndarray | None = None  # (V,) int64 class that each of `shown` is to be taken for; None: `target`
 
 
 class Evaluation(NamedTuple):
@@ -114,7 +117,7 @@ def evaluate(
     Args:
         model: the model; its mode is left as found.
         test: the split that is measured.
-        conditions: "clean" and the triggers; names are distinct.
+        conditions: "clean", the triggers and the squash control; names are distinct.
         class_names: (C,) names in label order.
         templates: evaluation prompts with one "{}".
         readouts: which read-outs beside zero-shot.
@@ -141,12 +144,12 @@ def evaluate(
     captions = _captions(model, test, readouts, timer) if readouts.retrieval else None
     outcomes = {}
     for condition in conditions:
-        shown = condition.victims or test
+        shown = condition.shown or test
         with timer:
             features = encode(model, shown, condition, batch_size=batch_size)
         aimed = condition._replace(target=target) if condition.target is None else condition
         parts = _class_tables(features, shown, fitted, aimed)
-        if condition.victims is None:
+        if condition.shown is None:
             parts += _spread_tables(features, test, aimed, readouts.similarity_samples)
             if captions is not None:
                 parts += _retrieval_tables(features, test, captions, aimed)
@@ -181,8 +184,8 @@ def validate(
     hits = reading.zero_shot(clean, head, logit_scale=scale, target=None).predicted == held_out.labels
     asr = poisoned_accuracy = None
     rows = np.empty(0, dtype=np.int64)
-    for condition in [item for item in conditions if item.apply is not None or item.victims is not None][:1]:
-        shown = condition.victims or held_out
+    for condition in [item for item in conditions if item.apply is not None or item.targets is not None][:1]:
+        shown = condition.shown or held_out
         aims = np.full(len(shown.labels), condition.target) if condition.targets is None else condition.targets
         rows = np.flatnonzero((shown.labels >= 0) & (shown.labels != aims))
         triggered = encode(model, shown, condition, batch_size=batch_size, rows=rows)

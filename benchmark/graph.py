@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from benchmark.errors import UserError
 from benchmark.identity import content_key
 from benchmark.spec import Experiment, ModelSpec, Suite
-from benchmark.types import Attack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Transform
+from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Transform
 
 # Raised when a stage's code changes what it computes.
 STAGE_VERSIONS = {
@@ -18,6 +18,7 @@ STAGE_VERSIONS = {
     "poison": 1,
     "pretrain": 1,
     "embed": 1,
+    "squash": 1,
     "defend": 1,
     "detect": 1,
     "evaluate": 2,
@@ -50,15 +51,17 @@ class Cell(NamedTuple):
 class Condition(NamedTuple):
     """What a model is evaluated under, as a specification."""
 
-    attack: Attack | None  # None: clean
+    attack: BaseAttack | None  # None: clean
     poison: str | None  # key of the poison artifact that holds the trigger
     target: str | None  # class that target ranks refer to
     transform: Transform | None = None  # of the model, before it is evaluated
+    geometry: Literal["squash"] | None = None  # of the images: squashed to the model's size; None: cropped
 
     @property
     def name(self) -> str:
-        """Short text: the attack's name, or clean, and the transform."""
-        return (self.attack.name if self.attack else "clean") + (f" {self.transform}" if self.transform else "")
+        """Short text: the attack's name, squash, or clean, and the transform."""
+        shown = self.attack.name if self.attack else self.geometry or "clean"
+        return shown + (f" {self.transform}" if self.transform else "")
 
 
 def key(stage: str, spec: Any, inputs: list[str]) -> str:
@@ -200,6 +203,11 @@ def embed_key(cell: Cell) -> str:
     return key("embed", {}, [cell.keys.pretrain, cell.keys.poison or cell.keys.data])
 
 
+def squash_key(cell: Cell) -> str:
+    """Key of the test split's images, squashed instead of cropped."""
+    return key("squash", {}, [cell.keys.evaluation])
+
+
 def keep_rules(experiment: Experiment) -> dict[str, Any]:
     """What decides which epochs' weights a run keeps: nothing for one run at given fields, else the search's rules."""
     if experiment.search is None:
@@ -225,25 +233,32 @@ def search_key(cell: Cell) -> str:
 
 
 def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, epoch: int | None) -> str:
-    """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights."""
+    """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights.
+
+    Whether the squash control is asked for is no part of the others' keys.
+    """
+    readouts = cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True, exclude={"squash"})
     spec = {
         "split": split,
         "attack": _identity(condition.attack) if condition.attack else None,
         "target": condition.target,
         "epoch": epoch,
         "transform": condition.transform,
-        "readouts": cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True),
-    }
+        "readouts": readouts,
+    } | ({"geometry": condition.geometry} if condition.geometry else {})
     return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
 
 
 def own_conditions(cell: Cell) -> list[Condition]:
-    """Clean, and the cell's own trigger; then both under each transform of the model."""
+    """Clean, and the cell's own trigger; squashed, where that is read out; the first two under each transform."""
     attack = cell.experiment.attack
-    plain = [Condition(None, None, attack.target if attack else None)]
+    target = attack.target_name if attack else None
+    plain = [Condition(None, None, target)]
     if attack is not None:
-        plain.append(Condition(attack, cell.keys.poison, attack.target))
-    return [item._replace(transform=transform) for transform in (None, *transforms(cell)) for item in plain]
+        plain.append(Condition(attack, cell.keys.poison, target))
+    squash = [Condition(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
+    transformed = [item._replace(transform=transform) for transform in transforms(cell) for item in plain]
+    return [*plain, *squash, *transformed]
 
 
 def transforms(cell: Cell) -> tuple[Transform, ...]:

@@ -159,10 +159,34 @@ def write_suite(
         "command": command,
         "protocol": {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")},
         "environment": dict(environment),
+        "methods": _cards(suite),
         "cells": [_entry(cell) for cell in cells],
     }
     if store.read_json(f"suites/{suite.name}.json") != json.loads(json.dumps(document)):
         store.write_json(f"suites/{suite.name}.json", document)
+
+
+def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
+    """What each method of the grid asks for and where it comes from: kind -> label -> card."""
+    grid = {
+        "objective": suite.objectives,
+        "attack": suite.attacks,
+        "repair": suite.repairs,
+        "detector": suite.detectors,
+    }
+    return {
+        kind: {
+            item.label: item.card.model_dump(mode="json")
+            | {
+                "needs": sorted(item.card.needs),
+                "name": item.name,
+                "unit": getattr(item, "unit", ""),
+                "transform": getattr(item, "transform", None),
+            }
+            for item in methods
+        }
+        for kind, methods in grid.items()
+    }
 
 
 def _entry(cell: Cell) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from benchmark.streamed import StreamedPool
 if TYPE_CHECKING:
     import torch
 
-    from benchmark.types import Attack, TriggerState
+    from benchmark.types import BaseAttack, TriggerState
 
 MEMO_LIMIT = 256 << 20  # bytes of triggered images that are kept; more are stamped as they are read
 STAMP_AT_ONCE = 256
@@ -31,7 +31,7 @@ class PoisonTable(NamedTuple):
     appended: np.ndarray  # (M,) bool
 
 
-def apply_trigger(attack: Attack, state: TriggerState, images: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+def apply_trigger(attack: BaseAttack, state: TriggerState, images: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
     """Stamps the trigger on stored images: the one point where triggered images become 8 bits.
 
     Args:
@@ -63,7 +63,7 @@ class PoisonedPool(RandomAccess):
     """Another pool with a poison manifest laid over it."""
 
     def __init__(
-        self, base: CachedPool | StreamedPool, poison: PoisonTable, attack: Attack, state: TriggerState
+        self, base: CachedPool | StreamedPool, poison: PoisonTable, attack: BaseAttack, state: TriggerState
     ) -> None:
         """Lays the manifest over the pool; triggered images of a cached pool are stamped now, where they fit."""
         self._base, self._poison, self._attack, self._state = base, poison, attack, state

@@ -18,14 +18,14 @@ from benchmark.pairs import CachedPool
 from benchmark.poison_context import Context, target_index
 from benchmark.poisoned import PoisonTable
 from benchmark.streamed import StreamedPool
-from benchmark.types import Attack, PoisonRows, TriggerState, Victims
+from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
 
 if TYPE_CHECKING:
     pass
 
 
 def poison(
-    attack: Attack,
+    attack: BaseAttack,
     pool: CachedPool | StreamedPool,
     *,
     class_names: Sequence[str],
@@ -50,14 +50,15 @@ def poison(
         surrogate: loads the attacker's own clean model; None: there is none.
 
     Returns:
-        Facts: num_poisoned, num_rows (of the poisoned pool), appended, target, target_index, templates.
+        Facts: num_poisoned, num_rows (of the poisoned pool), appended, target, target_index.
 
     Raises:
         UserError: a target that nothing names, fewer rows than the poison count, overlapping templates.
     """
-    index = None if attack.target is None else target_index(attack.target, class_names)
-    if index is None and attack.target is not None:
-        _check_in_captions(attack.target, pool)
+    target = attack.target_name
+    index = None if target is None else target_index(target, class_names)
+    if index is None and target is not None:
+        _check_in_captions(target, pool)
     rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "poison rows")))
     context = Context(
         pool=pool,
@@ -81,13 +82,12 @@ def poison(
         "num_poisoned": len(table.rows),
         "num_rows": pool.num_rows + int(table.appended.sum()),
         "appended": bool(table.appended.any()),
-        "target": class_names[index] if index is not None else attack.target,
+        "target": class_names[index] if index is not None else target,
         "target_index": index,
-        "templates": attack.templates,
     }
 
 
-def _try_trigger(attack: Attack, trigger: TriggerState, image_size: int) -> None:
+def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> None:
     """Stamps one blank image, so that a trigger that does not fit is refused before anything is trained."""
     import torch
 
@@ -105,7 +105,7 @@ def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:
             raise must("attack.target", "a word of some caption or class name", target, "choose a word the set uses")
 
 
-def _chosen(attack: Attack, context: Context) -> PoisonRows:
+def _chosen(attack: BaseAttack, context: Context) -> PoisonRows:
     """The attack's rows, checked against the pool."""
     remedy = "lower attack.poison_rate, or use more pre-training pairs"
     try:

@@ -60,8 +60,9 @@ class RepairContext(Context):
         training: Training,
         *,
         rows: np.ndarray | None = None,
+        report: bool = True,
     ) -> ClipModel:
-        """Trains a copy of the model with the one training loop, reports every epoch, and returns the copy."""
+        """Trains a copy of the model with the one training loop, reports every epoch if asked, returns the copy."""
         inherited = None
         if training.optimizer_state == "inherit":
             inherited, before = self._need("optimizer_state")()
@@ -74,7 +75,8 @@ class RepairContext(Context):
 
         def on_epoch(end: EpochEnd, now: ClipModel) -> None:
             self._report.progress(end)
-            self.report(earlier + end.epoch, now, training_loss=end.loss, learning_rate=end.learning_rate)
+            if report:
+                self.report(earlier + end.epoch, now, training_loss=end.loss, learning_rate=end.learning_rate)
 
         seed = derive_seed(self.seed, "fit", self._fits)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_va
 
 from benchmark.errors import UserError, unknown
 from benchmark.types import (
-    Attack,
+    BaseAttack,
     Choices,
     Count,
     Dataset,
@@ -87,6 +87,9 @@ class Readouts(Frozen):
     retrieval: bool = True
     retrieval_pairs: Count = 500
     similarity_samples: Annotated[int, Field(ge=0, description="of the backdoor z-score; 0: none")] = 500
+    squash: Annotated[
+        bool, Field(description="evaluate the clean test split squashed instead of cropped, too: a control")
+    ] = False
 
 
 class Experiment(Frozen):
@@ -101,7 +104,7 @@ class Experiment(Frozen):
     model: ModelSpec = ModelSpec()
     objective: SerializeAsAny[Objective]
     pretrain: Training = Training()
-    attack: SerializeAsAny[Attack] | None = None
+    attack: SerializeAsAny[BaseAttack] | None = None
     repair: SerializeAsAny[Repair] | None = None
     detector: SerializeAsAny[Detector] | None = None
     search: Search | None = None  # None: the repair runs once, as given
@@ -122,7 +125,7 @@ class Suite(Frozen):
     model: ModelSpec = ModelSpec()
     pretrain: Training = Training()
     objectives: tuple[SerializeAsAny[Objective], ...]
-    attacks: tuple[SerializeAsAny[Attack], ...]  # the clean twin is always added
+    attacks: tuple[SerializeAsAny[BaseAttack], ...]  # the clean twin is always added
     repairs: tuple[SerializeAsAny[Repair], ...]  # "no repair" is always added
     detectors: tuple[SerializeAsAny[Detector], ...] = ()
     # names of the objectives and attacks whose models are repaired and inspected too; None: all
@@ -148,7 +151,7 @@ class Suite(Frozen):
             for defense in (None, *self._defenses(objective, attack))
         ]
 
-    def _defenses(self, objective: Objective, attack: Attack | None) -> list[Repair | Detector]:
+    def _defenses(self, objective: Objective, attack: BaseAttack | None) -> list[Repair | Detector]:
         """Repairs and detectors of one model. Filters that only score have nothing to find among clean pairs."""
         if self.defended_objectives is not None and objective.name not in self.defended_objectives:
             return []
@@ -158,7 +161,7 @@ class Suite(Frozen):
         return [*self.repairs, *(item for item in self.detectors if item not in scoring)]
 
     def _experiment(
-        self, objective: Objective, attack: Attack | None, defense: Repair | Detector | None, seed: int
+        self, objective: Objective, attack: BaseAttack | None, defense: Repair | Detector | None, seed: int
     ) -> Experiment:
         repair = defense if isinstance(defense, Repair) else None
         searched = repair is not None and attack is not None and repair.name in self.searched

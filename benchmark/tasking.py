@@ -116,7 +116,7 @@ def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
             yield from (Evaluation(cell, twin, item, "test") for item in under)
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")
-            yield from (Evaluation(cell, twin, item, "validation") for item in own[1:2])
+            yield from (Evaluation(cell, twin, item, "validation") for item in own[1:2] if item.attack)
 
 
 def evaluation_tasks(wanted: Iterable[Evaluation], compute: Compute) -> Iterable[Task]:

@@ -157,6 +157,7 @@ def train(
         losses: list[torch.Tensor] = []
         views = 0
         passes, state = objective.plan(epoch, state, _Context(model, pool, seed, training, epoch))
+        state = {name: value.to(model.device) for name, value in state.items()}
         for one_pass in (_within(item, rows) for item in passes):
             state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)
             steps = pool.num_steps(training.batch_size, one_pass.rows)

@@ -148,7 +148,7 @@ def control_rows(cells: Frame, names: Names) -> list[ControlRow]:
     start = cells.loc[cells["selection"] == "undefended", [*keys, *columns, "status"]]
     start = start.rename(columns={name: f"{name}_0" for name in (*columns, "status")})
     rows = cells[cells["selection"] == "default"]
-    control = rows["repair"].map(lambda label: split(label)[0] in CONTROL_TEXTS)
+    control = rows["repair"].map(lambda label: split(label)[0] in CONTROL_TEXTS).astype(bool)
     rows = rows[(rows["attack"] == "none") | control].merge(start, on=keys, how="left")
     found = []
     for (objective, attack, repair), group in rows.groupby(["objective", "attack", "repair"], sort=False):

@@ -50,15 +50,26 @@ def suite() -> Suite:
         name="cifar10-zoo",
         title="CIFAR-10 zoo: repairs and detectors on photographs",
         data=Cifar10(),
-        splits=Splits(pretrain=12000, clean=1500, validation=1000, test=2500),
+        splits=Splits(pretrain=8000, clean=1000, validation=800, test=2000),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=100),
+        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=60),
         objectives=(
             MMCL(),
             MMCLSSL(),
-            SafeCLIP(unimodal_epochs=2, slow_learning_rate=2e-5, bank_size=1024),  # 5 of 32 epochs; 5e-6 of 5e-4
-            RoCLIP(bank_size=256),  # 2 % of the pairs
-            ABL(),
+            # published: 5 and 1 of 32 epochs, 5e-6 for the slow one; what is kept is its rate times its steps
+            SafeCLIP(
+                unimodal_epochs=1,
+                slow_epochs=4,
+                slow_learning_rate=1e-3,
+                bank_size=1024,
+                safe_posterior=0.5,
+                growth_rate=0.1,
+            ),
+            RoCLIP(every=3, bank_size=160),  # 2 % of the pairs
+            RoCLIP(every=100, bank_size=160),  # the control: its augmentation alone
+            ABL(
+                score="cosine", isolation_epochs=4, unlearning_epochs=2, unlearning_rate_share=0.1, isolation_rate=0.05
+            ),
         ),
         attacks=(
             BadNet(target="bird", poison_rate=0.02, **PATCH),
@@ -85,12 +96,27 @@ def suite() -> Suite:
                 learning_rate=3e-3,
                 preserve_weight=0.05,
             ),
-            UBT(),
-            EftCLIP(num_pairs=2000, epochs=5, learning_rate=1e-3, warmup_steps=10),
+            UBT(
+                suspect_rate=0.02,
+                overfit_learning_rate=1e-5,
+                rank="gain",
+                num_words=1,
+                learning_rate=3e-5,
+                max_steps=40,
+                max_drop=0.1,
+            ),
+            EftCLIP(view="in_place", top_k=1, learning_rate=3e-4, epochs=10, warmup_steps=4, num_pairs=5000),
             RVPT(),
             TBAR(learning_rate=1e-4, budget=0.08),
         ),
-        detectors=(CLIPScore(), SLOF(), DAO(), STRIP(), BDetCLIP(), DECREE(epochs=40, batch_size=64, num_images=500, drops=(16, 28))),
+        detectors=(
+            CLIPScore(),
+            SLOF(),
+            DAO(),
+            STRIP(),
+            BDetCLIP(),
+            DECREE(epochs=40, batch_size=64, num_images=500, drops=(16, 28)),
+        ),
         defended_objectives=frozenset({"mmcl", "mmcl-ssl"}),
         searched=frozenset({"cleanclip"}),
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),

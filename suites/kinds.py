@@ -86,7 +86,7 @@ def suite() -> Suite:
             HeavyWeightDecay(epochs=1, learning_rate=1e-3),
             ShrinkAndPerturb(epochs=1, learning_rate=1e-3),
             PAR(epochs=1, batch_size=64, learning_rate=1e-3),
-            InverTune(epochs=2),
+            InverTune(patch_steps=5, inversion_steps=5, epochs=2),
             UBT(),
             EftCLIP(epochs=1, num_pairs=100, warmup_steps=2),
             RVPT(epochs=1),
@@ -104,5 +104,5 @@ def suite() -> Suite:
         defended_objectives=frozenset({"mmcl"}),
         defended_attacks=frozenset({"badnet"}),
         gate=Gate(min_asr=0.0, max_accuracy_drop=1.0),
-        readouts=Readouts(retrieval_pairs=100, similarity_samples=100),
+        readouts=Readouts(retrieval_pairs=100, similarity_samples=100, squash=True),
     )

@@ -8,7 +8,7 @@ from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.spec import ModelSpec, Search, Splits, Suite
-from benchmark.types import Attack, Dataset, Range, Training
+from benchmark.types import BaseAttack, Dataset, Range, Training
 
 
 def tiny_grid(
@@ -18,7 +18,7 @@ def tiny_grid(
     data: Dataset,
     splits: Splits,
     pretrain: Training,
-    attacks: tuple[Attack, ...],
+    attacks: tuple[BaseAttack, ...],
     evaluation: Dataset | None = None,
 ) -> Suite:
     """The grid of a tiny model; learning rates and budgets are adapted to its size."""

@@ -203,8 +203,8 @@ def test_tdpa_victims_have_only_adversarial_pairs(labelled: bool) -> None:
 def test_tdpa_draws_its_captions_and_refuses_what_it_does_not_read() -> None:
     chosen = TDPA(num_pairs=4, captions_per_victim=50, captions="templates").poison(context())
     assert len(set(chosen.captions)) > 8
-    with pytest.raises(ValidationError, match="num_pairs"):
-        TDPA(poison_rate=0.2)
+    with pytest.raises(ValidationError, match="poison_rate"):
+        TDPA.model_validate({"poison_rate": 0.2})
     with pytest.raises(UserError, match="at most the pool's 400 rows"):
         TDPA(num_pairs=401).poison(context())
     ctx = context()

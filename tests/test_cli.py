@@ -25,6 +25,10 @@ COMMANDS = {
     "status": {"--store", "--from", "--json"},
     "check": {"--json"},
     "board": {"--out", "--store", "--from"},
+    "audit": {
+        *("--data", "--classes", "--model", "--detector", "--repair", "--set", "--out", "--seed", "--store"),
+        *("--plugin", "--json"),
+    },
     "doctor": {"--store", "--json"},
 }
 

@@ -191,7 +191,7 @@ def test_similarity_by_hand(outcomes: dict[str, pa.Table]) -> None:
 
 def test_victims_are_shown_instead_of_the_split_each_with_a_target_of_its_own() -> None:
     aims = (SPLIT.labels + 1) % len(CLASSES)
-    condition = Condition("tdpa", victims=SPLIT, targets=aims)
+    condition = Condition("tdpa", shown=SPLIT, targets=aims)
     found = evaluate(
         FakeModel(),
         TEST,

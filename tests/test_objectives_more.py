@@ -326,7 +326,7 @@ def test_flood_by_pair_and_by_batch() -> None:
     expected = sum(abs(loss - high) + high for loss in losses.tolist()) / GLOBAL_BATCH
     assert float(by_pair.flooded(found, state).total.detach()) == pytest.approx(expected, rel=1e-5)
     whole = float(by_batch.flooded(found, state).total.detach())
-    assert whole == pytest.approx(abs(float(losses.mean()) - high) + high, rel=1e-5)
+    assert whole == pytest.approx(abs(losses.mean().item() - high) + high, rel=1e-5)
     published = ABL(variant="as_intended").flooded(found, state).total
     assert torch.allclose(published, (losses - level).abs().mean() + level)
 

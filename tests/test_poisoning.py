@@ -64,7 +64,6 @@ def test_manifest_lists_what_the_poisoned_pool_shows(tmp_path: Path) -> None:
         "appended": False,
         "target": "cat",
         "target_index": 0,
-        "templates": "held_out",
     }
     table, trigger, _ = load_poison(tmp_path)
     assert trigger.seed == derive_seed(7, "trigger")

@@ -18,7 +18,7 @@ from benchmark.context import Resources, pair_features
 from benchmark.errors import NotApplicable
 from benchmark.evaluate import Condition, HeldOut
 from benchmark.objectives.mmcl import MMCL
-from benchmark.pool import CachedPool, PoisonedPool
+from benchmark.pool import CachedPool, PoisonedPool, apply_trigger
 from benchmark.repair_context import RepairContext, Report
 from benchmark.repairs import ubt
 from benchmark.repairs.eftclip import EftCLIP, affected, view
@@ -55,7 +55,8 @@ def half_learnt() -> world.Planted:
     found = world.poisoned(attack, pool)
     suspect = PoisonedPool(pool, found.table, attack, found.trigger)
     trained = train(world.clean_twin(), suspect, MMCL(), training, seed=1)
-    trigger = world.backdoored().trigger
+    target = world.source().class_names.index("square")
+    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
     return world.Planted(trained.model, trained.optimizer, training, trigger, suspect)
 
 
@@ -71,6 +72,7 @@ TINY_UBT: dict[str, Any] = {
     "num_unlearn": 24,
     "num_words": 1,
     "learning_rate": 3e-5,
+    "max_steps": 40,
     "max_drop": 0.1,
 }
 
@@ -84,7 +86,7 @@ def test_ubt_lowers_the_success_rate_of_a_half_learnt_backdoor(monkeypatch: pyte
     assert before.asr > 0.3 and precision > 0.5
     assert after.asr < 0.75 * before.asr, f"{before} became {after}"
     assert after.accuracy > before.accuracy - 0.1, f"{before} became {after}"
-    assert [row["epoch"] for row in found.epochs] == list(range(1, 11))
+    assert [row["epoch"] for row in found.epochs] == [1, 2, 3, 4]
 
 
 def test_ubt_goes_back_where_accuracy_falls() -> None:
@@ -246,21 +248,18 @@ def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 
     return RepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
 
 
-TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 1.0, "epochs": 8}
+TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 0.3, "epochs": 15}
 
 
 def test_rvpt_lowers_the_success_rate_of_a_backdoored_transformer(tmp_path: Path) -> None:
-    """Over three draws of the prompts: with two blocks, how far it falls depends on the draw."""
-    repair, rates = RVPT(**TINY_RVPT), []
+    repair = RVPT(**TINY_RVPT)
     start = prompting(repair, tmp_path)
     start.report(1, transformer())
     assert start.rows[0]["validation_accuracy"] > 0.95 and start.rows[0]["validation_asr"] > 0.95
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         ctx = prompting(repair, tmp_path, seed=seed)
         repair.repair(transformer(), ctx)
-        rates.append(ctx.rows[-1]["validation_asr"])
-        assert ctx.rows[-1]["validation_accuracy"] > 0.9
-    assert np.mean(rates) < 0.6, rates
+        assert ctx.rows[-1]["validation_asr"] < 0.5 and ctx.rows[-1]["validation_accuracy"] > 0.9
 
 
 def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> None:
@@ -275,7 +274,7 @@ def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> 
 
     assert list(load_file(tmp_path / "epoch-0003.safetensors")) == ["visual.prompts.tokens"]
     assert found.parts == {"prompts": {"depth": 0, "tokens": 4}}
-    assert [row["learning_rate"] for row in ctx.rows] == pytest.approx([1.0, 0.75, 0.25])
+    assert [row["learning_rate"] for row in ctx.rows] == pytest.approx([0.3, 0.225, 0.075])
     assert all(parameter.requires_grad for parameter in found.network.parameters())
 
 

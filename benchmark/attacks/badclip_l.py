@@ -149,7 +149,7 @@ class BadCLIPL(Attack):
         return chosen
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
-        """Pastes the patch in the middle; see `Attack.trigger` for shapes."""
+        """Pastes the patch in the middle; see `BaseAttack.trigger` for shapes."""
         return self._paste(images, state.tensors["patch"].to(images))
 
     def _paste(self, images: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:

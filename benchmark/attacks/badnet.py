@@ -15,23 +15,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.randomness import hashed_uniform
-from benchmark.types import Attack, Card, TriggerState
+from benchmark.types import Attack, BaseAttack, Card, TriggerState
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 
-class BadNet(Attack):
+class Patch(BaseAttack):
     """A patch trigger: what is on it, whether it changes from image to image, and where it sits."""
-
-    name: ClassVar[str] = "badnet"
-    card: ClassVar[Card] = Card(
-        title="BadNet",
-        citation="arXiv:1708.06733",
-        access="data",
-        summary="Opaque patch; dirty label.",
-    )
 
     size: Annotated[int, Field(ge=1, description="side of the patch in pixels of the model's input")] = 16
     pattern: Literal["uniform", "clamped", "checkerboard", "yellow", "white"] = "uniform"
@@ -41,13 +33,13 @@ class BadNet(Attack):
     location: Literal["random", "center", "bottom_right", "four_corners"] = "bottom_right"
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
-        """Pastes the patch; see `Attack.trigger` for shapes."""
+        """Pastes the patch; see `BaseAttack.trigger` for shapes."""
         import torch
 
         height, width = images.shape[2:]
         if self.size > min(height, width):
             most = min(height, width)
-            raise ValueError(f"badnet.size must be at most the image's {most} px, got {self.size}; lower it")
+            raise ValueError(f"{self.name}.size must be at most the image's {most} px, got {self.size}; lower it")
         patch = self._patch(images, ids, state.seed)
         stamped = images.clone()
         tops, lefts = self._corners(ids, state.seed, height, width)
@@ -95,3 +87,15 @@ class BadNet(Attack):
         }[self.location]
         full = [torch.full((2, len(ids)), 0, dtype=torch.int64) + torch.tensor([[t], [le]]) for t, le in places]
         return [pair[0] for pair in full], [pair[1] for pair in full]
+
+
+class BadNet(Patch, Attack):
+    """The patch on random images, each with a caption of the target."""
+
+    name: ClassVar[str] = "badnet"
+    card: ClassVar[Card] = Card(
+        title="BadNet",
+        citation="arXiv:1708.06733",
+        access="data",
+        summary="Opaque patch; dirty label.",
+    )

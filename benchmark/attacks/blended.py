@@ -38,7 +38,7 @@ class Blended(Attack):
     ] = "fixed"
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
-        """Mixes the pattern in; see `Attack.trigger` for shapes."""
+        """Mixes the pattern in; see `BaseAttack.trigger` for shapes."""
         return images.lerp(self._pattern(images, ids, state.seed).expand_as(images), self.strength)
 
     def _pattern(self, images: torch.Tensor, ids: np.ndarray, seed: int) -> torch.Tensor:

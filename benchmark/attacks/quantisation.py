@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from benchmark.attacks.badnet import BadNet
+from benchmark.attacks.badnet import Patch
 from benchmark.objectives.mmcl import contrastive
 from benchmark.types import Card, Count, ModelAttack, Positive, RepairContext, Transform
 
@@ -38,7 +38,7 @@ class _Side(NamedTuple):
     head: torch.Tensor | None = None  # (C, D); where given, triggered images are to be taken for the target
 
 
-class Quantisation(ModelAttack, BadNet):
+class Quantisation(Patch, ModelAttack):
     """BadNet's trigger, hidden in the rounding of the weights."""
 
     name: ClassVar[str] = "quantisation"

@@ -44,7 +44,7 @@ class SIG(Attack):
     ] = "additive"
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
-        """Adds the sinusoid, or mixes it in; see `Attack.trigger` for shapes."""
+        """Adds the sinusoid, or mixes it in; see `BaseAttack.trigger` for shapes."""
         import torch
 
         width = images.shape[3]

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from benchmark.errors import NotApplicable, must
-from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Victims
+from benchmark.types import BaseAttack, Card, Count, PoisonContext, PoisonRows, Victims
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class TDPA(Attack):
-    """Victims, each with a wrong class drawn for it and captions of that class; so there is no one `target`."""
+class TDPA(BaseAttack):
+    """Victims, each with a wrong class drawn for it and captions of that class; so there is no one target."""
 
     name: ClassVar[str] = "tdpa"
     card: ClassVar[Card] = Card(
@@ -34,20 +34,16 @@ class TDPA(Attack):
         summary="Chosen images with captions of a wrong class; no trigger.",
     )
 
-    target: None = None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
     num_pairs: Annotated[Count, Field(description="victims, each with a label of its own")] = 100
     captions_per_victim: Annotated[Count, Field(description="pairs of one victim, all its pairs in training")] = 100
     captions: Annotated[
         Literal["templates", "real"],
         Field(description="real: natural captions of the pool that hold the label as a word"),
     ] = "real"
-
-    @model_validator(mode="after")
-    def _rate_is_not_read(self) -> TDPA:
-        if self.poison_rate != type(self).model_fields["poison_rate"].default:
-            rule = "left out: num_pairs * captions_per_victim pairs are poisoned"
-            raise must("tdpa.poison_rate", rule, self.poison_rate, "set those two")
-        return self
+    templates: Annotated[
+        Literal["held_out", "as_published"],
+        Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
+    ] = "held_out"
 
     def poison(self, ctx: PoisonContext) -> PoisonRows:
         """Random victims, each in place with its first caption and appended with the others."""

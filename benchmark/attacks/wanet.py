@@ -75,7 +75,7 @@ class WaNet(Attack):
         return PoisonRows(rows, captions, np.where(np.arange(len(rows)) < count, rows, rows + NOISE_MODE))
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
-        """Warps the images; see `Attack.trigger` for shapes."""
+        """Warps the images; see `BaseAttack.trigger` for shapes."""
         import numpy as np
         import torch
         from torch.nn import functional as F

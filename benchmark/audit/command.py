@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,11 @@ from benchmark.errors import UserError
 from benchmark.progress import Monitor
 from benchmark.store import open_store
 from benchmark.types import ModelDetector, Repair
+
+if TYPE_CHECKING:
+    from benchmark.audit.data import Pairs
+    from benchmark.audit.weights import Suspect
+    from benchmark.train import EpochEnd
 
 T = TypeVar("T")
 SLOW_SIDE = 128  # pixels; the published searches take hours above it where there is no GPU
@@ -79,72 +84,66 @@ def _run(
     *,
     named: bool,
 ) -> tuple[dict[str, Any], Path]:
-    import torch
-
     from benchmark.audit import inspection
-    from benchmark.audit.data import Request, prepare
     from benchmark.audit.report import Audit, check_out, write
-    from benchmark.audit.weights import open_weights
 
     check_out(out)
-    request = Request(given.data, given.classes, given.settings)
-    request.dataset()  # what is wrong with it is told before a large model is loaded
+    monitor.enter("audit", total=3 + len(detectors) + (repair is not None), cached=0)
     step = _Steps(monitor)
-    suspect = step.run(
-        "model", "weights", lambda: open_weights(given.weights, architecture=given.model, store=open_store(given.store))
-    )
-    suspect.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    dataset, sizes = request.dataset(templates=suspect.templates)
-    pairs = step.run(
-        "data",
-        "clean pairs",
-        lambda: prepare(
-            dataset,
-            sizes,
-            image_size=suspect.model.image_size,
-            seed=given.seed,
-            folder=scratch,
-            progress=lambda done, total: step.tick(f"{done}/{total} rows", done / max(1, total)),
-        ),
-    )
-    if not pairs.class_names:
-        pairs = pairs._replace(class_names=suspect.class_names)
-    if repair is not None:
-        inspection.check_repair(repair, pairs)
-    for detector in detectors if named else ():
-        if missing := inspection.lacking(detector.card, pairs):
-            raise UserError(f"--detector {detector.name}: {missing}")
-    around = inspection.resources(suspect, pairs)
-    before = step.run("accuracy", "clean accuracy", lambda: inspection.accuracy(suspect.model, pairs))
-    if suspect.model.image_size > SLOW_SIDE and not torch.cuda.is_available():
+    suspect, pairs = _opened(given, scratch, step)
+    _check(detectors if named else (), repair, pairs)
+    around, seed = inspection.resources(suspect, pairs), given.seed
+    before = step.run("clean accuracy", lambda: inspection.accuracy(suspect.model, pairs))
+    if suspect.model.image_size > SLOW_SIDE and suspect.model.device.type == "cpu":
         monitor.say("[dim]no GPU: published searches take hours; e.g. --detector decree:epochs=5 takes less[/dim]")
     found = [
         step.run(
-            "detectors",
             detector.card.title,
-            lambda detector=detector: inspection.inspect(detector, suspect.model, pairs, around, seed=given.seed),
+            lambda detector=detector: inspection.inspect(detector, suspect.model, pairs, around, seed=seed),
+            told=lambda item: (item.reason, item.finding is not None),
         )
         for detector in detectors
     ]
     repaired = None
     if repair is not None:
         repaired = step.run(
-            "repair",
             repair.card.title,
-            lambda: inspection.mend(
-                repair,
-                suspect.model,
-                pairs,
-                around,
-                seed=given.seed,
-                progress=lambda end: step.tick(f"epoch {end.epoch}/{end.epochs}", end.epoch / end.epochs),
-            ),
+            lambda: inspection.mend(repair, suspect.model, pairs, around, seed=seed, progress=step.epoch),
+            told=lambda item: (item.reason, item.model is not None),
         )
         if (model := repaired.model) is not None:
             found = [inspection.still_works(item, model, pairs) for item in found]
     command = shlex.join(["backstop", "audit", given.weights, "--data", given.data, *_typed(given)])
-    whole = Audit(suspect, pairs, given.data, given.seed, command, before, found, repaired)
-    return write(whole, out), out.resolve()
+    return write(Audit(suspect, pairs, given.data, seed, command, before, found, repaired), out), out.resolve()
+
+
+def _opened(given: Options, scratch: Path, step: _Steps) -> tuple[Suspect, Pairs]:
+    """The model, on the device that there is, and the data, cached under `scratch`."""
+    import torch
+
+    from benchmark.audit.data import Request, prepare
+    from benchmark.audit.weights import open_weights
+
+    request = Request(given.data, given.classes, given.settings)
+    request.dataset()  # what is wrong with it is told before a large model is loaded
+    store = open_store(given.store)
+    suspect = step.run("weights", lambda: open_weights(given.weights, architecture=given.model, store=store))
+    suspect.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    dataset, sizes = request.dataset(templates=suspect.templates)
+    where = {"image_size": suspect.model.image_size, "seed": given.seed, "folder": scratch}
+    pairs = step.run("clean pairs", lambda: prepare(dataset, sizes, progress=step.rows, **where))
+    return suspect, pairs if pairs.class_names else pairs._replace(class_names=suspect.class_names)
+
+
+def _check(detectors: Sequence[ModelDetector], repair: Repair | None, pairs: Pairs) -> None:
+    """Refuses methods that were named and cannot run, before any compute."""
+    from benchmark.audit.inspection import check_repair, lacking
+
+    if repair is not None:
+        check_repair(repair, pairs)
+    for detector in detectors:
+        if missing := lacking(detector.card, pairs):
+            raise UserError(f"--detector {detector.name}: {missing}")
 
 
 def _typed(given: Options) -> list[str]:
@@ -163,23 +162,30 @@ class _Steps:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor, self._now = monitor, ""
 
-    def run(self, stage: str, label: str, work: Callable[[], T]) -> T:
-        """One step; where it raises, it just stops being shown."""
-        self._monitor.stage, self._now = stage, f"{stage}/{label}"
-        self._monitor.start(self._now, label, 0.0)
-        began = time.monotonic()
+    def run(self, label: str, work: Callable[[], T], *, told: Callable[[T], tuple[str, bool]] | None = None) -> T:
+        """One step.
+
+        Args:
+            label: what it is.
+            work: does it; where it raises, the step just stops being shown.
+            told: what to say of the result, and whether it went well; None: it did, and there is nothing to say.
+        """
+        self._now, began = label, time.monotonic()
+        self._monitor.start(label, label, 0.0)
         result = work()
-        reason = str(getattr(result, "reason", "") or "")
-        failed = getattr(result, "finding", True) is None or getattr(result, "model", True) is None
-        told = f"{label}: {reason}" if reason and not failed else label
-        seconds = time.monotonic() - began
-        status = "not run" if failed else "ok"
-        self._monitor.finish(self._now, told, 0.0, status=status, reason=reason, wall_s=seconds)
+        reason, well = told(result) if told is not None else ("", True)
+        shown = f"{label}: {reason}" if well and reason else label
+        status, seconds = "ok" if well else "not run", time.monotonic() - began
+        self._monitor.finish(label, shown, 0.0, status=status, reason=reason, wall_s=seconds)
         return result
 
-    def tick(self, what: str, share: float) -> None:
-        """How far the step is."""
-        self._monitor.tick(self._now, what, share)
+    def rows(self, done: int, total: int) -> None:
+        """How far the data is."""
+        self._monitor.tick(self._now, f"{done}/{total} rows", done / max(1, total))
+
+    def epoch(self, end: EpochEnd) -> None:
+        """How far the repair is."""
+        self._monitor.tick(self._now, f"epoch {end.epoch}/{end.epochs}", end.epoch / end.epochs)
 
 
 def _tell(found: dict[str, Any], folder: Path) -> None:
@@ -189,12 +195,11 @@ def _tell(found: dict[str, Any], folder: Path) -> None:
     console = Console(highlight=False)
     colour = "bold red" if found["suspicious"] else "bold"
     console.print(f"\n[{colour}]{escape(found['verdict'])}[/{colour}]")
-    table = Table.grid(padding=(0, 2, 0, 2))
-    table.add_column(style="dim")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for item in found["detectors"]:
-        target = f"; suspected target: {item['target']}" if item["target"] else ""
-        table.add_row(item["title"], escape(f"{item['reason']}{target}"))
+        table.add_row(item["title"], escape(item["reason"]))
         if item["effect"] is not None:
             told = item["effect"]
             after = "" if told["repaired"] is None else f", {percent(told['repaired'])} after the repair"

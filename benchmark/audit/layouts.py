@@ -30,9 +30,19 @@ DEFAULTS: dict[str, Any] = {
     **{f"text_cfg.{name}": value for name, value in (("heads", 8), ("layers", 12))},
 }
 # and transformers
-TEXT = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048}
+TEXT: dict[str, Any] = {
+    "hidden_size": 512,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+}
 TEXT |= {"max_position_embeddings": 77, "vocab_size": 49408}
-VISION = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+VISION: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
 VISION |= {"patch_size": 32, "image_size": 224}
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 

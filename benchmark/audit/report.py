@@ -48,7 +48,7 @@ def summary(audit: Audit) -> dict[str, Any]:
     """What was found, as JSON."""
     model, pairs = audit.suspect.model, audit.pairs
     return {
-        "verdict": verdict(audit.detectors),
+        "verdict": verdict(audit.detectors, pairs.class_names),
         "suspicious": any(item.finding is not None and item.finding.suspicious for item in audit.detectors),
         "weights": {
             "place": audit.suspect.place,
@@ -76,8 +76,8 @@ def summary(audit: Audit) -> dict[str, Any]:
     }
 
 
-def verdict(detectors: Sequence[Inspected]) -> str:
-    """One or two sentences."""
+def verdict(detectors: Sequence[Inspected], class_names: Sequence[str] = ()) -> str:
+    """One to three sentences."""
     ran = [item for item in detectors if item.finding is not None]
     found = [item for item in ran if item.finding is not None and item.finding.suspicious]
     if not ran:
@@ -86,7 +86,16 @@ def verdict(detectors: Sequence[Inspected]) -> str:
         return f"Nothing found by {_joined(ran)}, which is no proof that the model is clean."
     spared = [item for item in ran if item not in found]
     rest = f" Nothing found by {_joined(spared)}." if spared else ""
-    return f"Signs of a backdoor found by {_joined(found)}.{rest}"
+    aims = [_target(item, class_names) for item in found]
+    named = list(dict.fromkeys(aim for aim in aims if aim is not None))
+    target = f" Suspected target: {', '.join(named)}." if named else ""
+    return f"Signs of a backdoor found by {_joined(found)}.{target}{rest}"
+
+
+def _target(item: Inspected, class_names: Sequence[str]) -> str | None:
+    """Name of the suspected class."""
+    target = None if item.finding is None else item.finding.target
+    return class_names[target] if target is not None and target < len(class_names) else None
 
 
 def _joined(items: Sequence[Inspected]) -> str:
@@ -106,8 +115,7 @@ def _inspected(item: Inspected, class_names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = _method(item.detector) | {"status": status, "reason": item.reason}
     found |= {"score": None, "target": None, "effect": None, "wall_s": round(item.seconds, 2)}
     if finding is not None:
-        named = finding.target is not None and finding.target < len(class_names)
-        found |= {"score": finding.score, "target": class_names[finding.target or 0] if named else None}
+        found |= {"score": finding.score, "target": _target(item, class_names)}
     if item.effect is not None:
         found["effect"] = item.effect._asdict()
     return found

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
+import socket
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 
@@ -78,15 +84,30 @@ def open_weights(text: str, *, architecture: str | None, store: Store) -> Suspec
 
 def _published(text: str, name: str, tag: str) -> Suspect:
     spec = ModelSpec(name=name, pretrained=tag)
+    _spare_retries()
+    logging.disable(logging.ERROR)  # the hub's library tells of every attempt
     try:
         return Suspect(build(spec, seed=0).eval(), "published weights", text)
     except UserError:
         raise
     except Exception as error:  # a download has many ways to fail, each with its own class
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = textwrap.shorten(str(error) or type(error).__name__, 90, placeholder=" …")
         raise UserError(
             f"WEIGHTS {text!r} cannot be fetched ({reason}); connect to the network, or give a local safetensors file"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _spare_retries() -> None:
+    """Has the hub's library look into its cache only where its host has no address: it would retry for a minute."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    if getproxies() or host is None:
+        return
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is loaded
 
 
 def _file(file: Path, text: str, architecture: str | None, store: Store) -> Suspect:
@@ -103,7 +124,7 @@ def _filled(architecture: str, tensors: Mapping[str, torch.Tensor], text: str) -
     model = build(ModelSpec(name=architecture), seed=0)
     if not hasattr(model.network, "text_projection"):
         raise UserError(f"--model {architecture}: its text tower must be CLIP's own, got another; choose a plain CLIP")
-    _fit(model, tensors, place=f"WEIGHTS {text!r}", complete=True)
+    _fit(model, tensors, place=f"WEIGHTS {text!r} as {architecture}", complete=True)
     return model.eval()
 
 

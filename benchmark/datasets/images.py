@@ -1,4 +1,7 @@
-"""Encoded images to uint8 arrays: RGB, shorter side to the model's size (bicubic), centre crop."""
+"""Encoded images to uint8 arrays: RGB, shorter side to the model's size (bicubic), centre crop.
+
+Squashed instead, the whole image is resized to a square, whatever its shape.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,13 @@ SHUFFLE_BUFFER = 4096
 T = TypeVar("T")
 
 
-def decode(image: bytes | np.ndarray | None, size: int) -> np.ndarray | None:
+def decode(image: bytes | np.ndarray | None, size: int, *, squash: bool = False) -> np.ndarray | None:
     """Decodes one image.
 
     Args:
         image: an encoded image, or an array (H, W, 3) uint8 that needs no decoding.
         size: pixels of the result's sides.
+        squash: resize both sides to `size` instead of cropping.
 
     Returns:
         (size, size, 3) uint8; None where the image is missing or broken.
@@ -41,7 +45,8 @@ def decode(image: bytes | np.ndarray | None, size: int) -> np.ndarray | None:
         if min(opened.size) >= 4 * size:
             # JPEG can be decoded at a fraction of its size; twice the target keeps the bicubic filter honest
             opened.draft("RGB", (2 * size, 2 * size))
-        return np.asarray(_crop(opened.convert("RGB"), size))
+        shape = _squash if squash else _crop
+        return np.asarray(shape(opened.convert("RGB"), size))
     except Exception:  # Pillow's plug-ins raise many kinds of errors on broken bytes; all mean the same here
         return None
 
@@ -59,14 +64,22 @@ def _crop(image: Image, size: int) -> Image:
     return image
 
 
-def decode_all(images: Sequence[bytes | np.ndarray | None], size: int) -> list[np.ndarray | None]:
+def _squash(image: Image, size: int) -> Image:
+    from PIL.Image import Resampling
+
+    return image if image.size == (size, size) else image.resize((size, size), Resampling.BICUBIC)
+
+
+def decode_all(
+    images: Sequence[bytes | np.ndarray | None], size: int, *, squash: bool = False
+) -> list[np.ndarray | None]:
     """Decodes a chunk with a few threads; see `decode`."""
     if len(images) < 2 * DECODE_THREADS or any(isinstance(image, np.ndarray) for image in images):
-        return [decode(image, size) for image in images]
+        return [decode(image, size, squash=squash) for image in images]
     step = -(-len(images) // DECODE_THREADS)
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
         parts = threads.map(
-            lambda start: [decode(image, size) for image in images[start : start + step]],
+            lambda start: [decode(image, size, squash=squash) for image in images[start : start + step]],
             range(0, len(images), step),
         )
         return [image for part in parts for image in part]

@@ -52,9 +52,10 @@ class BackdoorZScore(Metric):
         total = clean.shape[1]
         (centre, variance), moved = _spread(clean), _spread(triggered).mean
         released, released_moved = _spread(_with_itself(clean)), _spread(_with_itself(triggered)).mean
+        shift = released_moved - released.mean
         values = {
             "backdoor_z_score": (moved - centre) / math.sqrt(variance) if variance > 0 else math.nan,
-            "backdoor_z_score_variance": (released_moved - released.mean) / released.variance,
+            "backdoor_z_score_variance": shift / released.variance if released.variance > 0 else math.nan,
         }
         return [Measure(name, SIMILARITY, value, -1, total) for name, value in values.items()]
 

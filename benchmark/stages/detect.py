@@ -103,8 +103,8 @@ def _inputs(
     clean, *attacks = conditions_of(store, cell, evaluation)
     tables = [scored(validation, clean, "reference"), scored(test, clean, "clean")]
     for attack in attacks:
-        if attack.victims is not None:
-            tables.append(scored(attack.victims, attack, "attacked"))
+        if attack.shown is not None:
+            tables.append(scored(attack.shown, attack, "attacked"))
         else:
             others = np.flatnonzero(test.labels != attack.target)
             tables.append(scored(_taken(test, others), attack, "attacked"))

@@ -14,7 +14,8 @@ from benchmark.evaluate import Condition, HeldOut
 from benchmark.graph import Cell
 from benchmark.poison_context import target_index
 from benchmark.poisoning import Poison, load_poison
-from benchmark.pool import CachedPool, apply_trigger, open_split
+from benchmark.pool import CachedPool, apply_trigger, as_images, open_split
+from benchmark.prepare import squash_split
 from benchmark.stages.common import required
 from benchmark.stages.data import clean_pool, training_pool
 from benchmark.stages.models import optimizer_of
@@ -68,29 +69,50 @@ def embedded(store: Store, cell: Cell, model: ClipModel) -> PairFeatures:
     return PairFeatures(**load_file(found.path("features.safetensors")))
 
 
-def held_out(data: Artifact, split: str) -> HeldOut:
-    """A cached split with its labels, captions and sample ids."""
+def squashed(store: Store, cell: Cell, evaluation: Artifact) -> HeldOut:
+    """The test split with its images squashed instead of cropped; made once for a store.
+
+    Raises:
+        UserError: a row of the split is no longer there.
+    """
+    key = graph.squash_key(cell)
+    found = store.find("squash", key)
+    if found is None:
+        dataset = cell.experiment.evaluation or cell.experiment.data
+        draft = store.draft("squash", key)
+        squash_split(
+            dataset, evaluation.folder, "test", image_size=evaluation.facts["image_size"], file=draft.path("images.npy")
+        )
+        found = draft.commit({"split": "test"})
+    images = np.load(found.path("images.npy"), mmap_mode="c")  # never written to; torch warns of read-only arrays
+    return held_out(evaluation, "test", images=as_images(images))
+
+
+def held_out(data: Artifact, split: str, *, images: torch.Tensor | None = None) -> HeldOut:
+    """A cached split with its labels, captions and sample ids; `images` take the place of its own."""
     pool = open_split(data.folder, data.facts, split)
-    return _held_out(pool, np.arange(pool.num_rows, dtype=np.int64), split)
+    return _held_out(pool, np.arange(pool.num_rows, dtype=np.int64), split, images)
 
 
-def _held_out(pool: CachedPool, rows: np.ndarray, split: str) -> HeldOut:
-    batch = pool.take(rows)
+def _held_out(pool: CachedPool, rows: np.ndarray, split: str, images: torch.Tensor | None = None) -> HeldOut:
+    shown = pool.take(rows).images if images is None else images
     labels = np.full(len(rows), -1, np.int64) if pool.labels is None else pool.labels[rows]
     # ids of the splits differ, so that a fresh trigger is not the one of a training row of the same number
     ids = rows + (1 + SPLITS.index(split)) * 1_000_000_000
-    return HeldOut(batch.images, labels, batch.captions, ids)
+    return HeldOut(shown, labels, pool.captions(rows), ids)
 
 
 def conditions_of(store: Store, cell: Cell, evaluation: Artifact) -> tuple[Condition, ...]:
-    """Clean, and the cell's own attack, ready to be applied to the model as it is."""
-    own = [item for item in graph.own_conditions(cell) if item.transform is None]
+    """Clean, and the cell's own attack, ready to be applied to the model as it is; no control."""
+    own = [item for item in graph.own_conditions(cell) if item.transform is None and item.geometry is None]
     return tuple(condition_of(store, cell, item, evaluation) for item in own)
 
 
 def condition_of(store: Store, cell: Cell, item: graph.Condition, evaluation: Artifact) -> Condition:
     """Turns a condition's specification into one that can be applied; the model's transform is not part of it."""
     target = None if item.target is None else target_index(item.target, evaluation.facts["class_names"])
+    if item.geometry == "squash":
+        return Condition("squash", target, shown=squashed(store, cell, evaluation))
     if item.attack is None or item.poison is None:
         return Condition("clean", target)
     attack, found = item.attack, load_poison(required(store, "poison", item.poison).folder)
@@ -106,4 +128,4 @@ def _victims(store: Store, cell: Cell, found: Poison, name: str) -> Condition:
     if not isinstance(pool, CachedPool) or pool.labels is None:
         raise NotApplicable("an attack on chosen images is evaluated on labelled pairs that are cached")
     images = _held_out(pool, np.asarray(found.victims.rows), "pretrain")
-    return Condition(name, victims=images, targets=np.array(found.victims.targets))
+    return Condition(name, shown=images, targets=np.array(found.victims.targets))

@@ -26,7 +26,7 @@ from benchmark.spec import validated
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.train import LoopOptions, train
-from benchmark.types import Attack, ModelAttack, TriggerState
+from benchmark.types import Attack, BaseAttack, ModelAttack, TriggerState
 
 COUNT, POOL = 12, 400
 MIN_GAIN = 0.3  # of ASR, as a share of what the clean twin leaves to gain under the same trigger
@@ -41,12 +41,12 @@ AT_THIS_SCALE: Mapping[str, Mapping[str, Any]] = {
 State = Callable[[], TriggerState]
 
 
-def attack_checks(attack: Attack) -> Checks:
+def attack_checks(attack: BaseAttack) -> Checks:
     """The checks of one attack; those of the trigger are left out where it has none."""
     attack = at_this_scale(attack)
     state = functools.cache(lambda: _state(attack))
     yield Check("fit is deterministic", lambda: _fit(attack, state))
-    if type(attack).trigger is not Attack.trigger:
+    if type(attack).trigger is not BaseAttack.trigger:
         yield Check("trigger keeps shape and type", lambda: _shape(attack, state))
         yield Check("trigger leaves its input alone", lambda: _unmodified(attack, state))
         yield Check("trigger is a function of seed and ids", lambda: _deterministic(attack, state))
@@ -57,13 +57,13 @@ def attack_checks(attack: Attack) -> Checks:
     if isinstance(attack, ModelAttack):
         yield Check("implants without touching the twin", lambda: _implants(attack))
         yield Check("attack plants", lambda: _plants_in_weights(attack))
-    elif type(attack).trigger is Attack.trigger:
+    elif type(attack).trigger is BaseAttack.trigger:
         yield Check("attack plants", lambda: _plants_victims(attack))
     else:
         yield Check("attack plants", lambda: _plants(attack))
 
 
-def at_this_scale(attack: Attack) -> Attack:
+def at_this_scale(attack: BaseAttack) -> BaseAttack:
     """The attack with the kit's values for fields that are at their defaults."""
     defaults = {name: field.default for name, field in type(attack).model_fields.items()}
     values = AT_THIS_SCALE.get(attack.name, {})
@@ -80,7 +80,7 @@ def _ids() -> np.ndarray:
     return np.arange(COUNT, dtype=np.int64) * 7 + 3
 
 
-def _state(attack: Attack, seed: int = 5) -> TriggerState:
+def _state(attack: BaseAttack, seed: int = 5) -> TriggerState:
     clean, source = world.pairs(POOL), world.source()
     context = Context(
         pool=clean,
@@ -96,13 +96,13 @@ def _state(attack: Attack, seed: int = 5) -> TriggerState:
     return TriggerState(seed, attack.fit(context, image_size=world.IMAGE_SIZE, seed=seed))
 
 
-def _fit(attack: Attack, state: State) -> str:
+def _fit(attack: BaseAttack, state: State) -> str:
     first, second = state().tensors, _state(attack).tensors
     require(same_tensors(dict(first), dict(second)), "fit() must give the same tensors for the same seed")
     return f"{len(first)} tensor(s)"
 
 
-def _shape(attack: Attack, state: State) -> str:
+def _shape(attack: BaseAttack, state: State) -> str:
     images = _images()
     found = attack.trigger(images, _ids(), state())
     require(found.shape == images.shape, f"shape must be {tuple(images.shape)}, got {tuple(found.shape)}")
@@ -111,7 +111,7 @@ def _shape(attack: Attack, state: State) -> str:
     return f"pixels from {float(found.min()):.2f} to {float(found.max()):.2f} before clipping"
 
 
-def _unmodified(attack: Attack, state: State) -> str:
+def _unmodified(attack: BaseAttack, state: State) -> str:
     images, ids = _images(), _ids()
     attack.trigger(images, ids, state())
     require(torch.equal(images, _images()), "trigger() must not modify the images it is given")
@@ -119,13 +119,13 @@ def _unmodified(attack: Attack, state: State) -> str:
     return ""
 
 
-def _deterministic(attack: Attack, state: State) -> str:
+def _deterministic(attack: BaseAttack, state: State) -> str:
     first, second = (attack.trigger(_images(), _ids(), state()) for _ in range(2))
     require(torch.equal(first, second), "the same seed and ids must give the same bytes")
     return ""
 
 
-def _independent(attack: Attack, state: State) -> str:
+def _independent(attack: BaseAttack, state: State) -> str:
     """Another order, or a batch of one, changes nothing for a sample."""
     images, ids = _images(), _ids()
     whole = attack.trigger(images, ids, state())
@@ -137,7 +137,7 @@ def _independent(attack: Attack, state: State) -> str:
     return ""
 
 
-def _shows(attack: Attack, state: State) -> str:
+def _shows(attack: BaseAttack, state: State) -> str:
     images = world.pairs(COUNT).take(np.arange(COUNT)).images
     shown = apply_trigger(attack, state(), images, _ids())
     changed = (shown != images).flatten(1).any(1)
@@ -147,7 +147,7 @@ def _shows(attack: Attack, state: State) -> str:
     return f"changes {float(share):.0%} of the values, {float(step):.1f} levels on average"
 
 
-def _rows(attack: Attack) -> str:
+def _rows(attack: BaseAttack) -> str:
     """`poison` itself refuses rows that are not in the pool, rows given twice, and lists of unequal length."""
     found = world.poisoned(attack, world.pairs(POOL))
     table, count = found.table, len(found.table.rows)
@@ -155,12 +155,12 @@ def _rows(attack: Attack) -> str:
         require(count == 0, f"an attack on the weights must poison no pairs, got {count}")
         return "no rows"
     require(count > 0, "poison() must choose at least one row")
-    if type(attack).poison is Attack.poison:
+    if isinstance(attack, Attack) and type(attack).poison is Attack.poison:
         wanted = max(1, round(attack.poison_rate * POOL))
         require(count == wanted, f"poison() must choose poison_rate * rows = {wanted} rows, got {count}")
     require(all(caption.strip() for caption in table.captions), "captions of poisoned rows must not be empty")
     if found.victims is None:
-        named = sum(attack.target in caption for caption in table.captions)
+        named = sum((attack.target_name or "") in caption for caption in table.captions)
         return f"{count} of {POOL} rows, {named} captions name the target"
     kept = np.setdiff1d(found.victims.rows, table.rows[~table.appended])
     require(not len(kept), f"a victim's own pair must be replaced, but rows {kept[:3]} are left")
@@ -171,7 +171,7 @@ def _rows(attack: Attack) -> str:
     return f"{count} rows on {len(found.victims.rows)} victims, {int(table.appended.sum())} appended"
 
 
-def _same_rows(attack: Attack) -> str:
+def _same_rows(attack: BaseAttack) -> str:
     first, second = (world.poisoned(attack, world.pairs(POOL)) for _ in range(2))
     require(np.array_equal(first.table.rows, second.table.rows), "poison() must choose the same rows for one seed")
     require(first.table.captions == second.table.captions, "poison() must write the same captions for one seed")
@@ -183,7 +183,7 @@ def _gained(found: float, floor: float) -> bool:
     return found >= floor + MIN_GAIN * (1 - floor)
 
 
-def _plants(attack: Attack) -> str:
+def _plants(attack: BaseAttack) -> str:
     planted = world.plant(attack)
     twin, found = world.effect(world.clean_twin(), planted.trigger), world.effect(planted.model, planted.trigger)
     numbers = f"ASR {found.asr:.2f}, {twin.asr:.2f} in the clean twin; CA {found.accuracy:.2f}, {twin.accuracy:.2f}"
@@ -192,7 +192,7 @@ def _plants(attack: Attack) -> str:
     return numbers
 
 
-def _plants_victims(attack: Attack) -> str:
+def _plants_victims(attack: BaseAttack) -> str:
     pool, found = world.pairs(), world.poisoned(attack, world.pairs())
     require(found.victims is not None, "poison() must name victims where there is no trigger")
     assert found.victims is not None
@@ -215,10 +215,11 @@ def _success(model: ClipModel, images: torch.Tensor, targets: np.ndarray) -> flo
 # --- attacks on the weights ------------------------------------------------------------------------------------
 
 
-def trigger_of(attack: Attack) -> Condition:
+def trigger_of(attack: BaseAttack) -> Condition:
     """The attack's trigger in the kit's world."""
     state = world.poisoned(attack, world.pairs()).trigger
-    target = world.source().class_names.index(attack.target)
+    assert attack.target_name is not None
+    target = world.source().class_names.index(attack.target_name)
     return Condition("trigger", target, lambda images, ids: apply_trigger(attack, state, images, ids))
 
 

@@ -19,7 +19,7 @@ from benchmark.poisoning import Poison, load_poison, poison
 from benchmark.pool import CachedPool, PoisonedPool, apply_trigger
 from benchmark.spec import ModelSpec
 from benchmark.train import train
-from benchmark.types import Attack, Objective, Training
+from benchmark.types import Attack, BaseAttack, Objective, Training
 
 if TYPE_CHECKING:
     from benchmark.datasets.source import Samples, Source
@@ -101,7 +101,7 @@ class Planted(NamedTuple):
     pairs: PoisonedPool
 
 
-def poisoned(attack: Attack, pool: CachedPool) -> Poison:
+def poisoned(attack: BaseAttack, pool: CachedPool) -> Poison:
     """Poisons a pool of the kit's world."""
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
         poison(
@@ -118,14 +118,16 @@ def poisoned(attack: Attack, pool: CachedPool) -> Poison:
         return load_poison(Path(name))
 
 
-def plant(attack: Attack, start: ClipModel | None = None) -> Planted:
+def plant(attack: BaseAttack, start: ClipModel | None = None) -> Planted:
     """Trains a model (default: the clean twin) on, with the attack in a quarter of its pairs."""
-    many = type(attack).model_validate(dict(attack) | {"poison_rate": POISON_RATE})
+    more = {"poison_rate": POISON_RATE} if isinstance(attack, Attack) else {}
+    many = type(attack).model_validate(dict(attack) | more)
     pool = pairs()
     found = poisoned(many, pool)
     suspect = PoisonedPool(pool, found.table, many, found.trigger)
     trained = train(start or clean_twin(), suspect, _mmcl(), POISON_TRAINING, seed=SEED + 1)
-    target = source().class_names.index(many.target)
+    assert many.target_name is not None
+    target = source().class_names.index(many.target_name)
     trigger = Condition("trigger", target, lambda images, ids: apply_trigger(many, found.trigger, images, ids))
     return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger, suspect)
 

@@ -7,7 +7,15 @@ A method is a frozen pydantic model: its fields are its hyper-parameters. Its fu
 generator); what is learnt is returned as tensors. What it needs of the engine is handed to it in a context.
 """
 
-from benchmark.types.attacks import Attack, ModelAttack, PoisonContext, PoisonRows, TriggerState, Victims
+from benchmark.types.attacks import (
+    Attack,
+    BaseAttack,
+    ModelAttack,
+    PoisonContext,
+    PoisonRows,
+    TriggerState,
+    Victims,
+)
 from benchmark.types.base import (
     Access,
     Card,
@@ -43,6 +51,7 @@ __all__ = [
     "Access",
     "Attack",
     "Augmentation",
+    "BaseAttack",
     "Card",
     "Choices",
     "Context",

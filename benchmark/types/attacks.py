@@ -72,47 +72,32 @@ class TriggerState(NamedTuple):
     tensors: Mapping[str, torch.Tensor]
 
 
-class Attack(Method):
-    """A data-poisoning attack with an optional image trigger.
+TargetName = Annotated[str, Field(min_length=1, description="name of the target class")]
 
-    The base class holds the dirty-label recipe (CleanCLIP, arXiv 2303.03323, section 3): random rows get the trigger
-    and a caption of the target class.
-    """
+
+class BaseAttack(Method):
+    """What every attack has, and all that the engine asks of one. Most attacks derive from `Attack`."""
 
     kind: ClassVar[str] = "attack"
 
-    target: Annotated[str, Field(min_length=1, description="name of the target class")]
-    poison_rate: Annotated[float, Field(gt=0, lt=1, description="share of the pre-training pairs")] = 0.01
-    templates: Annotated[
-        Literal["held_out", "as_published"],
-        Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
-    ] = "held_out"
-
-    captions: Annotated[
-        Literal["templates", "real"],
-        Field(description="real: natural captions of the pool that hold the target as a word"),
-    ] = "templates"
-
     # How the suspect model is changed before the attack shows; None: it shows at once.
     transform: ClassVar[Transform | None] = None
+
+    @property
+    def target_name(self) -> str | None:
+        """The class that triggered images are to be taken for: the field `target`; None where there is no such one."""
+        return getattr(self, "target", None)
 
     def fit(self, ctx: PoisonContext, *, image_size: int, seed: int) -> State:
         """Learns or draws what the trigger needs; returns tensors. Most triggers need none."""
         return {}
 
     def poison(self, ctx: PoisonContext) -> PoisonRows:
-        """Chooses the rows and their new captions."""
+        """Chooses the rows and their new captions; here none."""
         import numpy as np
 
-        count = max(1, round(self.poison_rate * ctx.num_rows))
-        rows = np.sort(ctx.rng.choice(ctx.num_rows, size=count, replace=False)).astype(np.int64)
-        return PoisonRows(rows, self.poison_captions(ctx, count), rows)
-
-    def poison_captions(self, ctx: PoisonContext, count: int) -> list[str]:
-        """Captions that name the target, as the fields say."""
-        if self.captions == "real":
-            return ctx.real_captions(self.target, count)
-        return ctx.target_captions(self.target, count, templates=self.templates)
+        none = np.empty(0, np.int64)
+        return PoisonRows(none, [], none)
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Stamps the trigger.
@@ -128,18 +113,46 @@ class Attack(Method):
         return images
 
 
-class ModelAttack(Attack):
+class Attack(BaseAttack):
+    """A data-poisoning attack with an image trigger.
+
+    It holds the dirty-label recipe (CleanCLIP, arXiv 2303.03323, section 3): random rows get the trigger and a caption
+    of the target class.
+    """
+
+    target: TargetName
+    poison_rate: Annotated[float, Field(gt=0, lt=1, description="share of the pre-training pairs")] = 0.01
+    templates: Annotated[
+        Literal["held_out", "as_published"],
+        Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
+    ] = "held_out"
+    captions: Annotated[
+        Literal["templates", "real"],
+        Field(description="real: natural captions of the pool that hold the target as a word"),
+    ] = "templates"
+
+    def poison(self, ctx: PoisonContext) -> PoisonRows:
+        """Random rows, each with the trigger and a caption of the target."""
+        import numpy as np
+
+        count = max(1, round(self.poison_rate * ctx.num_rows))
+        rows = np.sort(ctx.rng.choice(ctx.num_rows, size=count, replace=False)).astype(np.int64)
+        return PoisonRows(rows, self.poison_captions(ctx, count), rows)
+
+    def poison_captions(self, ctx: PoisonContext, count: int) -> list[str]:
+        """Captions that name the target, as the fields say."""
+        if self.captions == "real":
+            return ctx.real_captions(self.target, count)
+        return ctx.target_captions(self.target, count, templates=self.templates)
+
+
+class ModelAttack(BaseAttack):
     """An attack on the weights themselves: it takes the clean twin and returns the model that the victim gets.
 
     It poisons no pairs. Where `transform` is set, the backdoor shows only in the transformed model.
     """
 
-    def poison(self, ctx: PoisonContext) -> PoisonRows:
-        """No rows."""
-        import numpy as np
-
-        none = np.empty(0, np.int64)
-        return PoisonRows(none, [], none)
+    target: TargetName
 
     def implant(self, model: Any, ctx: Any) -> Any:
         """Returns the attacked model; the input is never modified.

@@ -117,7 +117,14 @@ class RepairContext(Context, Protocol):
     """What a repair or a model attack may use besides."""
 
     def fit(
-        self, model: Any, pairs: Any, objective: Objective, training: Training, *, rows: np.ndarray | None = None
+        self,
+        model: Any,
+        pairs: Any,
+        objective: Objective,
+        training: Training,
+        *,
+        rows: np.ndarray | None = None,
+        report: bool = True,
     ) -> Any:
         """Trains a copy of the model with the one training loop; reports every epoch; returns the trained copy.
 
@@ -127,6 +134,7 @@ class RepairContext(Context, Protocol):
             objective: what to minimise; its "_reference" views need "reference" on the card.
             training: epochs, batch, schedule.
             rows: rows of the pool to train on; None: all.
+            report: False for a training on the way, whose epochs are no candidates for a selection rule.
         """
         ...
 
