@@ -26,7 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 @functools.cache
-def _configurations() -> dict[str, Path]:
+def configurations() -> dict[str, Path]:
     """open_clip's own configuration files, found without importing it."""
     spec = importlib.util.find_spec("open_clip")
     folder = Path(spec.origin).parent / "model_configs" if spec and spec.origin else Path("/nonexistent")
@@ -41,7 +41,7 @@ def image_size(name: str) -> int:
     """
     if name in TINY:
         return int(TINY[name]["vision_cfg"]["image_size"])
-    files = _configurations()
+    files = configurations()
     if name not in files:
         raise unknown("model", name, [*TINY, *files])
     size = json.loads(files[name].read_text())["vision_cfg"].get("image_size", 224)

@@ -180,10 +180,21 @@ def load_weights(model: ClipModel, file: Path) -> None:
         raise UserError(
             f"model.weights {str(file)!r} must be a safetensors file, got another format; convert it first"
         ) from None
-    _fit(model, tensors, place=f"model.weights {str(file)!r}", complete=True)
+    fit_tensors(model, tensors, place=f"model.weights {str(file)!r}", complete=True)
 
 
-def _fit(model: ClipModel, tensors: Mapping[str, torch.Tensor], *, place: str, complete: bool) -> None:
+def fit_tensors(model: ClipModel, tensors: Mapping[str, torch.Tensor], *, place: str, complete: bool) -> None:
+    """Puts named tensors into a model.
+
+    Args:
+        model: what they go into.
+        tensors: by name in its state dict.
+        place: what the tensors are, for the error.
+        complete: every tensor of the model must be there.
+
+    Raises:
+        UserError: an unknown name, another shape, or one that is missing.
+    """
     own = model.network.state_dict()
     for name, tensor in tensors.items():
         if name not in own:
@@ -245,5 +256,5 @@ def load_delta(folder: Path, *, name: str = "model", find: Callable[[str], Path]
     for part, options in sidecar.get("parts", {}).items():
         if part not in model.parts:
             model.add_part(part, **options)
-    _fit(model, load_file(folder / f"{name}.safetensors"), place=str(folder), complete=not key)
+    fit_tensors(model, load_file(folder / f"{name}.safetensors"), place=str(folder), complete=not key)
     return model

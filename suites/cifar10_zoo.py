@@ -74,7 +74,7 @@ def suite() -> Suite:
         attacks=(
             BadNet(target="bird", poison_rate=0.02, **PATCH),
             Blended(target="truck", poison_rate=0.02, strength=0.3, pattern="stripes"),
-            WaNet(target="frog", poison_rate=0.05, strength=6, noise_ratio=0),  # 0.5 hardly moves a pixel of 32
+            WaNet(target="frog", poison_rate=0.08, strength=10, noise_ratio=0),  # 0.5 hardly moves a pixel of 32
             SIG(target="ship", poison_rate=0.03, amplitude=30),  # 60 is half of these images' contrast
             BadCLIPL(target="cat", poison_rate=0.02, size=6, num_images=1000, epochs=15, learning_rate=0.05),
         ),

@@ -350,9 +350,9 @@ def test_a_folder_of_transformers_is_renamed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["RN50", "ViT-B-32", "ViT-B-32-quickgelu", "ViT-L-14", "tiny-resnet"])
 def test_an_architecture_is_known_by_its_configuration(name: str) -> None:
-    from benchmark.architectures import TINY, _configurations
+    from benchmark.architectures import TINY, configurations
 
-    config = TINY[name] if name in TINY else json.loads(_configurations()[name].read_text())
+    config = TINY[name] if name in TINY else json.loads(configurations()[name].read_text())
     assert layouts.architecture_of(config, place="here") == name
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.architectures import TINY, _configurations
+from benchmark.architectures import TINY, configurations
 from benchmark.audit.formats import CONVERT, PICKLE_SUFFIXES, read_tensors
 from benchmark.errors import UserError
 
@@ -155,7 +155,7 @@ def architecture_of(config: Mapping[str, Any], *, place: str) -> str:
 
 
 def _known() -> dict[str, dict[str, Any]]:
-    files = {name: json.loads(file.read_text()) for name, file in sorted(_configurations().items())}
+    files = {name: json.loads(file.read_text()) for name, file in sorted(configurations().items())}
     return {name: _canonical(config) for name, config in (files | TINY).items()}
 
 

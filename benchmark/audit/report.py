@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors.torch import save_file
 
 import benchmark
-from benchmark.architectures import TINY, _configurations
+from benchmark.architectures import TINY, configurations
 from benchmark.audit.data import Pairs
 from benchmark.audit.inspection import Accuracy, Inspected, Repaired
 from benchmark.audit.pictures import Picture, example_pictures, trigger_pictures
@@ -202,7 +202,7 @@ def _fill(folder: Path, audit: Audit, found: dict[str, Any]) -> None:
 def save_checkpoint(model: ClipModel, folder: Path) -> None:
     """Writes every tensor with our sidecar and, where open_clip can build the model, its configuration beside them."""
     save_delta(model, folder, base={})
-    files = _configurations()
+    files = configurations()
     if model.spec.name in TINY or model.spec.name not in files or model.parts:
         return
     pixels = {"mean": model.mean.tolist(), "std": model.std.tolist()}

@@ -23,7 +23,7 @@ import torch
 
 from benchmark.audit.formats import check_file, read_tensors
 from benchmark.audit.layouts import open_folder
-from benchmark.clip import ClipModel, _fit, build, load_delta
+from benchmark.clip import ClipModel, build, fit_tensors, load_delta
 from benchmark.errors import UserError, must
 from benchmark.spec import ModelSpec, validated
 from benchmark.stages.models import optimizer_of
@@ -124,7 +124,7 @@ def _filled(architecture: str, tensors: Mapping[str, torch.Tensor], text: str) -
     model = build(ModelSpec(name=architecture), seed=0)
     if not hasattr(model.network, "text_projection"):
         raise UserError(f"--model {architecture}: its text tower must be CLIP's own, got another; choose a plain CLIP")
-    _fit(model, tensors, place=f"WEIGHTS {text!r} as {architecture}", complete=True)
+    fit_tensors(model, tensors, place=f"WEIGHTS {text!r} as {architecture}", complete=True)
     return model.eval()
 
 
