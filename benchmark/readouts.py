@@ -181,8 +181,10 @@ def knn(features: torch.Tensor, known: Neighbours, *, neighbours: int, num_class
         cosine, places = _nearest(rows @ known.features.T, near)
         weights = cosine.clamp(min=1e-6)  # opposite features still vote, but hardly
         votes = torch.zeros(len(rows), num_classes, device=rows.device)
-        for place, weight in zip(places.split(1, dim=1), weights.split(1, dim=1), strict=True):
-            votes.scatter_add_(1, known.labels[place], weight)  # one vote a row: no order for a GPU to shuffle
+        # a GPU gets one vote a row at a time: it would shuffle the order of a sum, a CPU keeps it
+        step = places.shape[1] if rows.device.type == "cpu" else 1
+        for place, weight in zip(places.split(step, dim=1), weights.split(step, dim=1), strict=True):
+            votes.scatter_add_(1, known.labels[place], weight)
         return votes / weights.sum(dim=1, keepdim=True)
 
     return _classify(features, vote, max(num_classes, len(known.features)), target=target, shares=True)

@@ -28,7 +28,7 @@ def run(settings: Settings) -> list[Line]:
         direct = seconds(lambda batch=batch: _direct(batch)) * PAIRS / detector.reference_batch
         lines.append(
             Line(
-                f"{detector.name} of {PAIRS:,} pairs, direct distances alone beside (s)",
+                f"{detector.card.title}, beside the distances alone (s)",
                 f"{taken:.1f}",
                 f"{direct:.0f}",
                 taken / direct,

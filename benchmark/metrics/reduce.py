@@ -38,7 +38,7 @@ def measures(
     Raises:
         UserError: if the tables hold more than one triggered condition.
     """
-    outcomes = pa.concat_tables(tables).to_pandas()
+    outcomes = pa.concat_tables(tables).to_pandas(categories=["condition", "readout"])  # compared many times
     triggered = [condition for condition in outcomes["condition"].unique() if condition not in (CLEAN, SQUASH)]
     if len(triggered) > 1:
         raise must("outcomes", "of at most one trigger", triggered, "reduce them one attack at a time")
