@@ -195,5 +195,5 @@ def load_poison(folder: Path) -> Poison:
     victims = None
     if (folder / "victims.parquet").exists():
         named = pq.read_table(folder / "victims.parquet")
-        victims = Victims(named["row"].to_numpy(), named["target"].to_numpy())
+        victims = Victims(*(np.array(named[name].to_numpy()) for name in ("row", "target")))
     return Poison(table, TriggerState(seed, tensors), victims)

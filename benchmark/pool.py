@@ -71,7 +71,7 @@ def open_split(folder: Path, facts: Mapping[str, Any], split: str) -> CachedPool
     if images.nbytes < RAM_LIMIT:
         images = np.array(images)
     part = table.slice(start, stop - start)
-    labels = part["label"].to_numpy()
+    labels = np.array(part["label"].to_numpy())  # a copy: what Arrow gives is read-only, which torch warns of
     return CachedPool(images, part["caption"].to_pylist(), None if (labels < 0).any() else labels)
 
 

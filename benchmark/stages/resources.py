@@ -127,5 +127,4 @@ def _victims(store: Store, cell: Cell, found: Poison, name: str) -> Condition:
     pool = clean_pool(store, cell)
     if not isinstance(pool, CachedPool) or pool.labels is None:
         raise NotApplicable("an attack on chosen images is evaluated on labelled pairs that are cached")
-    images = _held_out(pool, np.asarray(found.victims.rows), "pretrain")
-    return Condition(name, shown=images, targets=np.array(found.victims.targets))
+    return Condition(name, shown=_held_out(pool, found.victims.rows, "pretrain"), targets=found.victims.targets)
