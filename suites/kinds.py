@@ -86,7 +86,7 @@ def suite() -> Suite:
             HeavyWeightDecay(epochs=1, learning_rate=1e-3),
             ShrinkAndPerturb(epochs=1, learning_rate=1e-3),
             PAR(epochs=1, batch_size=64, learning_rate=1e-3),
-            InverTune(patch_steps=5, inversion_steps=5, epochs=2),
+            InverTune(patch_steps=5, inversion_steps=5, epochs=20),
             UBT(),
             EftCLIP(epochs=1, num_pairs=100, warmup_steps=2),
             RVPT(epochs=1),

@@ -25,7 +25,7 @@ def suite() -> Suite:
         attacks=(BadNet(target="ring", poison_rate=0.05, size=5, pattern="checkerboard"),),
         repairs=(
             CleanCLIP(epochs=1, learning_rate=1e-3, warmup_steps=2),
-            InverTune(patch_steps=5, inversion_steps=5, epochs=2),
+            InverTune(patch_steps=5, inversion_steps=5, epochs=20),
             RVPT(depth=1, num_tokens=4, num_shots=4, epochs=2),
         ),
         gate=Gate(min_asr=0.0, max_accuracy_drop=1.0),
