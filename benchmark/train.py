@@ -131,12 +131,7 @@ def train(
         UserError: a batch that does not fit pool, workers or norm groups; bf16 asked for on a CPU.
         Diverged: the loss is not finite.
     """
-    own = nn.ParameterDict(
-        {
-            name: nn.Parameter(value.to(model.device))
-            for name, value in objective.initial_parameters(embed_dim=model.embed_dim, seed=seed).items()
-        }
-    )
+    own = _own_parameters(objective, model, seed)
     stepper = _check_and_prepare(model, pool, objective, training, options, rows)
     stepper = stepper._replace(reference=reference, parameters=own, labels=pool.labels)
     optimizer = adamw(model.network, training, own)
@@ -170,6 +165,11 @@ def train(
         if options.on_epoch:
             options.on_epoch(end, model)
     return Trained(model, optimizer_tensors(model.network, optimizer, own), history)
+
+
+def _own_parameters(objective: Objective, model: ClipModel, seed: int) -> nn.ParameterDict:
+    found = objective.initial_parameters(embed_dim=model.embed_dim, seed=seed)
+    return nn.ParameterDict({name: nn.Parameter(value.to(model.device)) for name, value in found.items()})
 
 
 def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:

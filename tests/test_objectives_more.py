@@ -232,10 +232,13 @@ def test_posterior_is_used_even_where_it_does_not_rise_with_the_cosine() -> None
     assert set(safe.rows.tolist()) == set(np.flatnonzero(posteriors >= 0.9).tolist())
 
 
-@pytest.mark.parametrize("scoring", ["simclr", "none"])
-def test_scoring_asks_for_its_augmentation(scoring: Any) -> None:
+@pytest.mark.parametrize(("scoring", "other"), [("simclr", "none"), ("none", "simclr")])
+def test_scoring_asks_for_its_augmentation(scoring: Any, other: Any) -> None:
     objective = SafeCLIP(unimodal_epochs=0, slow_epochs=0, bank_size=8, scoring=scoring)
-    objective.plan(0, objective.initial_state(embed_dim=4, seed=0), Context(clusters(), augmented=(scoring,)))
+    state = objective.initial_state(embed_dim=4, seed=0)
+    assert len(objective.plan(0, state, Context(clusters(), augmented=(scoring,))).passes) == 2
+    with pytest.raises(AssertionError):  # the context has nothing else to give
+        objective.plan(0, state, Context(clusters(), augmented=(other,)))
 
 
 def rate_at(one_pass: Pass, share: float) -> float:
