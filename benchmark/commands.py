@@ -20,8 +20,9 @@ from benchmark.errors import UserError, unknown
 from benchmark.graph import Cell
 from benchmark.progress import Monitor, clock
 from benchmark.registry import Plugin
-from benchmark.spec import Resources, Suite, override
+from benchmark.spec import Grid, Resources, Suite, override
 from benchmark.store import Store, open_store
+from benchmark.types import Method
 
 ALIASES = {"defense": "repair", "defence": "repair"}
 STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
@@ -134,16 +135,23 @@ def _card(cls: Any) -> dict[str, Any]:
 def show(resolved: Resolved) -> None:
     """Prints a suite in full, with the names of its methods."""
     suite = resolved.suite
-    dump = suite.model_dump(mode="json")
-    for field in ("objectives", "attacks", "repairs", "detectors"):
-        dump[field] = [
-            {"name": m.name, "version": m.version} | m.model_dump(mode="json") for m in getattr(suite, field)
-        ]
+    dump = {"name": suite.name, "title": suite.title} | suite.model_dump(mode="json", exclude={"also"})
     for field in ("data", "evaluation"):
         method = getattr(suite, field)
-        dump[field] = method and {"name": method.name, "version": method.version} | method.model_dump(mode="json")
-    dump["searched"] = sorted(suite.searched)
+        dump[field] = method and _named(method)
+    dump |= _grid(suite)
+    dump["also"] = [grid.model_dump(mode="json") | _grid(grid) for grid in suite.also]
     print(json.dumps(dump, indent=2))
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    """The methods of a grid, with their names."""
+    methods = {field: [_named(method) for method in getattr(grid, field)] for field in GRID.values()}
+    return methods | {"searched": sorted(grid.searched)}
+
+
+def _named(method: Method) -> dict[str, Any]:
+    return {"name": method.name, "version": method.version} | method.model_dump(mode="json")
 
 
 def plan(resolved: Resolved, store: Store, *, as_json: bool) -> None:
@@ -254,11 +262,11 @@ def run(resolved: Resolved, store: Store, resources: Resources, *, local: bool, 
 
 def _check_before(suite: Suite, resources: Resources) -> None:
     """What can be refused before any compute is asked for."""
-    if suite.pretrain.batch_size % resources.workers:
-        raise UserError(
-            f"--workers must divide pretrain.batch_size {suite.pretrain.batch_size}, got {resources.workers}; "
-            "change one of them"
-        )
+    for batch_size in (grid.pretrain.batch_size for grid in suite.grids):
+        if batch_size % resources.workers:
+            raise UserError(
+                f"--workers must divide pretrain.batch_size {batch_size}, got {resources.workers}; change one of them"
+            )
 
 
 def _drive(

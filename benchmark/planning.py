@@ -157,7 +157,7 @@ def write_suite(
         "title": suite.title,
         "key": graph.key("record", dump, []),
         "command": command,
-        "protocol": {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")},
+        "protocol": _protocol(suite, dump),
         "environment": dict(environment),
         "methods": _cards(suite),
         "cells": [_entry(cell) for cell in cells],
@@ -166,14 +166,15 @@ def write_suite(
         store.write_json(f"suites/{suite.name}.json", document)
 
 
+def _protocol(suite: Suite, dump: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules that hold for every cell, and the pre-training of further grids where it is another."""
+    rules = {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")}
+    others = {grid.model.name: grid.pretrain for grid in suite.also if grid.pretrain != suite.pretrain}
+    return rules | {f"pretrain ({name})": other.model_dump(mode="json") for name, other in others.items()}
+
+
 def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
     """What each method of the grid asks for and where it comes from: kind -> label -> card."""
-    grid = {
-        "objective": suite.objectives,
-        "attack": suite.attacks,
-        "repair": suite.repairs,
-        "detector": suite.detectors,
-    }
     return {
         kind: {
             item.label: item.card.model_dump(mode="json")
@@ -183,9 +184,9 @@ def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
                 "unit": getattr(item, "unit", ""),
                 "transform": getattr(item, "transform", None),
             }
-            for item in methods
+            for item in suite.methods(kind)
         }
-        for kind, methods in grid.items()
+        for kind in ("objective", "attack", "repair", "detector")
     }
 
 

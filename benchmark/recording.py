@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmark import graph, records
 from benchmark.graph import Cell, Condition
+from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.metrics.reduce import measures, score_measures
 from benchmark.planning import FINAL, axes
 from benchmark.records import Measure
@@ -57,7 +58,7 @@ def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, sp
         own = measures(tables, target=target)
         if cell.experiment.attack is not None:
             floors = outcomes(store, cell, conditions[1], model=cell.keys.twin, epoch=None, split=split)
-            own = [*own, *_floor_and_net(own, measures([floors], target=target))]
+            own = [*own, *_floor_and_net(own, measures([floors], target=target, metrics=[AttackSuccessRate()]))]
         found += [item._replace(name=under(item.name, transform)) for item in own]
     return found
 
@@ -87,7 +88,8 @@ def detection(store: Store, cell: Cell) -> list[Measure]:
 
 
 def _floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
-    floors = {item.readout: item for item in twin if item.name == "attack_success_rate"}
+    """The clean twin's ASR of each read-out, and what the model's own is above it."""
+    floors = {item.readout: item for item in twin}
     extra = []
     for item in found:
         if item.name == "attack_success_rate" and item.readout in floors:

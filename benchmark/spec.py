@@ -20,6 +20,7 @@ from benchmark.types import (
     Detector,
     Filter,
     Frozen,
+    Method,
     Objective,
     Range,
     Rate,
@@ -114,38 +115,24 @@ class Experiment(Frozen):
     seed: int = 0
 
 
-class Suite(Frozen):
-    """A named grid plus its protocol. `experiments()` spells it out."""
+class Grid(Frozen):
+    """Models and what is done to them: objectives x attacks x (repairs and detectors) of one architecture."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str = ""
-    data: SerializeAsAny[Dataset]
-    evaluation: SerializeAsAny[Dataset] | None = None
-    splits: Splits = Splits()
     model: ModelSpec = ModelSpec()
     pretrain: Training = Training()
     objectives: tuple[SerializeAsAny[Objective], ...]
     attacks: tuple[SerializeAsAny[BaseAttack], ...]  # the clean twin is always added
-    repairs: tuple[SerializeAsAny[Repair], ...]  # "no repair" is always added
+    repairs: tuple[SerializeAsAny[Repair], ...] = ()  # "no repair" is always added
     detectors: tuple[SerializeAsAny[Detector], ...] = ()
     # names of the objectives and attacks whose models are repaired and inspected too; None: all
     defended_objectives: frozenset[str] | None = None
     defended_attacks: frozenset[str] | None = None
     searched: frozenset[str] = frozenset()  # names of repairs that are searched on attacked models
-    search: Search = Search()
-    spaces: dict[str, dict[str, Range | Choices]] = {}  # repair name -> field -> range
-    gate: Gate = Gate()
-    readouts: Readouts = Readouts()
-    transforms: Annotated[
-        tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
-    ] = ()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
 
-    def experiments(self) -> list[Experiment]:
-        """Every cell, in board order: seed, objective, attack (clean twin first), repair (none first), detector."""
+    def combinations(self) -> list[tuple[Objective, BaseAttack | None, Repair | Detector | None]]:
+        """Objective, attack (clean twin first), defense (none first), in board order."""
         return [
-            self._experiment(objective, attack, defense, seed)
-            for seed in self.seeds
+            (objective, attack, defense)
             for objective in self.objectives
             for attack in (None, *self.attacks)
             for defense in (None, *self._defenses(objective, attack))
@@ -160,18 +147,63 @@ class Suite(Frozen):
         scoring = [] if attack else [item for item in self.detectors if isinstance(item, Filter) and not item.retrain]
         return [*self.repairs, *(item for item in self.detectors if item not in scoring)]
 
+
+class Suite(Grid):
+    """A named grid plus its protocol. `experiments()` spells it out."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str = ""
+    data: SerializeAsAny[Dataset]
+    evaluation: SerializeAsAny[Dataset] | None = None
+    splits: Splits = Splits()
+    search: Search = Search()
+    spaces: dict[str, dict[str, Range | Choices]] = {}  # repair name -> field -> range
+    gate: Gate = Gate()
+    readouts: Readouts = Readouts()
+    transforms: Annotated[
+        tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
+    ] = ()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    also: Annotated[
+        tuple[Grid, ...], Field(description="further grids on the same data and protocol: other models, other attacks")
+    ] = ()
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The suite's own grid, then the further ones."""
+        return (self, *self.also)
+
+    def methods(self, kind: str) -> list[Method]:
+        """Every "objective", "attack", "repair" or "detector" of any grid, each once."""
+        found = [item for grid in self.grids for item in getattr(grid, f"{kind}s")]
+        return list({item.label: item for item in found}.values())
+
+    def experiments(self) -> list[Experiment]:
+        """Every cell, once, in board order: seed, grid, objective, attack, repair, detector."""
+        found: list[Experiment] = []
+        for seed in self.seeds:
+            for grid in self.grids:
+                made = [self._experiment(grid, *parts, seed) for parts in grid.combinations()]
+                found += made if grid is self else [item for item in made if item not in found]
+        return found
+
     def _experiment(
-        self, objective: Objective, attack: BaseAttack | None, defense: Repair | Detector | None, seed: int
+        self,
+        grid: Grid,
+        objective: Objective,
+        attack: BaseAttack | None,
+        defense: Repair | Detector | None,
+        seed: int,
     ) -> Experiment:
         repair = defense if isinstance(defense, Repair) else None
-        searched = repair is not None and attack is not None and repair.name in self.searched
+        searched = repair is not None and attack is not None and repair.name in grid.searched
         return Experiment(
             data=self.data,
             evaluation=self.evaluation,
             splits=self.splits,
-            model=self.model,
+            model=grid.model,
             objective=objective,
-            pretrain=self.pretrain,
+            pretrain=grid.pretrain,
             attack=attack,
             repair=repair,
             detector=defense if isinstance(defense, Detector) else None,

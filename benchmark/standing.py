@@ -23,6 +23,8 @@ class Standing:
 
     def blocked(self, cell: Cell) -> TaskResult | None:
         """Why a cell cannot go on: the first of its inputs that could not be made."""
+        if not self.failures:
+            return None
         keys = cell.keys
         made = (keys.data, keys.evaluation, keys.surrogate, keys.poison, keys.twin, keys.pretrain)
         inputs = [key for key in (*made, *own_evaluations(cell)) if key]

@@ -19,6 +19,7 @@ from benchmark.errors import UserError, unknown
 from benchmark.records import RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.store import Store
 from reports.cards import Cards, cards_of
+from reports.labels import with_field
 
 # A pandas DataFrame. pandas' own annotations call every selection "a frame, a series or a number", which says nothing.
 Frame: TypeAlias = Any
@@ -136,8 +137,14 @@ def _read(path: Path, schema: pa.Schema, order: int) -> pa.Table:
 
 
 def _entries(entries: list[Mapping[str, Any]]) -> Frame:
+    """The cells of a suite's document; objectives on another than the first cell's model say on which."""
     frame = pd.DataFrame([{"detector": "none"} | dict(entry) for entry in entries], columns=["cell", "record", *AXES])
-    return frame.assign(order=range(len(frame)))
+    first = frame["model"].iloc[0] if len(frame) else ""
+    objectives = [
+        objective if model == first else with_field(objective, f"model={model}")
+        for objective, model in zip(frame["objective"], frame["model"], strict=True)
+    ]
+    return frame.assign(objective=objectives, order=range(len(frame)))
 
 
 def expected_rules(repair: str, detector: str, searched: bool) -> tuple[str, ...]:

@@ -82,6 +82,12 @@ def split(label: str) -> tuple[str, str]:
     return name, fields.removesuffix(")")
 
 
+def with_field(label: str, field: str) -> str:
+    """A label with one more field: `mmcl`, `model=tiny-vit` to `mmcl(model=tiny-vit)`."""
+    name, fields = split(label)
+    return f"{name}({','.join(filter(None, (fields, field)))})"
+
+
 def title(label: str) -> str:
     """A label as people write it: `mmcl-ssl(weight=2)` becomes `MMCL+SSL (weight=2)`."""
     name, fields = split(label)

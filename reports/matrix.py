@@ -67,7 +67,7 @@ def repair_matrices(cells: Frame, names: Names, cards: Cards) -> list[Matrix]:
         repairs = [repair for repair in dict.fromkeys(own["repair"]) if repair != "none"]
         if not repairs:
             continue
-        attacks = list(dict.fromkeys(own["attack"]))
+        attacks = list(dict.fromkeys(own.loc[own["repair"] != "none", "attack"]))
         undefended = _row(own, "none", "no repair", attacks, NO_CARD)
         rows = [(_card(cards.repair, repair), repair) for repair in repairs]
         groups = [("", [undefended])]

@@ -10,7 +10,10 @@ from __future__ import annotations
 from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.blended import Blended
+from benchmark.attacks.label_consistent import LabelConsistent
+from benchmark.attacks.quantisation import Quantisation
 from benchmark.attacks.sig import SIG
+from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import WaNet
 from benchmark.datasets.known import Cifar10
 from benchmark.detectors.bdetclip import BDetCLIP
@@ -24,6 +27,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.objectives.roclip import RoCLIP
 from benchmark.objectives.safeclip import SafeCLIP
+from benchmark.objectives.siglip import SigLIP
 from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.eftclip import EftCLIP
@@ -37,10 +41,13 @@ from benchmark.repairs.ssl_only import SSLOnly
 from benchmark.repairs.supervised_fine_tuning import SupervisedFineTuning
 from benchmark.repairs.tbar import TBAR
 from benchmark.repairs.ubt import UBT
-from benchmark.spec import Gate, ModelSpec, Search, Splits, Suite
+from benchmark.spec import Gate, Grid, ModelSpec, Search, Splits, Suite
 from benchmark.types import Range, Training
 
 PATCH = {"size": 5, "pattern": "checkerboard"}
+BADNET = BadNet(target="bird", poison_rate=0.02, **PATCH)
+BLENDED = Blended(target="truck", poison_rate=0.02, strength=0.3, pattern="stripes")
+TRAINING = Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=60)
 TUNING = {"epochs": 5, "learning_rate": 1e-3, "warmup_steps": 10}  # published: 1e-5, 10 epochs
 
 
@@ -52,10 +59,11 @@ def suite() -> Suite:
         data=Cifar10(),
         splits=Splits(pretrain=8000, clean=1000, validation=800, test=2000),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=14, batch_size=128, learning_rate=2e-3, warmup_steps=60),
+        pretrain=TRAINING,
         objectives=(
             MMCL(),
             MMCLSSL(),
+            SigLIP(),
             # published: 5 and 1 of 32 epochs, 5e-6 for the slow one; what is kept is its rate times its steps
             SafeCLIP(
                 unimodal_epochs=1,
@@ -72,8 +80,8 @@ def suite() -> Suite:
             ),
         ),
         attacks=(
-            BadNet(target="bird", poison_rate=0.02, **PATCH),
-            Blended(target="truck", poison_rate=0.02, strength=0.3, pattern="stripes"),
+            BADNET,
+            BLENDED,
             WaNet(target="frog", poison_rate=0.08, strength=10, noise_ratio=0),  # 0.5 hardly moves a pixel of 32
             SIG(target="ship", poison_rate=0.03, amplitude=30),  # 60 is half of these images' contrast
             BadCLIPL(target="cat", poison_rate=0.02, size=6, num_images=1000, epochs=15, learning_rate=0.05),
@@ -106,7 +114,6 @@ def suite() -> Suite:
                 max_drop=0.1,
             ),
             EftCLIP(view="in_place", top_k=1, learning_rate=3e-4, epochs=10, warmup_steps=4, num_pairs=5000),
-            RVPT(),
             TBAR(learning_rate=1e-4, budget=0.08),
         ),
         detectors=(
@@ -122,4 +129,37 @@ def suite() -> Suite:
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
         spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
         gate=Gate(min_asr=0.7, max_accuracy_drop=0.06),
+        also=(_more_attacks(), _prompts()),
+    )
+
+
+def _more_attacks() -> Grid:
+    """Attacks that are looked at only; nothing is done against them."""
+    return Grid(
+        model=ModelSpec(name="tiny-resnet"),
+        pretrain=TRAINING,
+        objectives=(MMCL(), MMCLSSL()),
+        attacks=(
+            # half of the class; without a wrong caption a patch of five pixels plants nothing
+            LabelConsistent(target="bird", poison_rate=0.05, size=8, pattern="uniform"),
+            BadNet(target="bird", poison_rate=0.02, captions="real", **PATCH),
+            TDPA(num_pairs=100, captions_per_victim=4, captions="real"),  # published: 100 captions a victim
+            Quantisation(target="bird", epochs=3, learning_rate=3e-4, outlier=2, **PATCH),
+        ),
+    )
+
+
+def _prompts() -> Grid:
+    """Visual prompts need a transformer. The second of them is the control without repulsion."""
+    return Grid(
+        model=ModelSpec(name="tiny-vit"),
+        pretrain=TRAINING,
+        objectives=(MMCL(),),
+        attacks=(BADNET, BLENDED),
+        repairs=(
+            FineTuning(**TUNING),
+            CleanCLIP(**TUNING),
+            RVPT(depth=0, learning_rate=0.3, epochs=15),  # published: from the fourth of twelve blocks; 2e-3, 50 epochs
+            RVPT(depth=0, learning_rate=0.3, epochs=15, alpha=0),
+        ),
     )

@@ -39,10 +39,11 @@ from benchmark.repairs.ssl_only import SSLOnly
 from benchmark.repairs.supervised_fine_tuning import SupervisedFineTuning
 from benchmark.repairs.tbar import TBAR
 from benchmark.repairs.ubt import UBT
-from benchmark.spec import Gate, ModelSpec, Readouts, Splits, Suite
+from benchmark.spec import Gate, Grid, ModelSpec, Readouts, Splits, Suite
 from benchmark.types import Training
 
 PATCH = {"size": 5, "pattern": "checkerboard"}
+TRAINING = Training(epochs=3, batch_size=64, learning_rate=2e-3, warmup_steps=5)
 SHORT = {"epochs": 1, "learning_rate": 1e-3, "warmup_steps": 2}
 
 
@@ -54,7 +55,7 @@ def suite() -> Suite:
         data=Shapes(num_rows=1300),
         splits=Splits(pretrain=800, clean=200, validation=120, test=160),
         model=ModelSpec(name="tiny-resnet"),
-        pretrain=Training(epochs=3, batch_size=64, learning_rate=2e-3, warmup_steps=5),
+        pretrain=TRAINING,
         objectives=(
             MMCL(),
             MMCLSSL(),
@@ -105,4 +106,20 @@ def suite() -> Suite:
         defended_attacks=frozenset({"badnet"}),
         gate=Gate(min_asr=0.0, max_accuracy_drop=1.0),
         readouts=Readouts(retrieval_pairs=100, similarity_samples=100, squash=True),
+        also=(_transformer(),),
+    )
+
+
+def _transformer() -> Grid:
+    """What needs a transformer and is not applicable to the other model, beside repairs that do not."""
+    return Grid(
+        model=ModelSpec(name="tiny-vit"),
+        pretrain=TRAINING,
+        objectives=(MMCL(),),
+        attacks=(BadNet(target="ring", poison_rate=0.05, **PATCH),),
+        repairs=(
+            CleanCLIP(**SHORT),
+            InverTune(patch_steps=5, inversion_steps=5, epochs=20),
+            RVPT(depth=1, num_tokens=4, num_shots=4, epochs=2),
+        ),
     )

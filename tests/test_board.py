@@ -96,6 +96,16 @@ def test_every_cell_and_rule_has_a_row(results: Results) -> None:
     assert counts == {"ok": 38, "missing": 3, "repair_failed": 1, "attack_did_not_plant": 1, "failed": 1}
 
 
+def test_objectives_on_another_model_say_so(tmp_path: Path) -> None:
+    cells = fake_suite.grid((fake_suite.BADNET,), (0,))
+    more = [cell | {"cell": f"vit-{cell['cell']}", "record": f"vit-{i}"} for i, cell in enumerate(cells[:4])]
+    found = compile_suite(make_store(tmp_path, [*cells, *(cell | {"model": "tiny-vit"} for cell in more)]), "demo")
+    assert list(dict.fromkeys(found.cells["objective"])) == ["mmcl", "mmcl-ssl", "mmcl(model=tiny-vit)"]
+    own = found.cells[found.cells["objective"] == "mmcl(model=tiny-vit)"]
+    assert set(own["model"]) == {"tiny-vit"} and set(own["status"]) == {"ok"}
+    assert set(own["clean_accuracy"]) == set(found.cells["clean_accuracy"][: len(own)])
+
+
 def test_missing_cells_say_so(results: Results) -> None:
     missing = results.cells[results.cells["status"] == "missing"]
     assert set(missing["selection"]) == {"default", "oracle", "trigger_blind"}

@@ -164,7 +164,8 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
 
     from benchmark import graph
     from benchmark.commands import resolve
-    from benchmark.stages.models import load_pretrained, start_model
+    from benchmark.stages.models import start_model
+    from benchmark.stages.weights import load_pretrained
 
     store = Store(finished)
     key = json.loads(str(next(row for row in records(finished) if "artifacts" in row)["artifacts"]))["pretrain"]

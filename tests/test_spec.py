@@ -16,7 +16,7 @@ from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.registry import build
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.spec import Experiment, ModelSpec, Suite, override, validated
+from benchmark.spec import Experiment, Grid, ModelSpec, Suite, override, validated
 from benchmark.types import Choices, Range, Training
 
 pytestmark = pytest.mark.unit
@@ -53,6 +53,34 @@ def test_only_attacked_cells_of_searched_repairs_are_searched() -> None:
     assert all(cell.attack for cell in searched)
     assert all(cell.space == {"learning_rate": Range(1e-4, 1e-2, True)} for cell in searched)
     assert all(cell.space == {} for cell in suite().experiments() if not cell.search)
+
+
+def test_further_grids_stand_on_the_same_ground_and_no_cell_twice() -> None:
+    more = Grid(objectives=(MMCL(),), attacks=(BadNet(target="ring", captions="real"),))
+    other = Grid(
+        model=ModelSpec(name="tiny-vit"), objectives=(MMCL(),), attacks=(BadNet(target="ring"),), repairs=(CleanCLIP(),)
+    )
+    own, grown = suite(), Suite(**{**dict(suite()), "also": (more, other)})
+    cells, added = own.experiments(), []
+    for seed in (0, 1):
+        part = [cell for cell in grown.experiments() if cell.seed == seed]
+        first = [cell for cell in cells if cell.seed == seed]
+        assert part[: len(first)] == first
+        added += part[len(first) :]
+    shown = [(cell.model.name, cell.attack.label if cell.attack else "", bool(cell.repair)) for cell in added[:5]]
+    assert shown == [  # the clean twin of the first further grid is a cell of the suite's own
+        ("tiny-resnet", "badnet(captions=real,target=ring)", False),
+        ("tiny-vit", "", False),
+        ("tiny-vit", "", True),
+        ("tiny-vit", "badnet(target=ring)", False),
+        ("tiny-vit", "badnet(target=ring)", True),
+    ]
+    assert not any(cell.search for cell in added)
+    assert [item.label for item in grown.methods("repair")] == ["fine-tuning", "cleanclip"]
+    changed = override(grown, {"data.num_rows": "50", "also.1.pretrain.epochs": "2", "also.0.attacks.badnet.size": "4"})
+    assert {cell.data.num_rows for cell in changed.experiments() if isinstance(cell.data, Shapes)} == {50}
+    assert {cell.pretrain.epochs for cell in changed.experiments() if cell.model.name == "tiny-vit"} == {2}
+    assert changed.also[0].attacks[0].label == "badnet(captions=real,size=4,target=ring)"
 
 
 def test_experiments_print_and_compare() -> None:

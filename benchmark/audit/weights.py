@@ -26,7 +26,7 @@ from benchmark.audit.layouts import open_folder
 from benchmark.clip import ClipModel, build, fit_tensors, load_delta
 from benchmark.errors import UserError, must
 from benchmark.spec import ModelSpec, validated
-from benchmark.stages.models import optimizer_of
+from benchmark.stages.weights import optimizer_of
 from benchmark.store import Store
 from benchmark.types import Training
 

@@ -7,6 +7,7 @@ from benchmark.poisoning import load_poison, poison
 from benchmark.pool import CachedPool, PoisonedPool, Pool, StreamedPool, open_pool
 from benchmark.prepare import prepare_data
 from benchmark.stages.common import Stopwatch, required
+from benchmark.stages.weights import load_pretrained
 from benchmark.store import Store
 from benchmark.tasks import Tick
 
@@ -32,8 +33,6 @@ def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> 
 
 def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
     """Poisons the pre-training pairs of a cell: a manifest and the trigger's tensors."""
-    from benchmark.stages.models import load_pretrained
-
     experiment, keys = cell.experiment, cell.keys
     assert experiment.attack is not None and keys.poison is not None
     data, evaluation = required(store, "data", keys.data), required(store, "data", keys.evaluation)

@@ -19,8 +19,8 @@ from benchmark.identity import derive_seed
 from benchmark.poisoning import load_poison
 from benchmark.records import SCORES
 from benchmark.stages.common import Compute, Stopwatch, required
-from benchmark.stages.models import load_pretrained
 from benchmark.stages.resources import conditions_of, held_out, resources_of
+from benchmark.stages.weights import load_pretrained
 from benchmark.store import Store
 from benchmark.tasks import Tick
 from benchmark.types import Filter, InputDetector, ModelDetector

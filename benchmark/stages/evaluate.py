@@ -13,9 +13,9 @@ from benchmark.errors import NotApplicable
 from benchmark.evaluate import evaluate
 from benchmark.graph import Cell
 from benchmark.stages.common import Compute, Stopwatch, required
-from benchmark.stages.models import load_pretrained
 from benchmark.stages.repair import load_repaired
 from benchmark.stages.resources import condition_of, held_out
+from benchmark.stages.weights import load_pretrained
 from benchmark.store import Store
 from benchmark.tasks import Tick
 

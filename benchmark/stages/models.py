@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 
-from benchmark.clip import ClipModel, build, load_delta, save_delta
+from benchmark.clip import ClipModel, build, save_delta
 from benchmark.graph import Cell
 from benchmark.identity import derive_seed
 from benchmark.memory import with_smaller_batches
 from benchmark.spec import Experiment
 from benchmark.stages.common import Compute, Stopwatch, required
 from benchmark.stages.data import training_pool
+from benchmark.stages.weights import load_pretrained
 from benchmark.store import Store
 from benchmark.tasks import Tick
 from benchmark.train import EpochEnd, LoopOptions, Trained, train
@@ -85,17 +85,3 @@ def write_pretrained(store: Store, cell: Cell, trained: Trained, *, wall_s: floa
     }
     draft.commit(facts)
     store.clear_scratch("pretrain", cell.keys.pretrain)
-
-
-def load_pretrained(store: Store, key: str) -> ClipModel:
-    """The model of a pretrain artifact."""
-    folder = required(store, "pretrain", key).folder
-    return load_delta(folder, find=lambda base: required(store, "pretrain", base).folder)
-
-
-def optimizer_of(store: Store, key: str) -> dict[str, torch.Tensor] | None:
-    """The optimiser state that a pretrain artifact left behind; None where its weights were not trained by us."""
-    from safetensors.torch import load_file
-
-    file = required(store, "pretrain", key).folder / "optimizer.safetensors"
-    return load_file(file) if file.exists() else None

@@ -13,8 +13,8 @@ from benchmark.graph import Cell
 from benchmark.identity import derive_seed
 from benchmark.repair_context import Collapsed, RepairContext, Report, weights_name
 from benchmark.stages.common import Compute, Stopwatch, required
-from benchmark.stages.models import load_pretrained
 from benchmark.stages.resources import conditions_of, held_out, resources_of
+from benchmark.stages.weights import load_pretrained
 from benchmark.store import Draft, Store
 from benchmark.tasks import Tick
 from benchmark.train import Diverged, LoopOptions

@@ -18,7 +18,7 @@ from benchmark.pool import CachedPool, apply_trigger, as_images, open_split
 from benchmark.prepare import squash_split
 from benchmark.stages.common import required
 from benchmark.stages.data import clean_pool, training_pool
-from benchmark.stages.models import optimizer_of
+from benchmark.stages.weights import optimizer_of
 from benchmark.store import Artifact, Store
 from benchmark.types import PairFeatures, Training
 
