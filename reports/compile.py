@@ -220,3 +220,9 @@ def at(cells: Frame, objective: str, attack: str, repair: str, rule: str) -> Fra
     """The rows at one place of the grid, one per seed."""
     hit = (cells["objective"] == objective) & (cells["attack"] == attack)
     return cells[hit & (cells["repair"] == repair) & (cells["selection"] == rule)]
+
+
+def repaired_attacks(cells: Frame) -> list[str]:
+    """Attacks whose models some repair was asked to mend, and `none`, in order; all of them where none was."""
+    attacks = cells.loc[cells["repair"] != "none", "attack"]
+    return list(dict.fromkeys(attacks if len(attacks) else cells["attack"]))

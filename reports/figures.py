@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from scipy.special import ndtri
 
 from reports import style
-from reports.compile import JUDGED, Frame
+from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.labels import CONTROLS, RULES, shortened, split, titles
 from reports.statistics import CONFIDENCE, Change, RepairGap
 from tuners.pareto import front
@@ -34,12 +34,14 @@ class Scene(NamedTuple):
 
 
 def scene(cells: Frame, trials: Frame, *, bound_on: str, bound: float | None) -> Scene:
-    """Places test and validation points. On a net bound, x is ASR minus the floor that the test record states.
+    """Places test and validation points of the attacks whose models are repaired.
 
+    On a net bound, x is ASR minus the floor that the test record states.
     Validation looks at the model as it is, so that attacks that show only in a transformed one have no such points.
     """
     net = bound_on == "net"
-    shown = cells[(cells["attack"] != "none") & cells[f"{JUDGED}clean_accuracy"].notna()]
+    attacked = (cells["attack"] != "none") & cells["attack"].isin(repaired_attacks(cells))
+    shown = cells[attacked & cells[f"{JUDGED}clean_accuracy"].notna()]
     rate = f"{JUDGED}{'net_asr' if net else 'attack_success_rate'}"
     shown = shown.assign(x=100 * shown[rate], y=100 * shown[f"{JUDGED}clean_accuracy"])
     waiting = cells.loc[cells["under"] != "", "attack"].unique()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from reports.cards import NO_CARD, Card, Cards, needs_text, threat_model
-from reports.compile import JUDGED, Frame
+from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.grid import Names
 from reports.labels import NO_VALUE, known, percent, signed
 
@@ -67,7 +67,7 @@ def repair_matrices(cells: Frame, names: Names, cards: Cards) -> list[Matrix]:
         repairs = [repair for repair in dict.fromkeys(own["repair"]) if repair != "none"]
         if not repairs:
             continue
-        attacks = list(dict.fromkeys(own.loc[own["repair"] != "none", "attack"]))
+        attacks = repaired_attacks(own)
         undefended = _row(own, "none", "no repair", attacks, NO_CARD)
         rows = [(_card(cards.repair, repair), repair) for repair in repairs]
         groups = [("", [undefended])]

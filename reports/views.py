@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
-from reports.compile import JUDGED, Frame, at
+from reports.compile import JUDGED, Frame, at, repaired_attacks
 from reports.grid import Names, Number
 from reports.labels import NO_VALUE, known, percent, plain, signed, split
 
@@ -71,7 +71,7 @@ def objective_cards(cells: Frame, names: Names, cards: Mapping[str, Card], *, ru
     found = []
     for objective in dict.fromkeys(cells.loc[cells["repair"] != "none", "objective"]):
         own = cells[cells["objective"] == objective]
-        attacks = [attack for attack in dict.fromkeys(own["attack"]) if attack != "none"]
+        attacks = [attack for attack in repaired_attacks(own) if attack != "none"]
         lines = [_attack_line(own[own["attack"] == attack], attack, names, models.values(), rule) for attack in attacks]
         twin = percent(at(own, objective, "none", "none", "undefended")["clean_accuracy"].mean())
         found.append(ObjectiveCard(names.objective[objective], twin, list(models), lines))

@@ -29,6 +29,7 @@ from reports.figures import gap_chart, scatter, scene
 from reports.grid import names_of
 from reports.headline import objective_pair, reading, repair_gaps
 from reports.labels import percent, seconds, signed, titles
+from reports.matrix import objective_matrix, repair_matrices
 from reports.views import best_default, control_rows
 from tuners.pareto import front
 
@@ -104,6 +105,17 @@ def test_objectives_on_another_model_say_so(tmp_path: Path) -> None:
     own = found.cells[found.cells["objective"] == "mmcl(model=tiny-vit)"]
     assert set(own["model"]) == {"tiny-vit"} and set(own["status"]) == {"ok"}
     assert set(own["clean_accuracy"]) == set(found.cells["clean_accuracy"][: len(own)])
+
+
+def test_attacks_that_are_only_looked_at_take_no_column_among_the_repairs(tmp_path: Path) -> None:
+    cells = [*fake_suite.grid((fake_suite.BADNET,), (0,)), fake_suite.entry("mmcl", "sig(target=circle)", "none", 0)]
+    found = compile_suite(make_store(tmp_path, cells), "demo")
+    names = names_of(found.cells)
+    assert [head for head, _ in repair_matrices(found.cells, names, found.cards)[0].attacks] == ["no attack", "BadNet"]
+    whole = objective_matrix(found.cells, names, found.cards)
+    assert whole and [head for head, _ in whole.attacks] == ["no attack", "BadNet", "SIG"]
+    shown = scene(found.cells, found.trials, bound_on="net", bound=0.05)
+    assert set(shown.cells["attack"]) == {fake_suite.BADNET}
 
 
 def test_missing_cells_say_so(results: Results) -> None:
