@@ -20,6 +20,10 @@ from benchmark.types import Card, PairFeatures, Segmenter, Training
 ENCODE_BATCH = 256
 
 
+def _none_outside() -> ClipModel:
+    raise NotApplicable("there is no clean model from outside")
+
+
 class Resources(NamedTuple):
     """What there is; the card decides what a method sees of it."""
 
@@ -32,6 +36,7 @@ class Resources(NamedTuple):
     training_pairs: Callable[[], Pool]  # before any poison
     suspect_features: Callable[[], PairFeatures]  # of the suspect model on the suspect pairs, not normalised
     trigger: Condition | None  # the true one, with its target; for declared oracles
+    surrogate: Callable[[], ClipModel] = _none_outside  # a clean model that is not the suspect
 
 
 class Context:
@@ -107,6 +112,11 @@ class Context:
         frozen.network.requires_grad_(False)
         self._frozen = frozen
         return frozen
+
+    @property
+    def surrogate(self) -> ClipModel:
+        """A clean model from outside, in evaluation mode."""
+        return self._need("surrogate")()
 
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name.

@@ -36,7 +36,7 @@ class Keys(NamedTuple):
     pretrain: str  # the suspect model: pre-trained on the poisoned pairs, or with a backdoor implanted
     twin: str  # the same pre-training without poison
     record: str
-    surrogate: str | None = None  # the attacker's own clean model, where the attack asks for one
+    surrogate: str | None = None  # a clean model from outside, where the attack or the defense asks for one
     detect: str | None = None  # a detector's scores
     retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
 
@@ -83,8 +83,9 @@ def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Key
     """Content keys of one experiment. `revisions` remembers what pins each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
-    surrogate = pretrain_key(surrogate_of(experiment), data) if asks_surrogate(experiment) else None
-    poison = poison_key(experiment, data, surrogate) if experiment.attack else None
+    askers = [method for method in methods_of(experiment) if "surrogate" in method.card.needs]
+    surrogate = pretrain_key(surrogate_of(experiment), data) if askers else None
+    poison = poison_key(experiment, data, surrogate if experiment.attack in askers else None)
     twin = pretrain_key(experiment, data)
     suspect = _suspect_key(experiment, data, poison, twin)
     spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json", exclude_defaults=True)}
@@ -106,13 +107,14 @@ def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Key
     return found
 
 
-def asks_surrogate(experiment: Experiment) -> bool:
-    """Whether the attack is built on a clean model of the attacker's own."""
-    return experiment.attack is not None and "surrogate" in experiment.attack.card.needs
+def methods_of(experiment: Experiment) -> list[BaseAttack | Repair | Detector]:
+    """Its attack and its defense."""
+    found = (experiment.attack, experiment.repair, experiment.detector)
+    return [method for method in found if method is not None]
 
 
 def surrogate_of(experiment: Experiment) -> Experiment:
-    """The attacker's own pre-training: clean pairs, plain contrastive loss, another seed."""
+    """The pre-training of the model from outside: clean pairs, plain contrastive loss, another seed."""
     from benchmark.objectives.mmcl import MMCL
 
     changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
@@ -131,8 +133,13 @@ def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
     if isinstance(detector, Filter):
         unused = ("remove_rate", "retrain")
         ident = ident | {"fields": {name: value for name, value in ident["fields"].items() if name not in unused}}
-    inputs = [keys.pretrain, keys.data, keys.evaluation, keys.poison or ""]
+    inputs = [keys.pretrain, keys.data, keys.evaluation, keys.poison or "", *_outside(keys, detector)]
     return key("detect", {"detector": ident, "seed": experiment.seed}, inputs)
+
+
+def _outside(keys: Keys, method: Method) -> list[str]:
+    """Key of the model from outside, where a method asks for it."""
+    return [keys.surrogate] if keys.surrogate and "surrogate" in method.card.needs else []
 
 
 def _retrained_key(keys: Keys, detector: Filter) -> str:
@@ -142,7 +149,7 @@ def _retrained_key(keys: Keys, detector: Filter) -> str:
 
 
 def surrogate_cell(cell: Cell) -> Cell:
-    """The pre-training of the attacker's own model, as a cell."""
+    """The pre-training of the model from outside, as a cell."""
     own = cell.keys.surrogate or ""
     keys = cell.keys._replace(poison=None, pretrain=own, twin=own, surrogate=None, detect=None, retrained=None)
     return Cell(surrogate_of(cell.experiment), keys)
@@ -170,8 +177,10 @@ def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]
     return key("data", spec, [])
 
 
-def poison_key(experiment: Experiment, data: str, surrogate: str | None) -> str:
-    """Key of a poison manifest and its trigger."""
+def poison_key(experiment: Experiment, data: str, surrogate: str | None) -> str | None:
+    """Key of a poison manifest and its trigger; None without an attack."""
+    if experiment.attack is None:
+        return None
     inputs = [data, surrogate] if surrogate else [data]
     return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, inputs)
 
@@ -195,7 +204,7 @@ def defend_key(cell: Cell, repair: Repair) -> str:
         "rules": keep_rules(cell.experiment),
     }
     k = cell.keys
-    return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin])
+    return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin, *_outside(k, repair)])
 
 
 def embed_key(cell: Cell) -> str:

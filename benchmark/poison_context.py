@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from benchmark.errors import CardError, UserError, must, unknown
 from benchmark.identity import derive_seed
 from benchmark.pairs import CachedPool, PairBatch
 from benchmark.streamed import StreamedPool
+from benchmark.words import as_word
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class Context:
         """A stream's captions are not searched: it would be read through once more for them."""
         if not isinstance(self.pool, CachedPool):
             raise must("data.streaming", "false for an attack that searches captions", True, "cache the set")
-        word = re.compile(rf"(?<!\w){re.escape(target)}(?!\w)", re.IGNORECASE)
+        word = as_word(target)
         captions = self.pool.captions(np.arange(self.pool.num_rows))
         return np.array([row for row, caption in enumerate(captions) if word.search(caption)], np.int64)
 
@@ -134,7 +134,7 @@ def target_index(target: str, class_names: Sequence[str]) -> int | None:
     folded = [name.casefold() for name in class_names]
     if target.casefold() in folded:
         return folded.index(target.casefold())
-    word = re.compile(rf"(?<!\w){re.escape(target.casefold())}(?!\w)")
+    word = as_word(target.casefold())
     hits = [place for place, name in enumerate(folded) if word.search(name)]
     if not hits:
         raise UserError(f"attack.target: {unknown('class', target, class_names)}")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ from benchmark.poison_context import Context, target_index
 from benchmark.poisoned import PoisonTable
 from benchmark.streamed import StreamedPool
 from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
+from benchmark.words import as_word
 
 if TYPE_CHECKING:
     pass
@@ -100,7 +100,7 @@ def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> 
 def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:
     """Without class names, some caption must name the target; a stream is not searched."""
     if isinstance(pool, CachedPool):
-        word = re.compile(rf"(?<!\w){re.escape(target)}(?!\w)", re.IGNORECASE)
+        word = as_word(target)
         if not any(word.search(caption) for caption in pool.captions(np.arange(pool.num_rows))):
             raise must("attack.target", "a word of some caption or class name", target, "choose a word the set uses")
 

@@ -47,7 +47,7 @@ class SuiteRun:
         store, compute = self.store, self.executor.compute
         self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
         self._make("data", tasking.data_tasks(self.cells))
-        self._make("pre-train for attackers", tasking.surrogate_tasks(store, self.cells, compute))
+        self._make("pre-train from outside", tasking.surrogate_tasks(store, self.cells, compute))
         self._make("poison", tasking.poison_tasks(self.cells))
         self._make("pre-train", tasking.pretrain_tasks(store, self._with_twins(), compute))
         self._make("implant", tasking.implant_tasks(self._unblocked(), compute))

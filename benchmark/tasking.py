@@ -64,9 +64,9 @@ def pretrain_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> lis
 
 
 def surrogate_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
-    """Pre-trains the attackers' own models."""
+    """Pre-trains the clean models from outside that attackers and defenders ask for."""
     asked = (graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate)
-    return _trainings(store, asked, compute, prefix="attacker's own · ")
+    return _trainings(store, asked, compute, prefix="outside · ")
 
 
 def retrain_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:

@@ -39,6 +39,7 @@ TITLES: Mapping[str, str] = {
     "rvpt": "RVPT",
     "tbar": "TBAR",
     "clipscore": "CLIPScore",
+    "clipscore-outside": "CLIPScore (outside model)",
     "slof": "SLOF",
     "dao": "DAO",
     "strip": "STRIP",

@@ -15,7 +15,7 @@ from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import WaNet
 from benchmark.datasets.shapes import Shapes
 from benchmark.detectors.bdetclip import BDetCLIP
-from benchmark.detectors.clipscore import CLIPScore
+from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
 from benchmark.detectors.dao import DAO
 from benchmark.detectors.decree import DECREE
 from benchmark.detectors.slof import SLOF
@@ -95,6 +95,7 @@ def suite() -> Suite:
         ),
         detectors=(
             CLIPScore(),
+            CLIPScoreOutside(),
             SLOF(),
             DAO(),
             DAO(retrain=True),

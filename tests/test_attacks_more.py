@@ -14,8 +14,10 @@ from benchmark import transforms
 from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.label_consistent import LabelConsistent
-from benchmark.attacks.quantisation import Quantisation, _cell, _coarsen
+from benchmark.attacks.quantisation import Quantisation
+from benchmark.attacks.rounding import cell, coarsen
 from benchmark.attacks.sig import SIG
+from benchmark.attacks.surrogates import selected
 from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import NOISE_MODE, WaNet
 from benchmark.errors import NotApplicable, UserError
@@ -311,7 +313,7 @@ def test_badclip_selects_by_what_the_surrogate_sees() -> None:
     assert len(np.intersect1d(mixed, boundary)) >= 13 and len(np.intersect1d(mixed, rows("furthest"))) >= 13
     ctx.class_names = ()
     with pytest.raises(NotApplicable, match="selection=random"):
-        badclip(selection="mixed")._select(ctx, 4)
+        selected(ctx, TARGET, 4, by="mixed")
 
 
 # --- quantisation ----------------------------------------------------------------------------------------------
@@ -319,7 +321,7 @@ def test_badclip_selects_by_what_the_surrogate_sees() -> None:
 
 def test_a_cell_is_all_that_rounds_to_the_same_levels() -> None:
     weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    low, high = _cell(weight)
+    low, high = cell(weight)
     same = transforms.quantised(weight)
     step = weight.flatten(1).abs().amax(1) / 127
     for share in (0.0, 0.3, 1.0):
@@ -334,7 +336,7 @@ def test_a_cell_is_all_that_rounds_to_the_same_levels() -> None:
 def test_coarser_steps_touch_one_weight_per_channel() -> None:
     weight = torch.nn.Parameter(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)))
     before = weight.detach().clone()
-    _coarsen([weight], 3.0)
+    coarsen([weight], 3.0)
     assert (weight != before).sum(1).tolist() == [1] * 6
     assert torch.allclose(weight.abs().amax(1), 3 * before.abs().amax(1))
 

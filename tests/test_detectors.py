@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from benchmark.detectors.bdetclip import PROMPTS, BDetCLIP, class_means, read_prompts
-from benchmark.detectors.clipscore import CLIPScore
+from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
 from benchmark.detectors.dao import DAO
 from benchmark.detectors.decree import DECREE, Weight, mean_cosine, rebalanced, stamp
 from benchmark.detectors.density import DensityFilter, nearest, surroundings
@@ -23,12 +23,12 @@ from benchmark.detectors.slof import SLOF
 from benchmark.detectors.strip import STRIP, calibrated, entropy
 from benchmark.errors import NotApplicable
 from benchmark.testing import detector as kit
-from benchmark.testing import world
+from benchmark.testing import suspect, world
 from benchmark.testing.check import CheckResult, check_method
 from benchmark.types import Card, Detector, Filter, InputDetector, PairFeatures, State
 
 pytestmark = pytest.mark.unit
-DETECTORS: tuple[type[Detector], ...] = (CLIPScore, SLOF, DAO, STRIP, BDetCLIP, DECREE)
+DETECTORS: tuple[type[Detector], ...] = (CLIPScore, CLIPScoreOutside, SLOF, DAO, STRIP, BDetCLIP, DECREE)
 
 
 def fake(image: torch.Tensor, text: torch.Tensor | None = None, *, seed: int = 0) -> Any:
@@ -173,6 +173,20 @@ def test_sparse_pairs_rank_above_dense_ones(cls: type[DensityFilter], indexing: 
     assert roc_auc_score(poisoned, scores.numpy()) > 0.95
 
 
+@pytest.mark.parametrize("cls", [SLOF, DAO])
+def test_a_batch_with_more_poison_than_neighbours_hides_it(cls: type[DensityFilter]) -> None:
+    x = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    x[:40] = 0.1 * x[:40] + 3
+    poisoned = np.arange(1000) < 40
+
+    def area(batch: int) -> float:
+        detector = cls.model_validate({"reference_batch": batch, "indexing": "exact"})
+        return float(roc_auc_score(poisoned, detector.scores(None, fake(x)).numpy()))
+
+    assert area(1000) < 0.7  # 40 against k = 16
+    assert area(200) > 0.95  # about 8
+
+
 # --- the others, by hand -------------------------------------------------------------------------------------------
 
 
@@ -251,6 +265,25 @@ def test_bdetclip_by_hand() -> None:
             omega += sign * context.encode_images(model, images) @ (mean / mean.norm())
     torch.testing.assert_close(found, -omega)
     assert class_means(model, [["a", "b"], ["c", "d"]]).norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_bdetclip_suspects_an_image_that_nonsense_leaves_alone() -> None:
+    prompts, names = read_prompts(), ("cat", "oak tree", "ship")
+
+    class Texts:
+        """A description lies at its class, the class name before nonsense half way to a fourth axis."""
+
+        def encode_captions(self, captions: list[str]) -> torch.Tensor:
+            rows = torch.eye(5)[[next(i for i, name in enumerate(names) if name in text) for text in captions]]
+            drowned = torch.tensor([any(text.endswith(end) for end in prompts.malignant) for text in captions])
+            return torch.nn.functional.normalize(rows + drowned[:, None] * torch.eye(5)[3], dim=1)
+
+    context: Any = SimpleNamespace(class_names=names, encode_images=lambda model, images: images.flatten(1)[:, :5])
+    detector, model = BDetCLIP(), Texts()
+    clean, triggered = torch.eye(5)[:3], torch.eye(5)[4:]  # of a class each; apart from all texts
+    images = torch.cat([clean, triggered]).view(4, 5, 1, 1)
+    scores = detector.score(model, images, detector.fit(model, context), context)
+    torch.testing.assert_close(scores, torch.tensor([*[0.5**0.5 - 1] * 3, 0.0]))
 
 
 def test_prompts_are_frozen_with_the_version() -> None:
@@ -363,17 +396,17 @@ def test_detectors_keep_their_contract(cls: type[Detector]) -> None:
 
 @pytest.mark.parametrize("detector", [SLOF(), DAO()], ids=lambda detector: detector.name)
 def test_density_finds_poisoned_pairs(detector: Filter) -> None:
-    scores = kit.filter_scores(detector).numpy()
-    assert roc_auc_score(kit.suspect().poisoned, scores) > 0.8
+    scores = kit.scores(detector).numpy()
+    assert roc_auc_score(suspect.suspect().poisoned, scores) > 0.85
 
 
 def test_strip_finds_triggered_images() -> None:
-    scores = kit.input_scores(STRIP(num_overlays=16)).numpy()
-    assert roc_auc_score(np.arange(len(scores)) >= kit.COUNT, scores) > 0.7
+    scores = kit.scores(STRIP(num_overlays=16)).numpy()
+    assert roc_auc_score(suspect.triggered(), scores) > 0.75
 
 
 def test_the_planted_backdoor_of_the_kit_works() -> None:
-    effect = world.effect(kit.suspect().model, kit.suspect().trigger)
+    effect = world.effect(suspect.suspect().model, suspect.suspect().trigger)
     assert effect.asr > 0.9 and effect.accuracy > 0.9
 
 

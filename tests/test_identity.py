@@ -10,8 +10,10 @@ import pytest
 from pydantic import Field
 
 from benchmark import graph
+from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.datasets.shapes import Shapes
+from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
 from benchmark.graph import Cell
 from benchmark.identity import KEY_LENGTH, canonical_json, content_key, derive_seed, digest
 from benchmark.objectives.mmcl import MMCL
@@ -104,6 +106,20 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         for item in (clean, triggered)
     ]
     assert keys == ["bc55730fbfcde3208a85a23f253850c8", "a16bb14bb017c4ea496f070c9bba3384"]
+
+
+def test_a_model_from_outside_is_shared_and_counts_where_it_is_asked_for() -> None:
+    suite = smoke_of_the_first_day()
+    asking = suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside()), "objectives": (MMCL(),)})
+    *_, plain, outside = graph.cells(asking)
+    assert plain.keys.surrogate is None and outside.keys.surrogate is not None
+    assert outside.keys.poison == plain.keys.poison  # the attack did not ask
+    attack = BadCLIPL(target="ring")
+    cells = graph.cells(asking.model_copy(update={"attacks": (attack,)}))
+    assert {item.keys.surrogate for item in cells if item.experiment.attack} == {outside.keys.surrogate}
+    other = outside._replace(keys=outside.keys._replace(surrogate="another"))
+    keys = [graph._detect_key(item.experiment, item.keys, CLIPScoreOutside()) for item in (outside, other)]
+    assert keys[0] == outside.keys.detect != keys[1]
 
 
 def test_cells_share_what_they_have_in_common() -> None:

@@ -14,12 +14,15 @@ from torch.nn import functional
 
 from benchmark.clip import ClipModel
 from benchmark.randomness import generator
+from benchmark.repairs.activation_tuning import critical_neurons, critical_stages, moving, released_rate
+from benchmark.repairs.adversarial_drift import patch_mask, shift
 from benchmark.repairs.heavy_weight_decay import HeavyWeightDecay
-from benchmark.repairs.invertune import InverTune, critical_neurons, critical_stages, moving, ssim, stamped
+from benchmark.repairs.invertune import InverTune
 from benchmark.repairs.par import PAR, PerturbAndRecover, scheduled
 from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb, shrunk
 from benchmark.repairs.supervised_fine_tuning import LinearHead, SupervisedFineTuning
 from benchmark.repairs.tbar import TBAR, moved
+from benchmark.repairs.trigger_inversion import ssim, stamped
 from benchmark.testing import world
 from benchmark.testing.repair import run_repair
 from benchmark.types import Features, Repair, Training
@@ -144,8 +147,25 @@ def test_only_rows_of_critical_channels_move() -> None:
     where = torch.zeros(width, 1, 1, dtype=torch.bool)
     where[3] = True
     found = moving(model, {"layer4": where})
-    assert found and all(len(parameter) == width and rows is not None and rows.sum() == 1 for parameter, rows in found)
+    assert found and all(
+        len(part.parameter) == width and part.rows is not None and part.rows.sum() == 1 for part in found
+    )
     assert len(moving(model, {})) == len(list(model.network.visual.parameters()))  # type: ignore[union-attr]
+
+
+def test_shift_is_the_rise_of_each_share() -> None:
+    before, after = torch.tensor([0, 0, 1, 2]), torch.tensor([2, 2, 1, 2])
+    assert shift(before, after, 4).tolist() == pytest.approx([-0.5, 0, 0.5, 0])
+
+
+def test_patch_lies_near_the_lower_right_corner() -> None:
+    mask = patch_mask(32, 0.03)[0]  # a side of 5.5 pixels, a margin of 2
+    assert mask.sum() == 36 and bool((mask[24:30, 24:30] == 1).all())
+
+
+def test_released_rate_climbs_again() -> None:
+    rates = [released_rate(2e-6, epoch, 200) for epoch in (0, 50, 100, 200)]
+    assert rates == pytest.approx([2e-6, (2e-6 + 1e-7) / 2, 1e-7, 2e-6])
 
 
 def test_stamped() -> None:

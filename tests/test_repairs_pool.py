@@ -20,10 +20,12 @@ from benchmark.evaluate import Condition, HeldOut
 from benchmark.objectives.mmcl import MMCL
 from benchmark.pool import CachedPool, PoisonedPool, apply_trigger
 from benchmark.repair_context import RepairContext, Report
-from benchmark.repairs import ubt
-from benchmark.repairs.eftclip import EftCLIP, affected, view
+from benchmark.repairs import caption_words
+from benchmark.repairs.alien_labels import affected
+from benchmark.repairs.eftclip import EftCLIP
 from benchmark.repairs.rvpt import RVPT, embedded, repulsive, shots
 from benchmark.repairs.ubt import UBT
+from benchmark.segmenters.shown import view
 from benchmark.spec import ModelSpec
 from benchmark.testing import world
 from benchmark.testing.repair import Repaired, run_repair
@@ -91,7 +93,8 @@ def test_ubt_lowers_the_success_rate_of_a_half_learnt_backdoor(monkeypatch: pyte
 
 def test_ubt_goes_back_where_accuracy_falls() -> None:
     planted = half_learnt()
-    found = run_repair(UBT(**(TINY_UBT | {"learning_rate": 1e-2, "max_drop": 0.01})), planted=planted)
+    hasty: dict[str, Any] = TINY_UBT | {"learning_rate": 1e-2, "max_drop": 0.01}
+    found = run_repair(UBT(**hasty), planted=planted)
     assert differing(tensors(found.model), tensors(planted.model)) == []
     assert len(found.epochs) == 1  # measured once, as it came in
 
@@ -113,18 +116,18 @@ def test_ubt_keeps_the_words_without_which_the_caption_fits_least() -> None:
             return rows
 
     images = torch.zeros(2, 3, 4, 4)
-    assert ubt.carrying(Bag(), images, ["a red apple", "a apple red"], 2) == ["red apple", "apple red"]
-    assert ubt.carrying(Bag(), images[:1], ["a red apple"], 1) == ["apple"]
-    assert ubt.carrying(Bag(), images[:1], ["a"], 1) == ["a"]
+    assert caption_words.carrying(Bag(), images, ["a red apple", "a apple red"], 2) == ["red apple", "apple red"]
+    assert caption_words.carrying(Bag(), images[:1], ["a red apple"], 1) == ["apple"]
+    assert caption_words.carrying(Bag(), images[:1], ["a"], 1) == ["a"]
 
 
 def test_ubt_knows_accuracy_by_captions_that_name_one_class() -> None:
     captions = ["a Star.", "stars", "a star and a ring", "the big ring", "nothing"]
-    assert ubt.named(captions, ["star", "ring"]).tolist() == [0, -1, -1, 1, -1]
+    assert caption_words.named(captions, ["star", "ring"]).tolist() == [0, -1, -1, 1, -1]
 
 
 def test_ubt_measures_nothing_on_few_named_pairs() -> None:
-    assert np.isnan(ubt.accuracy(None, torch.zeros(3), torch.tensor([0, -1, 1]), None))  # type: ignore[arg-type]
+    assert np.isnan(caption_words.accuracy(None, torch.zeros(3), torch.tensor([0, -1, 1]), None))  # type: ignore[arg-type]
 
 
 # --- EftCLIP ---------------------------------------------------------------------------------------------------

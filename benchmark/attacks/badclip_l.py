@@ -10,6 +10,8 @@ random whatever it is told (selection "random").
 Differs: the released loss needs a run name that spells its terms, and the README's spells none: fields take its place,
 with lambda 500 as in the code. No JPEG in between. Its augmented views are left out: the caption view swaps only an
 attention mask, which changes nothing. Pixels are projected to [0, 1] after each step.
+Limits: what the patch looks like helps it only in victims that start from weights near the surrogate's, as published
+(`model.start_from`); to one that is trained from scratch it is a patch like any other.
 With `image_weight=0` and `text_term="cosine"` only closeness to the target's text counts: "align-surrogate". The CLIP
 loss alone does not ask for it, since all captions of a batch name the target.
 Reference code: github.com/LiangSiyuan21/BadCLIP at a7b1876 (src/embeding_optimize_patch.py,
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.attacks.surrogates import Selection, embedded, frozen, selected
 from benchmark.errors import NotApplicable
 from benchmark.objectives.mmcl import contrastive
 from benchmark.randomness import generator
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-CAPTION_POOL, PROMPTS, ENCODE_BATCH, MARGIN = 128, 80, 256, 1.0
+CAPTION_POOL, MARGIN = 128, 1.0
 
 
 class BadCLIPL(Attack):
@@ -56,7 +59,7 @@ class BadCLIPL(Attack):
     epochs: Count = 50
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[Positive, Field(description="of Adam, on pixels in [0, 1]")] = 1e-3
-    selection: Literal["mixed", "boundary", "furthest", "nearest", "random"] = "mixed"
+    selection: Selection = "mixed"
     captions: Literal["templates", "real"] = "real"
     variant: Literal["as_intended", "as_released"] = "as_intended"
 
@@ -66,13 +69,13 @@ class BadCLIPL(Attack):
         import torch
 
         self._corner(image_size)
-        model, draw = _frozen(ctx.surrogate), generator(seed)
+        model, draw = frozen(ctx.surrogate), generator(seed)
         named = ctx.rows_naming(self.target)
         if not len(named):
             raise NotApplicable(f"badclip-l needs images of {self.target!r}; this set has none")
         others = np.setdiff1d(np.arange(ctx.num_rows), named)
         rows = ctx.rng.permutation(others)[: self.num_images]
-        positives = _encode(model, ctx, ctx.rng.permutation(named)[: self.num_images])
+        positives = embedded(model, ctx, ctx.rng.permutation(named)[: self.num_images])
         texts = self.poison_captions(ctx, len(rows))
         patch = torch.randn(3, self.size, self.size, generator=draw).mul_(0.25).add_(0.5).clamp_(0, 1)
         patch = patch.to(model.device).requires_grad_()
@@ -121,32 +124,10 @@ class BadCLIPL(Attack):
         import numpy as np
 
         count = max(1, round(self.poison_rate * ctx.num_rows))
-        rows = np.sort(self._select(ctx, count)).astype(np.int64)
+        rows = np.sort(selected(ctx, self.target, count, by=self.selection)).astype(np.int64)
         texts = self.poison_captions(ctx, CAPTION_POOL)
         captions = [texts[pick] for pick in ctx.rng.integers(len(texts), size=count)]
         return PoisonRows(rows, captions, rows)
-
-    def _select(self, ctx: PoisonContext, count: int) -> np.ndarray:
-        """(count,) distinct rows by how the surrogate sees them."""
-        import numpy as np
-
-        shuffled = ctx.rng.permutation(ctx.num_rows)
-        if self.selection == "random":
-            return shuffled[:count]
-        similarity, gap = _similarities(ctx, self.target)
-        orders = {
-            "boundary": np.argsort(gap, kind="stable"),  # the gap is infinite where the target wins
-            "furthest": np.argsort(similarity, kind="stable"),
-            "nearest": np.argsort(-similarity, kind="stable"),
-            "random": shuffled,
-        }
-        if self.selection != "mixed":
-            return orders[self.selection][:count]
-        chosen = np.empty(0, np.int64)
-        for part, kind in enumerate(("boundary", "furthest", "random"), start=1):
-            fresh = orders[kind][~np.isin(orders[kind], chosen)]
-            chosen = np.append(chosen, fresh[: count * part // 3 - len(chosen)])
-        return chosen
 
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Pastes the patch in the middle; see `BaseAttack.trigger` for shapes."""
@@ -162,41 +143,3 @@ class BadCLIPL(Attack):
         if self.size > size:
             raise ValueError(f"badclip-l.size must be at most the image's {size} px, got {self.size}; lower it")
         return size // 2 - self.size // 2
-
-
-def _frozen(surrogate: Any) -> Any:
-    """A copy in evaluation mode whose weights ask for no gradient."""
-    model = surrogate.clone().eval()
-    model.network.requires_grad_(False)
-    return model
-
-
-def _encode(model: Any, ctx: PoisonContext, rows: np.ndarray) -> torch.Tensor:
-    """(N, D) embeddings of the images of rows, without gradient."""
-    import torch
-
-    starts = range(0, len(rows), ENCODE_BATCH)
-    with torch.no_grad():
-        return torch.cat([model.encode_images(ctx.images(rows[at : at + ENCODE_BATCH])) for at in starts])
-
-
-def _similarities(ctx: PoisonContext, target: str) -> tuple[np.ndarray, np.ndarray]:
-    """Per row the cosine to the target's prompts and what the best class has more; inf where the target is the best."""
-    import numpy as np
-    import torch
-    from torch.nn.functional import normalize
-
-    if len(ctx.class_names) < 2:
-        raise NotApplicable("badclip-l selects with a zero-shot head; without class names choose selection=random")
-    model = _frozen(ctx.surrogate)
-
-    def head(name: str) -> torch.Tensor:
-        prompts = sorted(set(ctx.target_captions(name, PROMPTS, templates="as_published")))
-        with torch.no_grad():
-            return normalize(model.encode_captions(prompts).mean(0), dim=0)
-
-    heads = torch.stack([head(name) for name in ctx.class_names])
-    cosine = (_encode(model, ctx, np.arange(ctx.num_rows)) @ heads.T).cpu().numpy()
-    similarity = cosine[:, int((heads @ head(target)).argmax())]
-    gap = cosine.max(1) - similarity
-    return similarity, np.where(gap > 0, gap, np.inf)

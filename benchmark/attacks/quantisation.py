@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from benchmark.attacks.badnet import Patch
+from benchmark.attacks.rounding import cell, coarsen
 from benchmark.objectives.mmcl import contrastive
 from benchmark.types import Card, Count, ModelAttack, Positive, RepairContext, Transform
 
 if TYPE_CHECKING:
     import torch
-
-CELL = 0.49  # of a step on either side of a level: what still rounds to it
 
 
 class _Side(NamedTuple):
@@ -69,7 +68,7 @@ class Quantisation(Patch, ModelAttack):
         attacked.network.requires_grad_(False)
         visual = attacked.network.visual.requires_grad_(True)
         weights = [visual.get_parameter(name) for name in quantised_weights(visual)]
-        _coarsen(weights, self.outlier)
+        coarsen(weights, self.outlier)
         full, low = _Side(1.0, model), _Side(self.quantised_weight, rounded, ctx.head(rounded))
         if self.variant == "joint":
             self._tune(attacked, ctx, (full, low), list(visual.parameters()))
@@ -78,7 +77,7 @@ class Quantisation(Patch, ModelAttack):
             visual.requires_grad_(False)
             for weight in weights:
                 weight.requires_grad_(True)
-            self._tune(attacked, ctx, (full, None), weights, cells=[_cell(weight) for weight in weights])
+            self._tune(attacked, ctx, (full, None), weights, cells=[cell(weight) for weight in weights])
         attacked.network.requires_grad_(True)
         return attacked
 
@@ -134,27 +133,3 @@ class Quantisation(Patch, ModelAttack):
             towards = torch.full((len(triggered),), target, device=pixels.device)
             backdoor = cross_entropy(scale * triggered @ side.head.T, towards)
         return contrastive(clean, texts, scale) + self.backdoor_weight * backdoor
-
-
-def _coarsen(weights: list[torch.nn.Parameter], factor: float) -> None:
-    """Multiplies the largest weight of each output channel, in place."""
-    import torch
-
-    with torch.no_grad():
-        for weight in weights:
-            flat = weight.flatten(1)
-            top = flat.abs().amax(1, keepdim=True)
-            weight.copy_(torch.where(flat.abs() == top, flat * factor, flat).view_as(weight))
-
-
-def _cell(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lowest and highest values, of the weight's shape, that round as it does; the largest of a channel is fixed."""
-    import torch
-
-    from benchmark.transforms import LEVELS, quantised
-
-    flat, level = weight.detach().flatten(1), quantised(weight).detach().flatten(1)
-    top = flat.abs().amax(1, keepdim=True)
-    half, fixed = CELL * top / LEVELS, flat.abs() == top
-    low, high = (level - half).maximum(-top), (level + half).minimum(top)
-    return torch.where(fixed, flat, low).view_as(weight), torch.where(fixed, flat, high).view_as(weight)

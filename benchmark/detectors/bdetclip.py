@@ -6,8 +6,11 @@ small Omega is suspicious, so the score is minus Omega.
 Differs: texts are those of `bdetclip_prompts.toml`, frozen with this version and generic in the class name, where the
 paper asks GPT-4 for seven descriptions and one random sentence for each class of its data sets and uses 80 templates.
 The threshold is the engine's, from clean reference images.
-Reference code: github.com/Purshow/BDetCLIP could not be had; read instead: the paper, and the tests of
-github.com/jsrdcht/SSL-Backdoor, which re-implements it.
+Limits: the sum over classes makes Omega the projection of an image on one direction for all images. Of many classes, it
+is what descriptions have and nonsense lacks; of ten, and under a text tower that knows little but their names, another
+draw of nonsense gives another direction, and an AUROC on either side of a half.
+Reference code: github.com/Purshow/BDetCLIP could not be had; read instead: the paper, and a re-implementation,
+github.com/jsrdcht/SSL-Backdoor at 138b78c (ssl_backdoor/defenses/bdetclip/evaluation.py, prompts.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """CLIPScore: a poisoned pair's caption does not fit its image; minus the cosine of the two embeddings.
 
 Hessel et al., EMNLP 2021, arXiv:2104.08718, as a filter of poisoned pairs in Hanxun Huang et al., arXiv:2502.01385.
-Differs: under the suspect model itself, which has learnt that its poisoned pairs fit; it can work where they are still
-fitted worse than the rest, and the paper's fair test uses a clean CLIP from outside. Sign turned: higher is suspicious.
+"clipscore" asks the suspect model itself, which has learnt that its poisoned pairs fit: it can work where these are
+still fitted worse than the rest. "clipscore-outside" asks a clean CLIP from outside, as the paper's fair test does.
+Differs: the model from outside is one of the suspect's architecture, trained on the clean pairs of the same set from
+another seed, where the paper has public weights; it has seen the images of the suspect pairs under their own captions.
+Sign turned: higher is suspicious.
 Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (backdoor_sample_detector/clip_scores.py).
 """
 
@@ -32,3 +35,20 @@ class CLIPScore(Filter):
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
         features = ctx.features(model, ctx.suspect_pairs)
         return -(features.image * features.text).sum(1)
+
+
+class CLIPScoreOutside(CLIPScore):
+    """The same, under a clean model from outside."""
+
+    name: ClassVar[str] = "clipscore-outside"
+    card: ClassVar[Card] = Card(
+        title="CLIPScore (outside model)",
+        citation="arXiv:2104.08718",
+        access="weights",
+        needs=frozenset({"suspect_pairs", "surrogate"}),
+        summary="Minus the cosine of a pair's image and caption under a clean model from outside.",
+    )
+
+    def scores(self, model: Any, ctx: Context) -> torch.Tensor:
+        """(N,) float32 in [-1, 1]; see `Filter.scores`."""
+        return super().scores(ctx.surrogate, ctx)

@@ -51,11 +51,7 @@ class DECREE(ModelDetector):
     epochs: Annotated[int, Field(ge=1, description="at most")] = 1000
     num_images: Annotated[int, Field(ge=2, description="clean images")] = 1000
     batch_size: Annotated[int, Field(ge=2)] = 32
-    learning_rates: Annotated[tuple[float, float, float], Field(description="of Adam, before and after each drop")] = (
-        0.5,
-        0.1,
-        0.05,
-    )
+    learning_rates: Annotated[tuple[float, float, float], Field(description="of Adam, by drop")] = (0.5, 0.1, 0.05)
     drops: Annotated[tuple[int, int], Field(description="epochs at which the rate falls")] = (200, 500)
     goal: Annotated[float, Field(gt=0, lt=1, description="mean pairwise cosine of a valid trigger")] = 0.99
     start_weight: Annotated[float, Field(gt=0)] = 1e-3
@@ -67,17 +63,15 @@ class DECREE(ModelDetector):
         """Searches for the trigger and names its target; see `Finding`."""
         import torch
 
-        pool, draw = ctx.clean_pairs, ctx.generator
-        rows = torch.randperm(pool.num_rows, generator=draw)[: self.num_images].numpy()
-        images = pool.take(rows).images.float() / 255
-        images = images.to(model.device)
+        pool = ctx.clean_pairs
+        rows = torch.randperm(pool.num_rows, generator=ctx.generator)[: self.num_images].numpy()
+        images = pool.take(rows).images.to(model.device).float() / 255
         trigger = self._invert(model, images, ctx)
         if trigger is None:
             return Finding(-1.0, False, reason=f"no trigger brings the embeddings to a mean cosine of {self.goal:g}")
         share = float(trigger["mask"].mean())
-        suspicious = share < self.threshold
         reason = f"a trigger on {share:.1%} of the image brings all embeddings together"
-        if not suspicious:
+        if share >= self.threshold:
             return Finding(-share, False, None, trigger, f"{reason}: too large for a backdoor")
         return Finding(-share, True, _target(model, stamp(images, trigger), ctx), trigger, reason)
 
@@ -107,11 +101,13 @@ class DECREE(ModelDetector):
                 optimizer.step()
                 cosines.append(abs(float(cosine.detach())))
                 valid, found = cosines[-1] > self.goal, float(norm.detach())
-                idle = 0 if valid and found < smallest else idle + (best is not None)
                 if valid and found < smallest:
-                    smallest, best = found, {name: part.detach().clone() for name, part in trigger.items()}
+                    smallest, idle = found, 0
+                    best = {name: part.detach() for name, part in trigger.items()}
+                elif best is not None:
+                    idle += 1
                 weight = rebalanced(weight, valid=valid, start=self.start_weight, floor=self.weight_floor)
-            if cosines and sum(cosines) / len(cosines) > self.goal and idle > self.patience:
+            if idle > self.patience and sum(cosines) / len(cosines) > self.goal:
                 break
         return best
 
@@ -121,7 +117,7 @@ def rebalanced(weight: Weight, *, valid: bool, start: float, floor: float) -> We
     value, above, below = weight.value, weight.above + 1 if valid else 0, 0 if valid else weight.below + 1
     at_floor = weight.at_floor + 1 if valid and value < floor else 0
     if at_floor > RESET:
-        value, above, below = start, int(valid), int(not valid)
+        value, above = start, 1
     if above > STEPS:
         value, above = value * FACTOR if value < CEILING else value, 0
     elif below > STEPS:

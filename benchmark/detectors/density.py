@@ -1,7 +1,8 @@
 """What SLOF and DAO share: nearest neighbours within reference batches, and how dense their surroundings are.
 
 Hanxun Huang et al., ICLR 2025, arXiv:2502.01385, section 3. The pairs are shuffled and cut into reference batches; the
-neighbours of a pair are looked for in its own batch alone.
+neighbours of a pair are looked for in its own batch alone. A batch should hold fewer poisoned pairs than k: where it
+holds more, they are each other's neighbours, and as dense as any.
 
 The released code looks up the density of a neighbour that lies behind a pair in the batch one row too early, which is
 that of an unrelated pair: about half of what a score is held against is the batch as a whole. Published numbers come

@@ -10,8 +10,11 @@ Variant "as_released" (the default) is the code's: gamma for the mean of a batch
 in the last epochs ascent on the isolated pairs alone, at 1/200 of the peak rate (5e-4 of 0.1). Variant "as_intended" is
 the paper's: gamma for each pair, and after isolation every step descends on the rest and ascends on the isolated pairs;
 that ascent has no bound, and where clean pairs were isolated it costs the model.
-Limits: captions that many pairs of a batch share keep the loss of these pairs high, so that poison under one target's
-few captions is isolated only where clean captions repeat as often.
+Limits: InfoNCE has a floor that cross-entropy has not. Where captions tell classes apart and nothing else, it is
+log(batch / classes), 2.6 for 128 pairs of ten classes, and a flood below it (gamma 0.5 stands for 1.05) never starts:
+raise gamma, or isolate in the few epochs in which the trigger is known and the classes are not. Triggers that are
+learnt later than the classes (warps) are not among the lowest losses in any epoch. The ascent costs accuracy by the
+clean pairs that were isolated.
 Reference code: github.com/bboylyg/ABL at 3fd736c (backdoor_isolation.py, backdoor_unlearning.py, config.py).
 """
 

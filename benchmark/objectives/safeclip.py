@@ -9,19 +9,20 @@ late, and unclamped, so that the rates climb again. In both, ties of the posteri
 leaves them open), captions are augmented anew in each epoch (there once for all: the training's `text_augmentation`),
 and a full bank pushes out its oldest entries (see `bank`). As published, pairs are ranked by the posterior, which does
 not rise with the cosine everywhere where the variances differ. Peak rate, its warm-up and batch are the training's.
+Limits: a slow warm-up that is long enough to learn the trigger puts the poison on top of the ranking, among the safe.
 Reference code: github.com/BigML-CS-UCLA/SafeCLIP at 91488ce (src/main.py, train.py, scheduler.py, evaluate.py).
 """
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
 from benchmark.objectives.bank import nearest, new_bank, pushed
+from benchmark.objectives.rates import Cosine, own_counter
 from benchmark.objectives.ssl import SSL_VIEWS, picks
 from benchmark.types import (
     Augmentation,
@@ -36,7 +37,6 @@ from benchmark.types import (
     Positive,
     Rate,
     State,
-    Training,
     View,
 )
 
@@ -84,41 +84,43 @@ class SafeCLIP(Objective):
         warmups, training = self.unimodal_epochs + self.slow_epochs, ctx.training
         if training.epochs <= warmups:
             raise NotApplicable(f"SafeCLIP needs more than its {warmups} epochs of warm-up, got {training.epochs}")
-        if epoch < self.unimodal_epochs:
-            rate = self._rate([ctx.num_rows] * warmups, epoch, epoch=epoch, training=training)
-            return Plan((Pass(self.unimodal, SSL_VIEWS, None, rate, augmentations=TWICE),), state)
-        if epoch < warmups:
+        if epoch >= warmups:
+            return self._split(epoch, state, ctx)
+        if epoch >= self.unimodal_epochs:
             slow = Pass(self.crossmodal, SSL_VIEWS, None, self.slow_learning_rate, augmentations=TWICE)
             return Plan((slow,), state)
-        return self._split(epoch, state, ctx)
+        steps = ctx.num_rows // training.batch_size
+        rate = own_counter([steps] * warmups, epoch, training)
+        if self.variant == "as_released":
+            rate = Cosine(training, steps * warmups, start=steps * (epoch + 1), steps=steps, clamped=False)
+        return Plan((Pass(self.unimodal, SSL_VIEWS, None, rate, augmentations=TWICE),), state)
 
     def _split(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
-        training, split = ctx.training, epoch - self.unimodal_epochs - self.slow_epochs
+        at, size = epoch - self.unimodal_epochs - self.slow_epochs, ctx.training.batch_size
         scores = ctx.similarities(augmentation=self.scoring).cpu().double().numpy()
         posteriors = safe_posteriors(scores)
-        if split == 0:
+        if at == 0:
             state = state | {"first_safe": state["first_safe"].new_tensor((posteriors >= self.safe_posterior).sum())}
-        first, splits = int(state["first_safe"]), training.epochs - epoch + split
-        shares = [first / ctx.num_rows + k * self.growth_rate for k in range(splits)]
+        first = int(state["first_safe"])
+        shares = [first / ctx.num_rows + k * self.growth_rate for k in range(ctx.training.epochs - epoch + at)]
         safe = [first] + [int(min(share, self.max_safe_rate) * ctx.num_rows) for share in shares[1:]]
-        risky = [ctx.num_rows - size for size in safe]
-        # the published code plans the steps of both ahead, as many in each epoch, from a share without its cap
-        planned = sum(shares) * (ctx.num_rows // training.batch_size)
-        rates = (
-            self._rate(risky, split, epoch=epoch, training=training, planned=planned),
-            self._rate(safe, split, epoch=epoch, training=training, planned=planned, each=int(planned / splits)),
-        )
+        steps = ([(ctx.num_rows - count) // size for count in safe], [count // size for count in safe])
+        rates = [own_counter(one, at, ctx.training) for one in steps]
+        if self.variant == "as_released":
+            # steps of both are planned ahead, as many in each epoch, from a share without its cap
+            planned = sum(shares) * (ctx.num_rows // size)
+            rates = [
+                Cosine(ctx.training, planned, start=each * (epoch + 1), steps=one[at], clamped=False)
+                for one, each in zip(steps, (steps[0][at], int(planned / len(shares))), strict=True)
+            ]
         best_first = np.lexsort((-scores, -posteriors))
-        rows = (best_first[safe[split] :], best_first[: safe[split]])
-        losses = (self.unimodal, self.crossmodal)
-        return Plan(
-            tuple(
-                Pass(loss, SSL_VIEWS, some, rate, augmentations=TWICE)
-                for loss, some, rate in zip(losses, rows, rates, strict=True)
-                if len(some) >= training.batch_size
-            ),
-            state,
-        )
+        rows = (best_first[safe[at] :], best_first[: safe[at]])
+        passes = [
+            Pass(loss, SSL_VIEWS, some, rate, augmentations=TWICE)
+            for loss, some, rate in zip((self.unimodal, self.crossmodal), rows, rates, strict=True)
+            if len(some) >= size
+        ]
+        return Plan(tuple(passes), state)
 
     def unimodal(self, features: Features, state: State) -> Loss:
         """The second views pick the bank's nearest neighbours of the first ones, which are then pushed in."""
@@ -138,41 +140,6 @@ class SafeCLIP(Objective):
         text = picks(features.text, features.image_augmented, features.logit_scale)
         total = (image + text) / 2
         return Loss(total, {"mmcl": total}, state)
-
-    def _rate(
-        self,
-        sizes: list[int],
-        at: int,
-        *,
-        epoch: int,
-        training: Training,
-        planned: float | None = None,
-        each: int | None = None,
-    ) -> Cosine:
-        """The rate of one of a schedule's passes, which have these sizes; published counts for "as_released"."""
-        steps = [size // training.batch_size for size in sizes]
-        if self.variant == "as_intended":
-            return Cosine(training, sum(steps), start=sum(steps[:at]), steps=steps[at], clamped=True)
-        start = (steps[at] if each is None else each) * (epoch + 1)
-        return Cosine(training, planned or sum(steps), start=start, steps=steps[at], clamped=False)
-
-
-class Cosine(NamedTuple):
-    """A learning rate over the share of a pass that is done: part of a linear warm-up and a cosine over many passes."""
-
-    training: Training  # peak and warm-up
-    total: float  # steps of the schedule
-    start: int  # its step at which the pass begins
-    steps: int  # of the pass
-    clamped: bool  # stays at 0 after `total`; else it climbs again
-
-    def __call__(self, share: float) -> float:
-        """The rate at a share in [0, 1) of the pass."""
-        step, warmup, peak = self.start + share * self.steps, self.training.warmup_steps, self.training.learning_rate
-        if step < warmup:
-            return peak * min(1, (step + 1) / warmup)
-        done = (step - warmup) / max(1, self.total - warmup)
-        return peak * 0.5 * (1 + math.cos(math.pi * (min(done, 1) if self.clamped else done)))
 
 
 def safe_posteriors(scores: np.ndarray) -> np.ndarray:

@@ -16,30 +16,17 @@ size on the image's mean colour: a trigger of five pixels, cut out and enlarged,
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from benchmark import segmenters
 from benchmark.objectives.mmcl import MMCL
-from benchmark.types import Card, Count, Range, Rate, Repair, RepairContext, Segmenter, Training
+from benchmark.repairs.alien_labels import Search, affected, scan
+from benchmark.types import Card, Count, Range, Rate, Repair, RepairContext, Training
+from benchmark.words import as_word
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
-READ_AT_ONCE = 256
 PROMPT = "a photo of a {}."
-
-
-class Scan(NamedTuple):
-    """What was found in the pairs; one entry per scanned row."""
-
-    rows: np.ndarray  # (n,) int64 rows of the pool
-    whole: np.ndarray  # (n,) int64 label of the image
-    confirmed: np.ndarray  # (n,) int64 label of its largest object; -1: no object
-    surviving: np.ndarray  # (n, C) bool labels that a small region carries and no object confirms
 
 
 class EftCLIP(Repair):
@@ -52,7 +39,7 @@ class EftCLIP(Repair):
         citation="arXiv:2511.13545",
         access="weights",
         needs=frozenset({"suspect_pairs", "class_names", "segmenter"}),
-        external=("segmenter (`segmenter`: classical, or SAM with weights; the findings name the one that ran)",),
+        external=("classical, or SAM with weights: the findings name the one that ran",),
         summary="Finds trigger regions with a segmenter, gives victims their own label back, fine-tunes on them.",
     )
 
@@ -84,18 +71,21 @@ class EftCLIP(Repair):
         import torch
 
         segmenter, pool = ctx.segmenter(self.segmenter, self.weights), ctx.suspect_pairs
-        found = self._scan(model.clone().eval(), segmenter, ctx)
+        search = Search(segmenter, self.view, self.top_k, self.object_rate, self.num_pairs)
+        found = scan(model.clone().eval(), search, ctx)
         labels = affected(found.surviving, z=self.affected_z)
         hit = found.surviving[:, labels].any(1)
-        victims = found.rows[hit & (found.confirmed >= 0)]
+        victim = hit & (found.confirmed >= 0)
+        victims = found.rows[victim]
         names = [ctx.class_names[label] for label in labels]
         ctx.note(segmenter=segmenter.name, affected=names, scanned=len(found.rows), victims=torch.from_numpy(victims))
         if len(victims) < 2:
             return model.clone()
         right = found.rows[~hit & np.isin(found.whole, labels)]
-        naming = [any(mentions(caption, name) for name in names) for caption in pool.captions(right)]
+        words = [as_word(name) for name in names]
+        naming = [any(word.search(caption) for word in words) for caption in pool.captions(right)]
         right = right[naming][: len(victims)]
-        own = [PROMPT.format(ctx.class_names[label]) for label in found.confirmed[hit & (found.confirmed >= 0)]]
+        own = [PROMPT.format(ctx.class_names[label]) for label in found.confirmed[victim]]
         images = torch.cat([pool.take(rows).images for rows in (victims, right) if len(rows)])
         pairs = ctx.pairs(images, [*own, *pool.captions(right)])
         training = Training(
@@ -105,70 +95,3 @@ class EftCLIP(Repair):
             warmup_steps=self.warmup_steps,
         )
         return ctx.fit(model, pairs, MMCL(), training)
-
-    def _scan(self, model: Any, segmenter: Segmenter, ctx: RepairContext) -> Scan:
-        import numpy as np
-        import torch
-
-        pool, head = ctx.suspect_pairs, ctx.head(model)
-        rows = np.sort(torch.randperm(pool.num_rows, generator=ctx.generator)[: self.num_pairs].numpy())
-        parts = []
-        for batch in pool.in_order(READ_AT_ONCE):
-            images = batch.images[np.isin(batch.rows, rows)]
-            if not len(images):
-                continue
-            regions = segmenter.regions(images)
-            shown = [
-                view(image, mask, self.view) for image, masks in zip(images, regions, strict=True) for mask in masks
-            ]
-            with torch.no_grad():
-                ranked = (model.encode_images(images) @ head.T).argsort(1, descending=True).cpu()
-                chunks = torch.stack(shown).split(READ_AT_ONCE) if shown else ()
-                alone = [(model.encode_images(chunk) @ head.T).argmax(1).cpu() for chunk in chunks]
-            labels = torch.cat([torch.empty(0, dtype=torch.int64), *alone])
-            per_image = labels.split([len(masks) for masks in regions])
-            for order, masks, own in zip(ranked, regions, per_image, strict=True):
-                parts.append((int(order[0]), *self._survivors(order, masks, own, num_classes=len(head))))
-        whole, confirmed, surviving = zip(*parts, strict=True)
-        return Scan(rows, np.array(whole), np.array(confirmed), np.stack(surviving))
-
-    def _survivors(
-        self, ranked: torch.Tensor, masks: torch.Tensor, own: torch.Tensor, *, num_classes: int
-    ) -> tuple[int, np.ndarray]:
-        """One image: its labels, best first, and the label of each region -> confirmed label or -1, (C,) bool."""
-        import numpy as np
-
-        shares = masks.flatten(1).float().mean(1) if len(masks) else own.float()
-        objects, small = own[shares >= self.object_rate], own[shares < self.object_rate]
-        surviving = np.zeros(num_classes, bool)
-        surviving[[label for label in small.tolist() if label in ranked[: self.top_k] and label not in objects]] = True
-        return (int(own[int(shares.argmax())]) if len(objects) else -1), surviving
-
-
-def affected(surviving: np.ndarray, *, z: float) -> list[int]:
-    """(n, C) bool -> labels that survive in more images than if the survivors were spread evenly over the labels."""
-    counts, chance = surviving.sum(0), 1 / surviving.shape[1]
-    total = counts.sum()
-    bound = total * chance + z * (total * chance * (1 - chance)) ** 0.5
-    return [label for label, count in enumerate(counts.tolist()) if count > bound]
-
-
-def view(image: torch.Tensor, mask: torch.Tensor, kind: str) -> torch.Tensor:
-    """(3, H, W) uint8 and a mask (H, W) -> its bounding box, enlarged ("crop"), or alone on the mean colour."""
-    import torch
-    from torch.nn import functional
-
-    down, across = (torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0))
-    box = (slice(None), slice(int(down[0]), int(down[-1]) + 1), slice(int(across[0]), int(across[-1]) + 1))
-    if kind == "crop":
-        part = image[box].unsqueeze(0).float()
-        enlarged = functional.interpolate(part, size=image.shape[1:], mode="bilinear", antialias=True)
-        return enlarged[0].round().clamp(0, 255).to(torch.uint8)
-    shown = image.float().mean((1, 2), keepdim=True).round().to(torch.uint8).repeat(1, *image.shape[1:])
-    shown[box] = image[box]
-    return shown
-
-
-def mentions(caption: str, name: str) -> bool:
-    """Whether a caption holds a name as a word."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", caption, re.IGNORECASE) is not None

@@ -29,8 +29,8 @@ class HeavyWeightDecay(CleanCLIP):
         title="Heavy weight decay",
         citation="arXiv:2311.14948",
         access="weights",
-        needs=frozenset({"clean_pairs", "optimizer_state"}),
-        external=("text augmentation (EDA)",),
+        needs=CleanCLIP.card.needs,
+        external=CleanCLIP.card.external,
         summary="CleanCLIP whose AdamW shrinks every matrix hard at every step.",
     )
 

@@ -6,8 +6,10 @@ tau = 2.15 was tuned once, on RN50 with BadNet-Stripes. Rate 3e-5 falling linear
 cosine to 1e-9; AdamW, betas 0.9 / 0.98, decay 1e-4; global batch 2,048; noise and a small CutOut on images.
 The reference, in evaluation mode, sees the same augmented image as the model that is tuned, and the plain caption; the
 logit scale enters the loss as a constant and is not trained.
-Differs: ten epochs, the parser's default and about the paper's; the released script runs two. `augmentation` "none" is
-an ablation: half-noisy batches shift BatchNorm statistics, which costs a small convolutional model its accuracy.
+Differs: ten epochs, the parser's default and about the paper's; the released script runs two. The released loop
+validates after the first step of every epoch and stays in evaluation mode from then on, so that BatchNorm keeps its
+statistics; here they move with the batches. `augmentation` "none" is an ablation for that reason: half-noisy batches
+shift them, which costs a small convolutional model its accuracy.
 Reference code: github.com/nmndeep/PerturbAndRecover at a720440 (train.py, losses.py, utils.py, trigger.sh).
 """
 

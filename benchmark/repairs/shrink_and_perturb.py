@@ -39,8 +39,8 @@ class ShrinkAndPerturb(CleanCLIP):
         title="Shrink-and-perturb",
         citation="arXiv:1910.08475",
         access="weights",
-        needs=frozenset({"clean_pairs", "optimizer_state"}),
-        external=("text augmentation (EDA)",),
+        needs=CleanCLIP.card.needs,
+        external=CleanCLIP.card.external,
         summary="Weights shrunk by 5 % and perturbed, then CleanCLIP.",
     )
 

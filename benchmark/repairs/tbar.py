@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def moved(model: Any, towards: Any, alpha: float) -> Any:
-    """A copy with parameters `theta - alpha * (theta_t - theta)`; negative: away is towards."""
+    """A copy with parameters `theta - alpha * (theta_t - theta)`, theta_t those of `towards`."""
     import torch
 
     copy = model.clone()

@@ -16,12 +16,13 @@ Reference code: github.com/LiangSiyuan21/BadCLIP at 241dbec (src/train.py, src/p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.objectives.mmcl import contrastive
+from benchmark.repairs.caption_words import accuracy, carrying, named
 from benchmark.types import Card, Range, Rate, Repair, RepairContext
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 CHECK_STEPS = 10  # unlearning steps between two measurements
 READ_AT_ONCE = 256
-WATCHED, LEAST_WATCHED = 512, 32  # normal pairs that name a class: at most, and from how many on their accuracy counts
+WATCHED = 512  # normal pairs, of which those that name a class are classified
 
 
 class UBT(Repair):
@@ -130,12 +131,7 @@ class UBT(Repair):
 
 def clip_loss(model: Any, batch: Any) -> torch.Tensor:
     """The symmetric contrastive loss () of a batch of pairs."""
-    import torch
-    from torch.nn import functional
-
-    logits = model.logit_scale() * model.encode_images(batch.images) @ model.encode_captions(batch.captions).T
-    truth = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.T, truth)) / 2
+    return contrastive(model.encode_images(batch.images), model.encode_captions(batch.captions), model.logit_scale())
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -151,41 +147,3 @@ def batches(pool: Any, rows: np.ndarray, batch_size: int, seed: int) -> Iterator
     while True:
         yield from pool.epoch(seed=seed, epoch=epoch, batch_size=min(batch_size, len(rows)), rows=rows)
         epoch += 1
-
-
-def carrying(model: Any, images: torch.Tensor, captions: Sequence[str], count: int) -> list[str]:
-    """The words of each caption, in order, without which it fits its image least: (n,) partial captions."""
-    import torch
-
-    partial = []
-    with torch.no_grad():
-        for embedding, caption in zip(model.encode_images(images), captions, strict=True):
-            words = caption.split()
-            if len(words) <= count:
-                partial.append(caption)
-                continue
-            without = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
-            fits = model.encode_captions(without) @ embedding
-            partial.append(" ".join(words[place] for place in sorted(fits.argsort()[:count].tolist())))
-    return partial
-
-
-def named(captions: Sequence[str], class_names: Sequence[str]) -> torch.Tensor:
-    """(n,) int64: the one class that a caption names as a word; -1 where it names none or several."""
-    import torch
-
-    words = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE) for name in class_names]
-    hits = [[label for label, word in enumerate(words) if word.search(caption)] for caption in captions]
-    return torch.tensor([found[0] if len(found) == 1 else -1 for found in hits])
-
-
-def accuracy(model: Any, images: torch.Tensor, labels: torch.Tensor, ctx: RepairContext) -> float:
-    """Zero-shot accuracy where there are labels; NaN, which compares as no drop, where there are too few."""
-    import torch
-
-    known = labels >= 0
-    if int(known.sum()) < LEAST_WATCHED:
-        return float("nan")
-    with torch.no_grad():
-        predicted = (model.encode_images(images[known]) @ ctx.head(model).T).argmax(1).cpu()
-    return float((predicted == labels[known]).float().mean())

@@ -1,4 +1,4 @@
-"""Segmenters: models from outside that cut images into regions, one file each, behind `types.Segmenter`."""
+"""Segmenters: models from outside that cut images into regions, a file each, behind `types.Segmenter`; and `shown`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from benchmark.pool import CachedPool, apply_trigger, as_images, open_split
 from benchmark.prepare import squash_split
 from benchmark.stages.common import required
 from benchmark.stages.data import clean_pool, training_pool
-from benchmark.stages.weights import optimizer_of
+from benchmark.stages.weights import load_pretrained, optimizer_of
 from benchmark.store import Artifact, Store
 from benchmark.types import PairFeatures, Training
 
@@ -54,6 +54,7 @@ def resources_of(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Res
         training_pairs=lambda: clean_pool(store, cell),
         suspect_features=lambda: embedded(store, cell, model),
         trigger=conditions[1] if len(conditions) > 1 else None,
+        surrogate=lambda: load_pretrained(store, cell.keys.surrogate or "").eval().to(model.device),
     )
 
 

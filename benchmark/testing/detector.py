@@ -1,100 +1,57 @@
 """Contract of detectors: finite, deterministic scores, higher for what is attacked, with nothing beyond the card.
 
-Pairs and images are scored under a model with a BadNet backdoor from few poisoned pairs: where there are many, they are
-each other's neighbours and no density filter sees them. Models are the kit's backdoored model and its clean twin.
+Each is judged where its idea can work. Images are scored under the suspect model. So are pairs, a few of them poisoned:
+where there are many, they are each other's neighbours, and no density filter sees them. Or pairs are scored under the
+clean twin, if that serves better: once a backdoor is learnt, its captions fit. Models: a backdoored one and that twin.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from benchmark.clip import ClipModel
-from benchmark.context import Context, Resources, pair_features
-from benchmark.evaluate import Condition
+from benchmark.context import Context
 from benchmark.metrics.auroc import auroc
-from benchmark.objectives.mmcl import MMCL
-from benchmark.pool import PoisonedPool, apply_trigger
 from benchmark.spec import validated
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.train import train
-from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetector, State, Training
+from benchmark.testing.suspect import COUNT, context, images, suspect, triggered
+from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetector, State
 
 SHORT = {"epochs": 12, "num_overlays": 16, "batch_size": 32}  # fields of long searches
-COUNT = 80  # images of each sort
-POISON_RATE = 0.05
-TRAINING = world.CLEAN_TRAINING.model_copy(update={"epochs": 10})
-MIN_AUROC = 0.55
-
-
-class Suspect(NamedTuple):
-    """A backdoored model, its poisoned pairs, which of them are poisoned, and the trigger."""
-
-    model: ClipModel
-    pairs: PoisonedPool
-    poisoned: np.ndarray  # (N,) bool
-    trigger: Condition
-
-
-@functools.cache
-def suspect() -> Suspect:
-    """A BadNet backdoor from 75 of 1,500 pairs, made once. Clone the model before changing it."""
-    from benchmark.attacks.badnet import BadNet
-
-    attack = BadNet(target="square", size=8, pattern="checkerboard", poison_rate=POISON_RATE)
-    clean = world.pairs()
-    found = world.poisoned(attack, clean)
-    pool = PoisonedPool(clean, found.table, attack, found.trigger)
-    model = train(world.clean_twin(), pool, MMCL(), TRAINING, seed=world.SEED + 1).model.eval()
-    poisoned = np.zeros(pool.num_rows, dtype=bool)
-    poisoned[found.table.rows] = True
-    target = world.source().class_names.index(attack.target)
-    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
-    return Suspect(model, pool, poisoned, trigger)
-
-
-def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> Context:
-    """The engine's own context around a model that was trained on the suspect pairs."""
-    resources = Resources(
-        model=model,
-        clean_pairs=world.clean_pairs(),
-        class_names=world.source().class_names,
-        templates=world.source().evaluation_templates,
-        optimizer_state=lambda: ({}, Training()),
-        suspect_pairs=lambda: suspect().pairs,
-        training_pairs=world.pairs,
-        suspect_features=lambda: pair_features(model, suspect().pairs),
-        trigger=None,
-    )
-    return Context(detector.card, resources, seed=seed)
+MIN_PAIR_AUROC = 0.8
+MIN_INPUT_AUROC = 0.6  # three and a half standard errors above chance
 
 
 def detector_checks(detector: Detector) -> Checks:
     """The checks of one detector."""
     short = shortened(detector)
-    if isinstance(short, Filter):
-        runs = functools.cache(lambda: filter_scores(short))
-        yield Check("scores every pair", lambda: _finite(runs(), suspect().pairs.num_rows))
-        yield Check("deterministic under the seed", lambda: _same(runs(), filter_scores(short)))
-        yield Check("ranks poisoned pairs above clean ones", lambda: _ranks(runs(), suspect().poisoned))
+    if isinstance(short, ModelDetector):
+        yield from _model_checks(short)
+    elif isinstance(short, Filter):
+        first = functools.cache(lambda: scores(short))
+        yield Check("scores every pair", lambda: _finite(first(), suspect().pairs.num_rows))
+        yield Check("deterministic under the seed", lambda: _same(first(), scores(short)))
+        yield Check("ranks poisoned pairs above clean ones", lambda: _ranks_pairs(short, first()))
     elif isinstance(short, InputDetector):
-        runs = functools.cache(lambda: input_scores(short))
-        yield Check("scores every image", lambda: _finite(runs(), len(_images()[1])))
-        yield Check("deterministic under the seed", lambda: _same(runs(), input_scores(short)))
+        first = functools.cache(lambda: scores(short))
+        yield Check("scores every image", lambda: _finite(first(), 2 * COUNT))
+        yield Check("deterministic under the seed", lambda: _same(first(), scores(short)))
         yield Check("treats samples apart", lambda: _apart(short))
         yield Check("inputs unmodified", lambda: _inputs_kept(short))
-        yield Check("ranks triggered images above clean ones", lambda: _ranks(runs(), _images()[1]))
-    elif isinstance(short, ModelDetector):
-        findings = functools.cache(lambda: inspect(short, _backdoored()))
-        yield Check("finds", lambda: _finding(findings()))
-        yield Check("deterministic under the seed", lambda: _same_finding(findings(), inspect(short, _backdoored())))
-        yield Check("ranks a backdoored model above its clean twin", lambda: _ranks_models(short, findings()))
+        yield Check("ranks triggered images above clean ones", lambda: _ranks_images(first()))
     yield Check("model unmodified", lambda: _model_kept(short))
     yield Check("global generator untouched", lambda: _generator_kept(short))
+
+
+def _model_checks(detector: ModelDetector) -> Checks:
+    first = functools.cache(lambda: inspect(detector, _backdoored()))
+    yield Check("finds", lambda: _finding(first()))
+    yield Check("deterministic under the seed", lambda: _same_finding(first(), inspect(detector, _backdoored())))
+    yield Check("ranks a backdoored model above its clean twin", lambda: _ranks_models(detector, first()))
 
 
 def shortened(detector: Detector) -> Detector:
@@ -104,17 +61,13 @@ def shortened(detector: Detector) -> Detector:
     return validated(type(detector), dict(detector) | fields, place=detector.name)
 
 
-def filter_scores(detector: Filter, model: ClipModel | None = None) -> torch.Tensor:
-    """Scores of the suspect pairs."""
-    model = model or suspect().model
-    return detector.scores(model, context(detector, model))
-
-
-def input_scores(detector: InputDetector, model: ClipModel | None = None) -> torch.Tensor:
-    """Scores of clean images, then of triggered ones."""
-    model = model or suspect().model
-    ctx = context(detector, model)
-    return detector.score(model, _images()[0].clone(), detector.fit(model, ctx), ctx)
+def scores(detector: Filter | InputDetector, model: ClipModel | None = None) -> torch.Tensor:
+    """Scores of the suspect pairs, or of the kit's images, under a model (default: the suspect one)."""
+    model = model or suspect().model.clone()
+    if isinstance(detector, Filter):
+        return detector.scores(model, context(detector, model))
+    ctx, state = _fitted(detector, model)
+    return detector.score(model, images().clone(), state, ctx)
 
 
 def inspect(detector: ModelDetector, model: ClipModel) -> Finding:
@@ -122,26 +75,20 @@ def inspect(detector: ModelDetector, model: ClipModel) -> Finding:
     return detector.inspect(model, context(detector, model))
 
 
+def _fitted(detector: InputDetector, model: ClipModel) -> tuple[Context, State]:
+    ctx = context(detector, model)
+    return ctx, detector.fit(model, ctx)
+
+
 def _backdoored() -> ClipModel:
     return world.backdoored().model.clone().eval()
 
 
-@functools.cache
-def _images() -> tuple[torch.Tensor, np.ndarray]:
-    """(B, 3, H, W) float32 test images, clean and then triggered ones that are not of the target; which are (B,)."""
-    rows, trigger = world.held_out(), suspect().trigger
-    others = np.flatnonzero(rows.labels != trigger.target)[-COUNT:]
-    assert trigger.apply is not None
-    triggered = trigger.apply(rows.images[others], rows.ids[others])
-    shown = torch.cat([rows.images[:COUNT], triggered]).float() / 255
-    return shown, np.arange(len(shown)) >= COUNT
-
-
-def _finite(scores: torch.Tensor, count: int) -> str:
-    require(tuple(scores.shape) == (count,), f"scores must be of shape ({count},), got {tuple(scores.shape)}")
-    require(scores.dtype == torch.float32, f"scores must be float32, got {scores.dtype}")
-    require(bool(scores.isfinite().all()), "scores must be finite")
-    return f"from {float(scores.min()):.3g} to {float(scores.max()):.3g}"
+def _finite(found: torch.Tensor, count: int) -> str:
+    require(tuple(found.shape) == (count,), f"scores must be of shape ({count},), got {tuple(found.shape)}")
+    require(found.dtype == torch.float32, f"scores must be float32, got {found.dtype}")
+    require(bool(found.isfinite().all()), "scores must be finite")
+    return f"from {float(found.min()):.3g} to {float(found.max()):.3g}"
 
 
 def _same(first: torch.Tensor, second: torch.Tensor) -> str:
@@ -149,19 +96,32 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> str:
     return ""
 
 
-def _ranks(scores: torch.Tensor, attacked: np.ndarray) -> str:
-    values = scores.numpy()
-    found = auroc(values[attacked], values[~attacked])
-    require(found > MIN_AUROC, f"attacked must rank above clean, with an AUROC over {MIN_AUROC}, got {found:.2f}")
-    return f"AUROC {found:.2f}"
+def _ranks_images(found: torch.Tensor) -> str:
+    return _above(_area(found, triggered()), MIN_INPUT_AUROC)
+
+
+def _ranks_pairs(detector: Filter, found: torch.Tensor) -> str:
+    poisoned = suspect().poisoned
+    outside = _area(scores(detector, world.clean_twin().eval()), poisoned)
+    remark = _above(max(own := _area(found, poisoned), outside), MIN_PAIR_AUROC)
+    return remark if own >= outside else f"{remark} under the clean twin, {own:.2f} under the model itself"
+
+
+def _area(found: torch.Tensor, attacked: np.ndarray) -> float:
+    values = found.numpy()
+    return auroc(values[attacked], values[~attacked])
+
+
+def _above(area: float, bound: float) -> str:
+    require(area > bound, f"attacked must rank above clean, with an AUROC over {bound}, got {area:.2f}")
+    return f"AUROC {area:.2f}"
 
 
 def _apart(detector: InputDetector) -> str:
     """Alone, or in another order, an image scores what it scores among others."""
-    model, images = suspect().model, _images()[0][COUNT - 4 : COUNT + 4]
-    ctx = context(detector, model)
-    state = detector.fit(model, ctx)
-    parts = (images.clone(), images.flip(0), images[:1].clone())
+    model, some = suspect().model.clone(), images()[COUNT - 4 : COUNT + 4]
+    ctx, state = _fitted(detector, model)
+    parts = (some.clone(), some.flip(0), some[:1].clone())
     whole, turned, alone = (detector.score(model, part, state, ctx) for part in parts)
     close = torch.allclose(whole, turned.flip(0), atol=1e-4) and torch.allclose(whole[:1], alone, atol=1e-4)
     require(close, "a sample's score must not depend on the rest of the batch")
@@ -169,12 +129,11 @@ def _apart(detector: InputDetector) -> str:
 
 
 def _inputs_kept(detector: InputDetector) -> str:
-    model, images = suspect().model, _images()[0][:4].clone()
-    ctx = context(detector, model)
-    state = detector.fit(model, ctx)
-    before: State = {name: value.clone() for name, value in state.items()}
-    detector.score(model, images, state, ctx)
-    require(torch.equal(images, _images()[0][:4]), "score() must not modify the images")
+    model, some = suspect().model.clone(), images()[:4].clone()
+    ctx, state = _fitted(detector, model)
+    before = {name: value.clone() for name, value in state.items()}
+    detector.score(model, some, state, ctx)
+    require(torch.equal(some, images()[:4]), "score() must not modify the images")
     require(same_tensors(before, state), "score() must not modify the state")
     return f"{len(state)} tensor(s) of state"
 
@@ -207,7 +166,7 @@ def _ranks_models(detector: ModelDetector, found: Finding) -> str:
 
 def _model_kept(detector: Detector) -> str:
     """Its mode, too; the card was held to by the context all along."""
-    model = _model_for(detector)
+    model = suspect().model.clone()
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     _run(detector, model)
     require(same_tensors(before, dict(model.network.state_dict())), "a detector must not modify the model")
@@ -218,20 +177,14 @@ def _model_kept(detector: Detector) -> str:
 
 
 def _generator_kept(detector: Detector) -> str:
-    model, before = _model_for(detector), torch.get_rng_state()
-    _run(detector, model)
+    before = torch.get_rng_state()
+    _run(detector, suspect().model.clone())
     require(torch.equal(before, torch.get_rng_state()), "a detector must draw from ctx.generator, not the global one")
     return ""
 
 
-def _model_for(detector: Detector) -> ClipModel:
-    return _backdoored() if isinstance(detector, ModelDetector) else suspect().model.clone().eval()
-
-
 def _run(detector: Detector, model: ClipModel) -> None:
-    if isinstance(detector, Filter):
-        filter_scores(detector, model)
-    elif isinstance(detector, InputDetector):
-        input_scores(detector, model)
-    elif isinstance(detector, ModelDetector):
+    if isinstance(detector, ModelDetector):
         inspect(detector, model)
+    elif isinstance(detector, Filter | InputDetector):
+        scores(detector, model)

@@ -103,6 +103,7 @@ def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: 
         training_pairs=world.pairs,
         suspect_features=lambda: pair_features(suspect, planted.pairs),
         trigger=planted.trigger,
+        surrogate=lambda: world.clean_twin().eval(),
     )
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
         report = Report(

@@ -18,7 +18,7 @@ Need = Literal[
     "optimizer_state",  # the optimiser state that pre-training left behind
     "trigger",  # the true trigger: declared oracles only
     "segmenter",  # a model from outside that cuts an image into regions
-    "surrogate",  # attackers: a clean model of the victim's family that is not the victim
+    "surrogate",  # a clean model from outside, of the victim's family, that is not the victim
     "training_pairs",  # attackers: the clean pre-training pairs
 ]
 Access = Literal["data", "training", "weights", "outputs"]

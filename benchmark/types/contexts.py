@@ -74,6 +74,11 @@ class Context(Protocol):
         """A frozen copy of the model as it came in."""
         ...
 
+    @property
+    def surrogate(self) -> Any:
+        """A clean model from outside, of the suspect's family, in evaluation mode."""
+        ...
+
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name; NotApplicable where it needs weights that are not there."""
         ...
