@@ -39,7 +39,7 @@ TITLES: Mapping[str, str] = {
     "rvpt": "RVPT",
     "tbar": "TBAR",
     "clipscore": "CLIPScore",
-    "clipscore-outside": "CLIPScore (outside model)",
+    "clipscore-outside": "CLIPScore (outside)",
     "slof": "SLOF",
     "dao": "DAO",
     "strip": "STRIP",

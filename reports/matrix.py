@@ -130,4 +130,6 @@ def _entry(rows: Frame, start: float) -> Entry:
     loss = start - accuracy if known(accuracy) and known(start) else math.nan
     tooltip = [f"CA {percent(accuracy)}, {signed(-loss)} against undefended"] if known(accuracy) else []
     tooltip += list(dict.fromkeys(str(reason) for reason in rows["reason"] if reason))
-    return Entry(accuracy, asr, loss, words or ("" if len(rows) else "not in the suite"), "; ".join(tooltip))
+    if not len(rows):
+        words, tooltip = NO_VALUE, ["not in the suite"]
+    return Entry(accuracy, asr, loss, words, "; ".join(tooltip))

@@ -117,7 +117,8 @@ def repair_gap(cells: Frame, *, repair: str, objectives: tuple[str, str], select
         selection: the rule whose points are compared.
     """
     rows = {tuple(row[:5]): row for row in cells[RELEVANT].itertuples(index=False)}
-    attacked = cells.loc[cells["attack"] != "none", ["attack", "seed"]].drop_duplicates()
+    repaired = (cells["attack"] != "none") & (cells["repair"] == repair)
+    attacked = cells.loc[repaired, ["attack", "seed"]].drop_duplicates()
     pairs = tuple(
         Pair(attack, seed, *(_change(rows, (objective, attack, seed), repair, selection) for objective in objectives))
         for attack, seed in attacked.itertuples(index=False)

@@ -64,13 +64,13 @@ class Rule(NamedTuple):
 
 def objective_cards(cells: Frame, names: Names, cards: Mapping[str, Card], *, rule: Rule) -> list[ObjectiveCard]:
     """Cards of the objectives whose models are repaired, in the suite's order; `cards` are those of the repairs."""
-    fair = [label for label in cells["repair"].unique() if label != "none" and ORACLE not in _card(cards, label).needs]
-    models: dict[str, list[str]] = {}
-    for label in fair:
-        models.setdefault(threat_model(_card(cards, label)), []).append(label)
     found = []
     for objective in dict.fromkeys(cells.loc[cells["repair"] != "none", "objective"]):
         own = cells[cells["objective"] == objective]
+        models: dict[str, list[str]] = {}
+        for label in own["repair"].unique():
+            if label != "none" and ORACLE not in _card(cards, label).needs:
+                models.setdefault(threat_model(_card(cards, label)), []).append(label)
         attacks = [attack for attack in repaired_attacks(own) if attack != "none"]
         lines = [_attack_line(own[own["attack"] == attack], attack, names, models.values(), rule) for attack in attacks]
         twin = percent(at(own, objective, "none", "none", "undefended")["clean_accuracy"].mean())

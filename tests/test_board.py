@@ -116,6 +116,8 @@ def test_attacks_that_are_only_looked_at_take_no_column_among_the_repairs(tmp_pa
     assert whole and [head for head, _ in whole.attacks] == ["no attack", "BadNet", "SIG"]
     shown = scene(found.cells, found.trials, bound_on="net", bound=0.05)
     assert set(shown.cells["attack"]) == {fake_suite.BADNET}
+    (gap,) = repair_gaps(found.cells, fake_suite.OBJECTIVES)
+    assert set(gap.by_attack) == {fake_suite.BADNET}
 
 
 def test_missing_cells_say_so(results: Results) -> None:
