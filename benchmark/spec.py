@@ -289,7 +289,8 @@ def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
     if isinstance(node, tuple):
         hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
         if not hits or not rest:
-            raise UserError(f"{place}: {unknown('entry', head, {getattr(item, 'name', '') for item in node})}")
+            entries = {getattr(item, "name", None) or str(i) for i, item in enumerate(node)}
+            raise UserError(f"{place}: {unknown('entry', head, entries)}")
         return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
     if isinstance(node, dict):
         return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}
