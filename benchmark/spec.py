@@ -180,12 +180,15 @@ class Suite(Grid):
 
     def experiments(self) -> list[Experiment]:
         """Every cell, once, in board order: seed, grid, objective, attack, repair, detector."""
-        found: list[Experiment] = []
+        found: dict[tuple[Any, ...], Experiment] = {}
         for seed in self.seeds:
             for grid in self.grids:
-                made = [self._experiment(grid, *parts, seed) for parts in grid.combinations()]
-                found += made if grid is self else [item for item in made if item not in found]
-        return found
+                for parts in grid.combinations():
+                    experiment = self._experiment(grid, *parts, seed)
+                    labels = [part and part.label for part in parts]
+                    place = (seed, grid.model, grid.pretrain, *labels, experiment.search is None)
+                    found.setdefault(place, experiment)
+        return list(found.values())
 
     def _experiment(
         self,
