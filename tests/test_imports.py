@@ -103,7 +103,7 @@ def test_open_clip_is_imported_in_one_place() -> None:
 
 
 def test_methods_know_of_the_engine_only_types_and_neighbours() -> None:
-    shared = ("types", "randomness", "records", "errors", "objectives", "prompts", "segmenters", "transforms")
+    shared = ("types", "randomness", "records", "errors", "words", "objectives", "prompts", "segmenters", "transforms")
     light = tuple(f"benchmark.{name}" for name in shared)
     breaches = []
     for file in _method_files():

@@ -431,7 +431,7 @@ def test_siglip_by_hand() -> None:
         for j, b in enumerate(text):
             logit = 2 * sum(x * y for x, y in zip(a, b, strict=True)) - 1
             total += math.log(1 + math.exp(-logit if i == j else logit))
-    assert float(SigLIP().loss(found, {}).total) == pytest.approx(total / GLOBAL_BATCH, rel=1e-5)
+    assert SigLIP().loss(found, {}).total.item() == pytest.approx(total / GLOBAL_BATCH, rel=1e-5)
 
 
 # --- direction: a planted backdoor, on the kit's world ----------------------------------------------------------
