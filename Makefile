@@ -9,8 +9,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 STORE ?= ./store
-# Of torch's threads: those that spin while they wait starve each other on a busy machine. `backstop` sets it by itself.
-export OMP_WAIT_POLICY ?= PASSIVE
 CODE := benchmark reports suites tuners tests
 # `make test ARGS="-k identity"` passes words on to pytest, `make bench ARGS="--only search"` to the bench.
 ARGS ?=

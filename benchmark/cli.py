@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -218,8 +217,6 @@ def main() -> None:
     """Runs the command; a user's mistake is one line on stderr and exit code 2."""
     from benchmark.errors import UserError
 
-    # threads of torch that spin while they wait for each other starve each other on a busy machine
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except UserError as error:
