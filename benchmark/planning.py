@@ -157,7 +157,7 @@ def write_suite(
         "title": suite.title,
         "key": graph.key("record", dump, []),
         "command": command,
-        "protocol": _protocol(suite, dump),
+        "protocol": _protocol(dump),
         "environment": dict(environment),
         "methods": _cards(suite),
         "cells": [_entry(cell) for cell in cells],
@@ -166,11 +166,13 @@ def write_suite(
         store.write_json(f"suites/{suite.name}.json", document)
 
 
-def _protocol(suite: Suite, dump: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(dump: Mapping[str, Any]) -> dict[str, Any]:
     """The rules that hold for every cell, and the pre-training of further grids where it is another."""
     rules = {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")}
-    others = {grid.model.name: grid.pretrain for grid in suite.also if grid.pretrain != suite.pretrain}
-    return rules | {f"pretrain ({name})": other.model_dump(mode="json") for name, other in others.items()}
+    others = {
+        place: grid["pretrain"] for place, grid in enumerate(dump["also"]) if grid["pretrain"] != dump["pretrain"]
+    }
+    return rules | {f"also.{place}.pretrain": other for place, other in others.items()}
 
 
 def _cards(suite: Suite) -> dict[str, dict[str, Any]]:

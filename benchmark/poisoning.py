@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from benchmark.poisoned import PoisonTable
 from benchmark.streamed import StreamedPool
 from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
 from benchmark.words import as_word
-
-if TYPE_CHECKING:
-    pass
 
 
 def poison(
