@@ -35,20 +35,21 @@ demo: $(STAMP)  ## run the smoke suite on this machine and write its board
 	BACKSTOP_STORE=$(STORE) $(BIN)/backstop board smoke
 
 test: $(STAMP)  ## run the tests, without the slow, gpu and browser ones
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(STAMP)  ## check style and format
+lint: $(STAMP)  ## check style, format and who imports whom
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports --no-cache
 
 typecheck: $(STAMP)  ## check types
 	$(BIN)/pyright
 
 bench: $(STAMP)  ## measure the speed of the hot paths
-	$(BIN)/python -m benchmark.bench $(ARGS)
+	$(BIN)/python -m benchmark.perf $(ARGS)
 
 clean:  ## remove what tools left behind (neither .venv nor the store)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

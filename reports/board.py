@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from benchmark.store import Store
+from benchmark.store.artifacts import Store
 from reports import headline, markdown, style, views
 from reports.compile import JUDGED, Frame, Results, compile_suite
 from reports.deployed import Form, TargetedRow, forms, targeted_rows

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmark.errors import UserError, unknown
-from benchmark.records import RECORDS, SCHEMA_VERSION, TRIALS
-from benchmark.store import Store
+from benchmark.store.artifacts import Store
+from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
 from reports.cards import Cards, cards_of
 from reports.labels import with_field
 

@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import ndtri
 
+from benchmark.stats import front
 from reports import style
 from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.labels import CONTROLS, RULES, shortened, split, titles
 from reports.statistics import CONFIDENCE, Change, RepairGap
-from tuners.pareto import front
 
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.stats import front, hypervolume
 from reports.compile import HEADLINE_READOUT, Frame, Results
 from reports.labels import MEASURES, NO_VALUE, READOUTS, RULES, known, percent, plain, seconds, signed, titles
 from reports.statistics import Interval, wilson
-from tuners.pareto import front, hypervolume
 
 TONES: Mapping[str, str] = {
     "ok": "good",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.blended import Blended
+from benchmark.config.spec import Splits, Suite
 from benchmark.datasets.known import Cifar10
-from benchmark.spec import Splits, Suite
 from benchmark.types import Training
 from suites.tiny_grid import tiny_grid
 

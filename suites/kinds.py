@@ -9,11 +9,12 @@ from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.blended import Blended
 from benchmark.attacks.label_consistent import LabelConsistent
-from benchmark.attacks.quantisation import Quantisation
+from benchmark.attacks.quantisation.attack import Quantisation
 from benchmark.attacks.sig import SIG
 from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import WaNet
-from benchmark.datasets.shapes import Shapes
+from benchmark.config.spec import Gate, Grid, ModelSpec, Readouts, Splits, Suite
+from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.bdetclip import BDetCLIP
 from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
 from benchmark.detectors.dao import DAO
@@ -28,18 +29,17 @@ from benchmark.objectives.safeclip import SafeCLIP
 from benchmark.objectives.siglip import SigLIP
 from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.repairs.eftclip import EftCLIP
+from benchmark.repairs.eftclip.repair import EftCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.repairs.heavy_weight_decay import HeavyWeightDecay
-from benchmark.repairs.invertune import InverTune
+from benchmark.repairs.invertune.repair import InverTune
 from benchmark.repairs.par import PAR
 from benchmark.repairs.rvpt import RVPT
 from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb
 from benchmark.repairs.ssl_only import SSLOnly
 from benchmark.repairs.supervised_fine_tuning import SupervisedFineTuning
 from benchmark.repairs.tbar import TBAR
-from benchmark.repairs.ubt import UBT
-from benchmark.spec import Gate, Grid, ModelSpec, Readouts, Splits, Suite
+from benchmark.repairs.ubt.repair import UBT
 from benchmark.types import Training
 
 PATCH = {"size": 5, "pattern": "checkerboard"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from benchmark.config.spec import ModelSpec, Search, Splits, Suite
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.spec import ModelSpec, Search, Splits, Suite
 from benchmark.types import BaseAttack, Dataset, Range, Training
 
 

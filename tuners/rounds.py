@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from benchmark.identity import derive_seed
-from benchmark.spec import Search
+from benchmark.config.spec import Search
+from benchmark.store.keys import derive_seed
 from benchmark.types import Choices, Range
-from tuners.space import distributions
+from tuners.search_space import distributions
 
 if TYPE_CHECKING:
     from optuna.study import Study

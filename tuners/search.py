@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuners.cell import CellSearch, Searches, TrialReport, TrialResult, failed
+from tuners.queue import CellSearch, Searches, TrialReport, TrialResult, failed
 from tuners.rounds import warm_up
 
 if TYPE_CHECKING:
-    from tuners.searcher import RoundSearcher
+    from tuners.ray_searcher import RoundSearcher
 
 # A Tune actor only waits for its worker. It asks for no CPU, since the workers may hold them all, and a search that
 # waits for a hundredth of one would hang; Tune wants some request, so it is a megabyte of memory.
@@ -80,7 +80,7 @@ def run_search(
     Raises:
         RuntimeError: Tune's own actors died one after another, or Tune ended before all trials had.
     """
-    from tuners.searcher import RoundSearcher
+    from tuners.ray_searcher import RoundSearcher
 
     warm_up()
     searcher = RoundSearcher(cells, num_slots=len(workers), progress=progress)
@@ -97,8 +97,8 @@ def _fit(searcher: RoundSearcher, workers: Sequence[Any], scratch: Path) -> list
     """Runs the Tuner to its end; returns the errors of its own actors, which a healthy cluster has none of."""
     from ray import tune
 
-    from tuners.searcher import StopWhenNeeded
-    from tuners.trainable import RemoteTrial
+    from tuners.ray_searcher import StopWhenNeeded
+    from tuners.ray_trainable import RemoteTrial
 
     trainable = tune.with_resources(tune.with_parameters(RemoteTrial, workers=list(workers)), _NEXT_TO_NOTHING)
     tuner = tune.Tuner(

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.attacks.surrogates import Selection, embedded, frozen, selected
+from benchmark.attacks._surrogate import Selection, embedded, frozen, selected
 from benchmark.errors import NotApplicable
 from benchmark.objectives.mmcl import contrastive
-from benchmark.randomness import generator
+from benchmark.rng import generator
 from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Positive, State, TriggerState
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.randomness import hashed_uniform
+from benchmark.rng import hashed_uniform
 from benchmark.types import Attack, BaseAttack, Card, TriggerState
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.randomness import generator, hashed_uniform
+from benchmark.rng import generator, hashed_uniform
 from benchmark.types import Attack, Card, PoisonContext, PoisonRows, State, TriggerState
 
 if TYPE_CHECKING:

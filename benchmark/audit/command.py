@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark import registry
 from benchmark.audit import options
+from benchmark.config import registry
+from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
-from benchmark.progress import Monitor
-from benchmark.store import open_store
+from benchmark.store.artifacts import open_store
 from benchmark.types import ModelDetector, Repair
 
 if TYPE_CHECKING:
     from benchmark.audit.data import Pairs
     from benchmark.audit.weights import Suspect
-    from benchmark.train import EpochEnd
+    from benchmark.training.loop import EpochEnd
 
 T = TypeVar("T")
 SLOW_SIDE = 128  # pixels; the published searches take hours above it where there is no GPU

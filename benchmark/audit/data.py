@@ -10,14 +10,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from benchmark.audit.options import assigned, literal
-from benchmark.datasets.hf import HuggingFace
+from benchmark.config.spec import Splits, validated
+from benchmark.data.pools import CachedPool, open_split
+from benchmark.data.prepare import Progress, prepare_data
+from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.errors import UserError, must, unknown
-from benchmark.evaluate import HeldOut
-from benchmark.pool import CachedPool, open_split
-from benchmark.prepare import Progress, prepare_data
-from benchmark.spec import Splits, validated
+from benchmark.evaluation.evaluate import HeldOut
 from benchmark.stages.resources import held_out
-from benchmark.store import Artifact
+from benchmark.store.artifacts import Artifact
 
 COLUMNS = ("image", "caption", "label", "key", "group")
 SIZES = ("clean", "validation")

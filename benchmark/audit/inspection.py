@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from benchmark import readouts
 from benchmark.audit.data import Pairs
 from benchmark.audit.weights import Suspect
-from benchmark.clip import ClipModel
-from benchmark.context import Context, Resources
+from benchmark.contexts.defense import Context, Resources
+from benchmark.contexts.repair import Collapsed, RepairContext, Report
 from benchmark.errors import NotApplicable, UserError
-from benchmark.evaluate import Condition, encode
-from benchmark.identity import derive_seed
-from benchmark.repair_context import Collapsed, RepairContext, Report
-from benchmark.train import Diverged, EpochEnd, LoopOptions
+from benchmark.evaluation import readouts
+from benchmark.evaluation.evaluate import Condition, encode
+from benchmark.models.clip import ClipModel
+from benchmark.store.keys import derive_seed
+from benchmark.training.loop import Diverged, EpochEnd, LoopOptions
 from benchmark.types import Card, Finding, ModelDetector, Repair
 
 ENCODED_AT_ONCE = 128

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.architectures import TINY, configurations
 from benchmark.audit.formats import CONVERT, PICKLE_SUFFIXES, read_tensors
 from benchmark.errors import UserError
+from benchmark.models.architectures import TINY, configurations
 
 if TYPE_CHECKING:
     import torch

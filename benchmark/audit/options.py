@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark import registry
+from benchmark.config import registry
 from benchmark.errors import UserError, must
 from benchmark.types import Method
 

@@ -16,14 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors.torch import save_file
 
 import benchmark
-from benchmark.architectures import TINY, configurations
 from benchmark.audit.data import Pairs
 from benchmark.audit.inspection import Accuracy, Inspected, Repaired
 from benchmark.audit.pictures import Picture, example_pictures, trigger_pictures
 from benchmark.audit.weights import Suspect
-from benchmark.clip import ClipModel, save_delta
+from benchmark.engine.monitor import clock
 from benchmark.errors import must
-from benchmark.progress import clock
+from benchmark.models.architectures import TINY, configurations
+from benchmark.models.clip import ClipModel, save_delta
 from benchmark.types import Method
 
 TEMPLATES = Path(__file__).parent / "templates"

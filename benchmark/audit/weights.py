@@ -23,11 +23,11 @@ import torch
 
 from benchmark.audit.formats import check_file, read_tensors
 from benchmark.audit.layouts import open_folder
-from benchmark.clip import ClipModel, build, fit_tensors, load_delta
+from benchmark.config.spec import ModelSpec, validated
 from benchmark.errors import UserError, must
-from benchmark.spec import ModelSpec, validated
+from benchmark.models.clip import ClipModel, build, fit_tensors, load_delta
 from benchmark.stages.weights import optimizer_of
-from benchmark.store import Store
+from benchmark.store.artifacts import Store
 from benchmark.types import Training
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from benchmark.datasets import templates
-from benchmark.datasets.hf import HuggingFace, Templates
+from benchmark.datasets import _templates
+from benchmark.datasets.hugging_face.dataset import HuggingFace
+from benchmark.datasets.hugging_face.fields import Templates
 from benchmark.types import Card
 
 
@@ -28,8 +29,8 @@ class Cifar10(HuggingFace):
     image_column: str | None = "img"
     label_column: str | None = "label"
     test_split: str | None = "test"
-    caption_templates: Templates = templates.CIFAR10_CAPTIONS
-    evaluation_templates: Templates = templates.CIFAR10_PROMPTS
+    caption_templates: Templates = _templates.CIFAR10_CAPTIONS
+    evaluation_templates: Templates = _templates.CIFAR10_PROMPTS
     expected_rows: dict[str, int] = {"train": 50_000, "test": 10_000}
     licence: str = "unknown (as stated on the hub)"
     citation: str = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
@@ -97,8 +98,8 @@ class ImageNet1K(HuggingFace):
     image_column: str | None = "image"
     label_column: str | None = "label"
     test_split: str | None = "validation"
-    caption_templates: Templates = templates.IMAGENET_CAPTIONS
-    evaluation_templates: Templates = templates.IMAGENET_PROMPTS
+    caption_templates: Templates = _templates.IMAGENET_CAPTIONS
+    evaluation_templates: Templates = _templates.IMAGENET_PROMPTS
     expected_rows: dict[str, int] = {"train": 1_281_167, "validation": 50_000}
     licence: str = "ImageNet terms of access: non-commercial research and education"
     citation: str = "Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge, arXiv:1409.0575"

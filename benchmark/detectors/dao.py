@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.detectors.density import DensityFilter, Surroundings
+from benchmark.detectors._density import DensityFilter, Surroundings
 from benchmark.types import Card
 
 if TYPE_CHECKING:

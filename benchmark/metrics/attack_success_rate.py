@@ -11,9 +11,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import aimed
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import aimed
+from benchmark.types import Card, Measure, Metric, proportion
 
 
 class AttackSuccessRate(Metric):

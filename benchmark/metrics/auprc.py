@@ -13,9 +13,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.suspicion import READOUT, judged, percent
-from benchmark.records import Measure
-from benchmark.types import Card, Metric
+from benchmark.metrics._scores import READOUT, judged, percent
+from benchmark.types import Card, Measure, Metric
 
 BASE_RATES = (0.0001, 0.001, 0.01)
 

@@ -10,9 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.suspicion import READOUT, judged
-from benchmark.records import Measure
-from benchmark.types import Card, Metric
+from benchmark.metrics._scores import READOUT, judged
+from benchmark.types import Card, Measure, Metric
 
 
 class AUROC(Metric):

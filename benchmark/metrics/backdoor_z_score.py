@@ -17,9 +17,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.outcomes import CLEAN, SIMILARITY, SIMILARITY_SQUARE, TRIGGERED, Shown, by_readout
-from benchmark.records import Measure
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import CLEAN, SIMILARITY, SIMILARITY_SQUARE, TRIGGERED, Shown, by_readout
+from benchmark.types import Card, Measure, Metric
 
 
 class Spread(NamedTuple):

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import classified
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import classified
+from benchmark.types import Card, Measure, Metric, proportion
 
 
 class CleanAccuracy(Metric):

@@ -14,9 +14,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.suspicion import READOUT, judged, percent
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._scores import READOUT, judged, percent
+from benchmark.types import Card, Measure, Metric, proportion
 
 TRUE_POSITIVE_RATE = 0.95
 

@@ -9,10 +9,9 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 
+from benchmark.metrics._scores import READOUT, judged, percent, removed
 from benchmark.metrics.poisons_left import BUDGETS
-from benchmark.metrics.suspicion import READOUT, judged, percent, removed
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.types import Card, Measure, Metric, proportion
 
 
 class PoisonRecall(Metric):

@@ -11,9 +11,8 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 
-from benchmark.metrics.suspicion import READOUT, judged, percent, removed
-from benchmark.records import Measure
-from benchmark.types import Card, Metric
+from benchmark.metrics._scores import READOUT, judged, percent, removed
+from benchmark.types import Card, Measure, Metric
 
 BUDGETS = (0.001, 0.01, 0.05)
 

@@ -10,9 +10,8 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 
-from benchmark.metrics.suspicion import FALSE_POSITIVE_RATE, READOUT, judged, percent, threshold
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._scores import FALSE_POSITIVE_RATE, READOUT, judged, percent, threshold
+from benchmark.types import Card, Measure, Metric, proportion
 
 
 class RealisedFPR(Metric):

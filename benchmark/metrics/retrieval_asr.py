@@ -12,9 +12,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import RETRIEVAL_TARGET, TRIGGERED, by_readout
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import RETRIEVAL_TARGET, TRIGGERED, by_readout
+from benchmark.types import Card, Measure, Metric, proportion
 
 TOP = 10  # captions that the read-out looks at
 MAJORITY = 0.5 - 1e-6  # of a share that is stored in single precision

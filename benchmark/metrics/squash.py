@@ -11,9 +11,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics.outcomes import SQUASH, aimed, classified
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import SQUASH, aimed, classified
+from benchmark.types import Card, Measure, Metric, proportion
 
 
 class Squash(Metric):

@@ -13,9 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.outcomes import TRIGGERED, by_readout
-from benchmark.records import Measure, proportion
-from benchmark.types import Card, Metric
+from benchmark.metrics._outcomes import TRIGGERED, by_readout
+from benchmark.types import Card, Measure, Metric, proportion
 
 Z = 1.959963984540054  # of a two-sided 95 % interval
 

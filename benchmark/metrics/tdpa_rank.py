@@ -11,8 +11,7 @@ from typing import ClassVar
 import pandas as pd
 
 from benchmark.metrics.tdpa import victim_ranks
-from benchmark.records import Measure
-from benchmark.types import Card, Metric
+from benchmark.types import Card, Measure, Metric
 
 
 class TDPARank(Metric):

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from benchmark.objectives.bank import nearest, new_bank, pushed
+from benchmark.objectives._memory_bank import nearest, new_bank, pushed
 from benchmark.objectives.mmcl import MMCL, contrastive
 from benchmark.types import (
     Augmentation,

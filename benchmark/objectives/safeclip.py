@@ -21,8 +21,8 @@ import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.objectives.bank import nearest, new_bank, pushed
-from benchmark.objectives.rates import Cosine, own_counter
+from benchmark.objectives._memory_bank import nearest, new_bank, pushed
+from benchmark.objectives._schedules import Cosine, own_counter
 from benchmark.objectives.ssl import SSL_VIEWS, picks
 from benchmark.types import (
     Augmentation,

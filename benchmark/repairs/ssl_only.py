@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from benchmark.objectives.ssl import SSL
-from benchmark.repairs.clean_training import CleanTraining
+from benchmark.repairs.fine_tuning import CleanTraining
 from benchmark.types import Card, Objective
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from benchmark.randomness import generator
+from benchmark.rng import generator
 from benchmark.types import (
     Card,
     Count,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmark.store import Artifact, Store
+from benchmark.store.artifacts import Artifact, Store
+
+Tick = Callable[[str, float], None]  # (what it is doing, share done)
 
 
 class Compute(NamedTuple):

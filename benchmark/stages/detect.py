@@ -10,19 +10,18 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from benchmark.clip import ClipModel
-from benchmark.context import Context
+from benchmark.contexts.defense import Context
 from benchmark.errors import NotApplicable
-from benchmark.evaluate import Condition, HeldOut
-from benchmark.graph import Cell
-from benchmark.identity import derive_seed
-from benchmark.poisoning import load_poison
-from benchmark.records import SCORES
-from benchmark.stages.common import Compute, Stopwatch, required
+from benchmark.evaluation.evaluate import Condition, HeldOut
+from benchmark.models.clip import ClipModel
+from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.graph import Cell
+from benchmark.stages.poison import load_poison
 from benchmark.stages.resources import conditions_of, held_out, resources_of
 from benchmark.stages.weights import load_pretrained
-from benchmark.store import Store
-from benchmark.tasks import Tick
+from benchmark.store.artifacts import Store
+from benchmark.store.keys import derive_seed
+from benchmark.store.schemas import SCORES
 from benchmark.types import Filter, InputDetector, ModelDetector
 
 

@@ -8,16 +8,15 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmark import graph
 from benchmark.errors import NotApplicable
-from benchmark.evaluate import evaluate
-from benchmark.graph import Cell
-from benchmark.stages.common import Compute, Stopwatch, required
-from benchmark.stages.repair import load_repaired
+from benchmark.evaluation.evaluate import evaluate
+from benchmark.stages import graph
+from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.defend import load_repaired
+from benchmark.stages.graph import Cell
 from benchmark.stages.resources import condition_of, held_out
 from benchmark.stages.weights import load_pretrained
-from benchmark.store import Store
-from benchmark.tasks import Tick
+from benchmark.store.artifacts import Store
 
 
 class ModelRef(NamedTuple):
@@ -63,9 +62,9 @@ def _evaluate(
         load_pretrained(store, ref.key) if ref.stage == "pretrain" else load_repaired(store, ref.key, ref.epoch or 0)
     )
     if items[0].transform:
-        from benchmark import transforms
+        from benchmark.models import model_transforms
 
-        model = transforms.apply(items[0].transform, model)
+        model = model_transforms.apply(items[0].transform, model)
     conditions = [condition_of(store, cell, item, evaluation) for item in items]
     watch = Stopwatch()
     found = evaluate(

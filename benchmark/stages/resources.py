@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmark import graph
-from benchmark.clip import ClipModel
-from benchmark.context import Resources, pair_features
+from benchmark.contexts.defense import Resources, pair_features
+from benchmark.contexts.poison import target_index
+from benchmark.data.pools import CachedPool, apply_trigger, as_images, open_split
+from benchmark.data.prepare import squash_split
 from benchmark.errors import NotApplicable
-from benchmark.evaluate import Condition, HeldOut
-from benchmark.graph import Cell
-from benchmark.poison_context import target_index
-from benchmark.poisoning import Poison, load_poison
-from benchmark.pool import CachedPool, apply_trigger, as_images, open_split
-from benchmark.prepare import squash_split
+from benchmark.evaluation.evaluate import Condition, HeldOut
+from benchmark.models.clip import ClipModel
+from benchmark.stages import graph
 from benchmark.stages.common import required
-from benchmark.stages.data import clean_pool, training_pool
+from benchmark.stages.graph import Cell
+from benchmark.stages.poison import Poison, load_poison
+from benchmark.stages.prepare import clean_pool, training_pool
 from benchmark.stages.weights import load_pretrained, optimizer_of
-from benchmark.store import Artifact, Store
+from benchmark.store.artifacts import Artifact, Store
 from benchmark.types import PairFeatures, Training
 
 SPLITS = ("pretrain", "clean", "validation", "test")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from benchmark.clip import ClipModel, load_delta
+from benchmark.models.clip import ClipModel, load_delta
 from benchmark.stages.common import required
-from benchmark.store import Store
+from benchmark.store.artifacts import Store
 
 
 def load_pretrained(store: Store, key: str) -> ClipModel:

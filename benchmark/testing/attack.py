@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import transforms
-from benchmark.clip import ClipModel
-from benchmark.context import Resources, pair_features
-from benchmark.evaluate import Condition, text_head
-from benchmark.poison_context import Context
-from benchmark.pool import PoisonedPool, apply_trigger
-from benchmark.repair_context import RepairContext, Report
-from benchmark.spec import validated
+from benchmark.config.spec import validated
+from benchmark.contexts.defense import Resources, pair_features
+from benchmark.contexts.poison import Context
+from benchmark.contexts.repair import RepairContext, Report
+from benchmark.data.pools import PoisonedPool, apply_trigger
+from benchmark.evaluation.evaluate import Condition, text_head
+from benchmark.models import model_transforms
+from benchmark.models.clip import ClipModel
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.train import LoopOptions, train
+from benchmark.training.loop import LoopOptions, train
 from benchmark.types import Attack, BaseAttack, ModelAttack, TriggerState
 
 COUNT, POOL = 12, 400
@@ -269,7 +269,7 @@ def _plants_in_weights(attack: ModelAttack) -> str:
     trigger, kind = trigger_of(attack), type(attack).transform
 
     def deployed(model: ClipModel) -> ClipModel:
-        return transforms.apply(kind, model) if kind else model
+        return model_transforms.apply(kind, model) if kind else model
 
     model, twin = run_implant(attack, world.clean_twin()), world.clean_twin()
     shown, floor = world.effect(deployed(model), trigger), world.effect(deployed(twin), trigger)

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
+from benchmark.config.spec import validated
 from benchmark.errors import UserError
-from benchmark.identity import canonical_json, digest
-from benchmark.spec import validated
+from benchmark.store.keys import canonical_json, digest
 from benchmark.testing.contract import Broken, Check, Checks, require
 from benchmark.types import Card, Method
 

@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 
-from benchmark.datasets.rows import RowSet
-from benchmark.datasets.source import Samples, Source
-from benchmark.spec import Splits
-from benchmark.splits import assign_splits
+from benchmark.config.spec import Splits
+from benchmark.data.splits import assign_splits
 from benchmark.testing.contract import Broken, Check, Checks, require
 from benchmark.types import Dataset
+from benchmark.types.rows import RowSet
+from benchmark.types.source import Samples, Source
 
 IMAGE_SIZE, ROWS = 16, 8
 

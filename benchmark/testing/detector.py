@@ -12,10 +12,10 @@ import functools
 import numpy as np
 import torch
 
-from benchmark.clip import ClipModel
-from benchmark.context import Context
+from benchmark.config.spec import validated
+from benchmark.contexts.defense import Context
 from benchmark.metrics.auroc import auroc
-from benchmark.spec import validated
+from benchmark.models.clip import ClipModel
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.testing.suspect import COUNT, context, images, suspect, triggered

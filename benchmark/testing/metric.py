@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 
-from benchmark.metrics.reduce import measures, score_measures
-from benchmark.records import OUTCOMES, SCORES, Measure
+from benchmark.evaluation.measure import measures, score_measures
+from benchmark.store.schemas import OUTCOMES, SCORES
 from benchmark.testing.contract import Check, Checks, require
-from benchmark.types import Metric
+from benchmark.types import Measure, Metric
 
 TARGET_INDEX = 1
 _TRUTH = (0, 0, 2, 1, 1, 2)

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.clip import ClipModel, load_delta, save_delta
-from benchmark.context import Resources, pair_features
+from benchmark.config.spec import validated
+from benchmark.contexts.defense import Resources, pair_features
+from benchmark.contexts.repair import RepairContext, Report
 from benchmark.errors import NotApplicable
-from benchmark.evaluate import Condition
-from benchmark.repair_context import RepairContext, Report
-from benchmark.spec import validated
+from benchmark.evaluation.evaluate import Condition
+from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.train import LoopOptions
+from benchmark.training.loop import LoopOptions
 from benchmark.types import Range, Repair
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").

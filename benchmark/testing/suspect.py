@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmark.clip import ClipModel
-from benchmark.context import Context, Resources, pair_features
-from benchmark.evaluate import Condition
+from benchmark.contexts.defense import Context, Resources, pair_features
+from benchmark.data.pools import PoisonedPool, apply_trigger
+from benchmark.evaluation.evaluate import Condition
+from benchmark.models.clip import ClipModel
 from benchmark.objectives.mmcl import MMCL
-from benchmark.pool import PoisonedPool, apply_trigger
 from benchmark.testing import world
-from benchmark.train import train
+from benchmark.training.loop import train
 from benchmark.types import Detector, Training
 
 COUNT = 200  # test images of each sort

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from benchmark.clip import ClipModel, build
-from benchmark.evaluate import Condition, HeldOut, Validation, validate
-from benchmark.poisoning import Poison, load_poison, poison
-from benchmark.pool import CachedPool, PoisonedPool, apply_trigger
-from benchmark.spec import ModelSpec
-from benchmark.train import train
+from benchmark.config.spec import ModelSpec
+from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
+from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, validate
+from benchmark.models.clip import ClipModel, build
+from benchmark.stages.poison import Poison, load_poison, poison
+from benchmark.training.loop import train
 from benchmark.types import Attack, BaseAttack, Objective, Training
 
 if TYPE_CHECKING:
-    from benchmark.datasets.source import Samples, Source
+    from benchmark.types.source import Samples, Source
 
 IMAGE_SIZE = 32
 NUM_PAIRS, NUM_TEST, NUM_CLEAN = 1500, 300, 256
@@ -42,7 +42,7 @@ class Effect(NamedTuple):
 @functools.cache
 def source() -> Source:
     """Four classes of shapes, without clutter or noise, with captions that name them."""
-    from benchmark.datasets.shapes import Shapes
+    from benchmark.datasets.shapes.dataset import Shapes
 
     exact = dict.fromkeys(("size_rate", "colour_rate", "place_rate", "vague_rate", "wrong_rate", "occlusion"), 0)
     easy = {"num_classes": 4, "clutter": 0, "rotation": 5, "noise": 0, "texture": 0.05}

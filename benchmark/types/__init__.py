@@ -7,15 +7,7 @@ A method is a frozen pydantic model: its fields are its hyper-parameters. Its fu
 generator); what is learnt is returned as tensors. What it needs of the engine is handed to it in a context.
 """
 
-from benchmark.types.attacks import (
-    Attack,
-    BaseAttack,
-    ModelAttack,
-    PoisonContext,
-    PoisonRows,
-    TriggerState,
-    Victims,
-)
+from benchmark.types.attacks import Attack, BaseAttack, ModelAttack, PoisonContext, PoisonRows, TriggerState, Victims
 from benchmark.types.base import (
     Access,
     Card,
@@ -33,7 +25,7 @@ from benchmark.types.base import (
 from benchmark.types.contexts import Context, PairFeatures, RepairContext, Segmenter
 from benchmark.types.data import Dataset
 from benchmark.types.detectors import Detector, Filter, Finding, InputDetector, ModelDetector
-from benchmark.types.metrics import Metric
+from benchmark.types.metrics import Measure, Metric, proportion
 from benchmark.types.repairs import Repair
 from benchmark.types.training import (
     Augmentation,
@@ -64,6 +56,7 @@ __all__ = [
     "Frozen",
     "InputDetector",
     "Loss",
+    "Measure",
     "Method",
     "Metric",
     "ModelAttack",
@@ -88,4 +81,5 @@ __all__ = [
     "TriggerState",
     "Victims",
     "View",
+    "proportion",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from benchmark.types.base import Method
 
 if TYPE_CHECKING:
-    from benchmark.datasets.source import Source
+    from benchmark.types.source import Source
 
 
 class Dataset(Method):

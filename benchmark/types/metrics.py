@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from benchmark.types.base import Method
+
+
+class Measure(NamedTuple):
+    """One number with its denominator: `value = count / total` for proportions, `count = -1` otherwise."""
+
+    name: str
+    readout: str
+    value: float
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.count)
+    total: int
+    version: int = 1
+
+
+def proportion(name: str, readout: str, count: int, total: int, version: int = 1) -> Measure:
+    """Makes a measure from a count; an empty denominator gives NaN, which the record stores as null."""
+    return Measure(name, readout, count / total if total else float("nan"), int(count), int(total), version)
 
 
 class Metric(Method):

@@ -1,0 +1,1 @@
+"""The command `backstop`: the app, and what each of its commands does."""

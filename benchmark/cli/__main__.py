@@ -1,0 +1,5 @@
+"""`python -m benchmark.cli`: the command `backstop`, without its entry point."""
+
+from benchmark.cli.app import main
+
+main()

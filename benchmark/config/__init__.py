@@ -1,0 +1,1 @@
+"""Specifications of suites and experiments, and the registry of methods and suites."""

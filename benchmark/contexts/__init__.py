@@ -1,0 +1,1 @@
+"""What methods are handed, gated by their cards."""

@@ -1,0 +1,144 @@
+"""What an attack may use when it poisons a pool: see `types.PoisonContext`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.data.cached_pool import CachedPool, PairBatch
+from benchmark.data.streamed_pool import StreamedPool
+from benchmark.errors import CardError, UserError, must, unknown
+from benchmark.store.keys import derive_seed
+from benchmark.text import as_word
+
+if TYPE_CHECKING:
+    import torch
+
+TEMPLATES = ("held_out", "as_published")
+
+
+@dataclass
+class Context:
+    """What an attack may use: see `types.PoisonContext`. `take` gives images where the pool is cached."""
+
+    pool: CachedPool | StreamedPool
+    num_rows: int
+    class_names: Sequence[str]
+    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
+    caption_templates: tuple[str, ...]
+    evaluation_templates: tuple[str, ...]
+    seed: int
+    rng: np.random.Generator
+    make_surrogate: Callable[[], Any] | None = None  # None: the card asks for none
+
+    @property
+    def surrogate(self) -> Any:
+        """The attacker's own clean model.
+
+        Raises:
+            CardError: the card does not name "surrogate".
+        """
+        if self.make_surrogate is None:
+            raise CardError("the attack asked for 'surrogate', which its card does not name; add it to card.needs")
+        return self.make_surrogate()
+
+    def captions(self, rows: np.ndarray) -> list[str]:
+        """Captions of the given rows."""
+        return self.pool.captions(rows)
+
+    def take(self, rows: np.ndarray) -> PairBatch:
+        """Pairs by number, for triggers that are fitted on images."""
+        if not isinstance(self.pool, CachedPool):
+            raise must("data.streaming", "false for an attack that reads images by row", True, "cache the set")
+        return self.pool.take(rows)
+
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        """(B, 3, H, W) uint8 images of the given rows of a cached pool."""
+        return self.take(rows).images
+
+    def real_captions(self, target: str, count: int) -> list[str]:
+        """Captions of the pool that hold the target as a word, drawn with replacement.
+
+        Raises:
+            UserError: no caption holds it.
+        """
+        rows = self._rows_with_word(target)
+        if not len(rows):
+            raise must("attack.captions", "templates where no caption holds the target", "real", "change it")
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
+        return self.pool.captions(rows[rng.integers(len(rows), size=count)])
+
+    def rows_naming(self, target: str) -> np.ndarray:
+        """(K,) int64 rows of the class `target`: by label where the pool has labels, else by caption."""
+        index = target_index(target, self.class_names)
+        if self.labels is None or index is None:
+            return self._rows_with_word(target)
+        return np.flatnonzero(self.labels == index).astype(np.int64)
+
+    def _rows_with_word(self, target: str) -> np.ndarray:
+        """A stream's captions are not searched: it would be read through once more for them."""
+        if not isinstance(self.pool, CachedPool):
+            raise must("data.streaming", "false for an attack that searches captions", True, "cache the set")
+        word = as_word(target)
+        captions = self.pool.captions(np.arange(self.pool.num_rows))
+        return np.array([row for row, caption in enumerate(captions) if word.search(caption)], np.int64)
+
+    def target_captions(self, target: str, count: int, *, templates: str) -> list[str]:
+        """Captions that name the target class.
+
+        Args:
+            target: the class; it must be one of `class_names`, or part of exactly one of them.
+            count: how many.
+            templates: "held_out": the caption templates; "as_published": the evaluation prompts.
+
+        Raises:
+            UserError: unknown target, or held-out templates that evaluation uses too.
+        """
+        if templates not in TEMPLATES:
+            raise must("templates", f"one of {', '.join(TEMPLATES)}", templates, "choose one of them")
+        chosen = self.caption_templates if templates == "held_out" else self.evaluation_templates
+        if templates == "held_out":
+            self._check_disjoint()
+        if not chosen:
+            raise must(f"{templates} templates", "at least one", (), "give the data set templates with one '{}'")
+        name = self.class_names[index] if (index := target_index(target, self.class_names)) is not None else target
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
+        return [chosen[pick].format(name) for pick in rng.integers(len(chosen), size=count)]
+
+    def _check_disjoint(self) -> None:
+        known = {template.casefold().strip() for template in self.evaluation_templates}
+        shared = [template for template in self.caption_templates if template.casefold().strip() in known]
+        if shared:
+            raise must(
+                "caption_templates of the data set",
+                "disjoint from its evaluation_templates for templates=held_out",
+                shared[0],
+                "change one of the lists, or choose templates=as_published",
+            )
+
+
+def target_index(target: str, class_names: Sequence[str]) -> int | None:
+    """Index of the target class: the name itself, else the one name that contains it as a word.
+
+    Returns:
+        None where there are no class names.
+
+    Raises:
+        UserError: no class name contains the target (with the closest), or several do.
+    """
+    if not class_names:
+        return None
+    folded = [name.casefold() for name in class_names]
+    if target.casefold() in folded:
+        return folded.index(target.casefold())
+    word = as_word(target.casefold())
+    hits = [place for place, name in enumerate(folded) if word.search(name)]
+    if not hits:
+        raise UserError(f"attack.target: {unknown('class', target, class_names)}")
+    if len(hits) > 1:
+        names = ", ".join(class_names[place] for place in hits[:5])
+        raise must("attack.target", "part of one class name only", target, f"choose one of: {names}")
+    return hits[0]

@@ -1,0 +1,1 @@
+"""Image-caption pairs in use: preparation, splits, pools, augmentation."""

@@ -1,0 +1,245 @@
+"""The `data` stage: opens a set, splits it, makes captions, and decodes every image once into a memory-mapped cache.
+
+`images.npy` (N, H, W, 3) uint8 and `rows.parquet` hold the splits behind one another, each in the order of the set's
+rows; `images.npy` may end with unused places where rows were skipped. Of a streamed set only the held-out splits are
+cached; `excluded.npy` names the rows that its stream must leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.data.splits import assign_splits
+from benchmark.errors import UserError
+from benchmark.store.keys import derive_seed
+from benchmark.types.rows import RowSet
+from benchmark.types.source import Item, Samples, Source
+
+if TYPE_CHECKING:
+    from benchmark.config.spec import Splits
+    from benchmark.types import Dataset
+
+CHUNK = 1024
+SPLITS = ("pretrain", "clean", "validation", "test")
+KEYS_SHOWN = 20
+Progress = Callable[[int, int], None]  # rows done, rows in all
+
+
+def prepare_data(
+    dataset: Dataset,
+    splits: Splits,
+    *,
+    image_size: int,
+    held_out_only: bool,
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes the cache of a set.
+
+    Args:
+        dataset: which set.
+        splits: sizes and seed of the four splits.
+        image_size: pixels of the cached images' sides.
+        held_out_only: cache clean, validation and test only; pre-training rows are streamed later.
+        folder: where to write `images.npy`, `rows.parquet` and `excluded.npy`.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        Facts about the set: class_names, templates, num_rows, split sizes, broken images, skipped rows.
+
+    Raises:
+        UserError: missing files or columns, too few rows, labels outside class_names, more than half of the rows
+            broken or without a caption.
+    """
+    source = dataset.open(image_size=image_size)
+    streamed = bool(getattr(dataset, "streaming", False))
+    pretrain = "drawn" if not held_out_only else "streamed" if streamed else "none"
+    chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
+    chosen = {name: chosen[name] for name in SPLITS if name in chosen}
+    writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
+    done = 0
+    for split, samples in _read(source, chosen, image_size if streamed else None):
+        writer.add(split, samples)
+        done += len(samples.rows) + len(samples.broken)
+        if progress is not None:
+            progress(done, writer.capacity)
+    sizes = writer.close()
+    if pretrain == "streamed":
+        excluded = np.unique(np.concatenate([*chosen.values(), *source.fixed_splits.values()]))
+        np.save(folder / "excluded.npy", excluded)
+        sizes = {"pretrain": splits.pretrain or source.num_rows - len(excluded)} | sizes
+    return {
+        "class_names": list(source.class_names),
+        "caption_templates": list(source.caption_templates),
+        "evaluation_templates": list(source.evaluation_templates),
+        "num_rows": source.num_rows,
+        "expected_rows": dict(getattr(dataset, "expected_rows", {})),
+        "image_size": image_size,
+        "seed": splits.seed,
+        "held_out_only": held_out_only,
+        "splits": sizes,
+        "broken": {"count": len(writer.broken), "keys": writer.broken[:KEYS_SHOWN]},
+        "empty_captions": {"count": len(writer.empty), "keys": writer.empty[:KEYS_SHOWN]},
+    }
+
+
+def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int, file: Path) -> None:
+    """Decodes a cached split's images again, squashed instead of cropped.
+
+    Args:
+        dataset: the set.
+        folder: its cache.
+        split: which.
+        image_size: pixels of the images' sides.
+        file: where to write (N, H, W, 3) uint8, in the order of the cached split.
+
+    Raises:
+        UserError: an image that was read for the cache cannot be read any more.
+    """
+    import pyarrow.parquet as pq
+
+    from benchmark.data.images import chunks, decode_all
+
+    table = pq.read_table(folder / "rows.parquet", columns=["row", "split"])
+    rows = table["row"].to_numpy()[table["split"].to_numpy() == split]
+    place = {row: at for at, row in enumerate(rows.tolist())}
+    shape = (len(rows), image_size, image_size, 3)
+    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    for items in chunks(dataset.open(image_size=image_size).stream(seed=None, rows=RowSet.of(rows)), CHUNK):
+        decoded = decode_all([item.image for item in items], image_size, squash=True)
+        for item, image in zip(items, decoded, strict=True):
+            if image is not None:
+                images[place.pop(item.row)] = image
+    images.flush()
+    if place:
+        raise UserError(
+            f"{dataset.name}: all {len(rows)} images of {split} must be read again for the squash control, but row "
+            f"{min(place)} was not; put the files back as they were, or set readouts.squash to false"
+        )
+
+
+def captions_for(source: Source, rows: np.ndarray, captions: Sequence[str], labels: np.ndarray, seed: int) -> list[str]:
+    """Fills in the captions of labelled rows: the template is a pure function of (seed, row).
+
+    Args:
+        source: gives class names and caption templates.
+        rows: (B,) int64.
+        captions: (B,) as the set gives them; "" where it has none.
+        labels: (B,) int64, -1 where there is none.
+        seed: of the splits.
+
+    Returns:
+        (B,) captions; "" where there is neither caption nor label.
+    """
+    from benchmark.rng import hashed_uniform
+
+    if not len(rows) or not source.class_names:
+        return list(captions)
+    templates, names = source.caption_templates, source.class_names
+    draws = hashed_uniform(derive_seed(seed, "captions"), rows, 1)[:, 0].numpy()
+    picks = (draws * len(templates)).astype(np.int64).tolist()
+    return [
+        caption or (templates[pick].format(names[label]) if label >= 0 else "")
+        for caption, pick, label in zip(captions, picks, labels.tolist(), strict=True)
+    ]
+
+
+def check_labels(labels: np.ndarray, source: Source, place: str) -> None:
+    """Refuses labels that no class name answers to.
+
+    Raises:
+        UserError: names the first one.
+    """
+    bad = labels[(labels >= len(source.class_names)) | (labels < -1)] if source.class_names else labels[labels >= 0]
+    if len(bad):
+        raise UserError(
+            f"{place}: labels must be 0 to {len(source.class_names) - 1} (one per class name), got {int(bad[0])}; "
+            "mend the label column, or name every class in class_names"
+        )
+
+
+def _read(source: Source, chosen: dict[str, np.ndarray], stream_size: int | None) -> Iterator[tuple[str, Samples]]:
+    """Reads the splits in chunks; a stream of images of `stream_size` pixels is passed through once."""
+    if stream_size is None:
+        for split, rows in chosen.items():
+            for start in range(0, len(rows), CHUNK):
+                yield split, source.read(rows[start : start + CHUNK])
+        return
+    from benchmark.data.images import chunks, decode_items
+
+    held_out = RowSet.of(np.concatenate(list(chosen.values())))
+    for split, items in _collect(source.stream(seed=None, rows=held_out), chosen).items():
+        for chunk in chunks(items, CHUNK):
+            yield split, decode_items(chunk, stream_size)
+
+
+def _collect(stream: Iterable[Item], chosen: dict[str, np.ndarray]) -> dict[str, list[Item]]:
+    split_of = {row: split for split, rows in chosen.items() for row in rows.tolist()}
+    found: dict[str, list[Item]] = {split: [] for split in chosen}
+    for item in stream:
+        found[split_of[item.row]].append(item)
+    return found
+
+
+class _Writer:
+    """Writes rows behind one another; broken and caption-less rows leave no gap."""
+
+    def __init__(self, folder: Path, place: str, source: Source, seed: int, image_size: int, capacity: int) -> None:
+        self.capacity, self.broken, self.empty = capacity, list[str](), list[str]()
+        self._folder, self._place, self._source, self._seed = folder, place, source, seed
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("row", "key", "caption", "label", "split")}
+        shape = (capacity, image_size, image_size, 3)
+        self._images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        self._at = 0
+
+    def add(self, split: str, samples: Samples) -> None:
+        check_labels(samples.labels, self._source, self._place)
+        captions = captions_for(self._source, samples.rows, samples.captions, samples.labels, self._seed)
+        self.broken += samples.broken
+        self.empty += [key for key, caption in zip(samples.keys, captions, strict=True) if not caption.strip()]
+        good = np.flatnonzero([bool(caption.strip()) for caption in captions])
+        self._images[self._at : self._at + len(good)] = samples.images[good]
+        self._at += len(good)
+        self._columns["row"] += samples.rows[good].tolist()
+        self._columns["label"] += samples.labels[good].tolist()
+        self._columns["key"] += [samples.keys[place] for place in good]
+        self._columns["caption"] += [captions[place] for place in good]
+        self._columns["split"] += [split] * len(good)
+
+    def close(self) -> dict[str, int]:
+        """Checks what is left, writes `rows.parquet`, and returns the sizes of the splits."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._check(self.broken, "images that can be read", "are missing or broken", "mend or remove the files")
+        self._check(self.empty, "rows with a caption or a label", "have neither", "choose another caption_column")
+        self._images.flush()
+        del self._images
+        pq.write_table(pa.table(self._columns, schema=rows_schema()), self._folder / "rows.parquet")
+        return {split: self._columns["split"].count(split) for split in SPLITS if split in self._columns["split"]}
+
+    def _check(self, bad: list[str], what: str, state: str, remedy: str) -> None:
+        if 2 * len(bad) > self.capacity:
+            raise UserError(
+                f"{self._place}: {what} must be at least half of {self.capacity}, "
+                f"got {self.capacity - len(bad)} ({len(bad)} {state}, e.g. {bad[0]!r}); {remedy}"
+            )
+
+
+def rows_schema() -> Any:
+    """Columns of `rows.parquet`; row i of it belongs to image i of `images.npy`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("row", pa.int64()),  # row in the data set
+            ("key", pa.string()),  # what the set itself calls it
+            ("caption", pa.string()),
+            ("label", pa.int64()),  # -1 where there is none
+            ("split", pa.string()),
+        ]
+    )

@@ -1,0 +1,201 @@
+"""Pre-training pairs of a set that is larger than memory: read, decoded and batched as the stream goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.data.cached_pool import WHOLE, PairBatch, Shard, as_images
+from benchmark.data.images import chunks, decode, decode_all, stack
+from benchmark.data.prepare import captions_for, check_labels
+from benchmark.errors import UserError
+from benchmark.store.keys import derive_seed
+from benchmark.types.rows import RowSet
+from benchmark.types.source import Item, Source
+
+if TYPE_CHECKING:
+    from benchmark.types import Dataset
+
+
+class StreamedPool:
+    """Pairs of a stream; memory does not grow with their number.
+
+    Batches are cut from the stream by position. A row whose image is broken or whose caption is empty is skipped: the
+    next good one of its batch stands in, so that batches stay whole and do not depend on the number of workers.
+    """
+
+    labels: np.ndarray | None = None
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        image_size: int,
+        excluded_rows: np.ndarray,
+        num_rows: int,
+        *,
+        caption_seed: int = 0,
+    ) -> None:
+        """Opens the set.
+
+        Args:
+            dataset: which set.
+            image_size: pixels of the images' sides.
+            excluded_rows: (E,) int64 rows of the set that belong to other splits.
+            num_rows: how many of the other rows, from the first on, are in this pool.
+            caption_seed: seed of the splits, which chose the templates of labelled rows.
+        """
+        self._source: Source = dataset.open(image_size=image_size)
+        self._place, self._size, self._caption_seed = dataset.name, image_size, caption_seed
+        self._excluded = np.unique(np.asarray(excluded_rows, np.int64))
+        self.num_rows = num_rows
+        last = self._set_rows(np.array([num_rows - 1]))[0]
+        self._rows = RowSet.before(int(last) + 1, without=self._excluded)
+        self.broken = 0  # broken images and empty captions met so far; a report, never read for results
+
+    def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
+        """Whole batches of an epoch; the rest is dropped."""
+        return (self.num_rows if rows is None else len(rows)) // batch_size
+
+    def captions(self, rows: np.ndarray) -> list[str]:
+        """Captions of the given rows; passes through the stream once."""
+        items = self.items(rows)
+        return [items[row].caption for row in np.asarray(rows).tolist()]
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
+        """Reads rows by number, in that order; passes through the stream once."""
+        items = self.items(rows)
+        batch = [items[row] for row in np.asarray(rows).tolist()]
+        return self._decoded(batch, slice(0, len(batch)))
+
+    def in_order(self, batch_size: int) -> Iterator[PairBatch]:
+        """All rows once, in the order of their ids; the last batch may be smaller."""
+        for batch in chunks(self._positions(self._source.stream(seed=None, rows=self._rows)), batch_size):
+            yield self._decoded(batch, slice(0, len(batch)))
+
+    def items(self, rows: Sequence[int] | np.ndarray) -> dict[int, Item]:
+        """Encoded rows by their id in this pool; passes through the stream once, in stored order."""
+        wanted = np.unique(np.asarray(rows, np.int64))
+        stream = self._source.stream(seed=None, rows=RowSet.of(self._set_rows(wanted)))
+        found = {item.row: item for item in self._positions(stream)}
+        if len(found) < len(wanted):
+            raise self._ended(f"row {min(set(wanted.tolist()) - set(found))}")
+        return found
+
+    def epoch(
+        self,
+        *,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        rows: np.ndarray | None = None,
+        start_step: int = 0,
+        shard: Shard = WHOLE,
+        appended: Sequence[Item] = (),
+    ) -> Iterator[PairBatch]:
+        """Batches of one epoch; see `Pool.epoch`. `appended` items, with ids of their own, are mixed in."""
+        wanted, num_own = self._rows, self.num_rows
+        if rows is not None:
+            chosen = np.unique(np.asarray(rows, np.int64))
+            own = chosen[chosen < self.num_rows]
+            wanted, num_own = RowSet.of(self._set_rows(own)), len(own)
+            appended = [item for item in appended if _holds(chosen, item.row)]
+        items = self._positions(self._source.stream(seed=seed, epoch=epoch, rows=wanted))
+        items = _mixed(items, appended, num_own, derive_seed(seed, "appended", epoch))
+        num_steps = (num_own + len(appended)) // batch_size
+        part = shard.slice(batch_size)
+        step = 0
+        for batch in chunks(items, batch_size) if num_steps else ():
+            if len(batch) < batch_size:
+                break
+            if step >= start_step:
+                yield self._decoded(batch, part)
+            step += 1
+            if step == num_steps:
+                return
+        if step < num_steps:
+            raise self._ended(f"batch {step + 1} of {num_steps}")
+
+    def _set_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(B,) int64 rows of the set that have these ids in this pool."""
+        return rows + np.searchsorted(self._excluded - np.arange(len(self._excluded)), rows, side="right")
+
+    def _positions(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Numbers rows of the set within this pool, and fills in captions of labels."""
+        for chunk in chunks(items, 256):
+            rows = np.array([item.row for item in chunk], np.int64)
+            labels = np.array([item.label for item in chunk], np.int64)
+            check_labels(labels, self._source, self._place)
+            texts = captions_for(self._source, rows, [item.caption for item in chunk], labels, self._caption_seed)
+            ids = rows - np.searchsorted(self._excluded, rows)
+            for item, row, text in zip(chunk, ids.tolist(), texts, strict=True):
+                yield item._replace(row=row, caption=text)
+
+    def _decoded(self, batch: list[Item], part: slice) -> PairBatch:
+        own = batch[part]
+        images = decode_all([item.image if item.caption.strip() else None for item in own], self._size)
+        for place, image in enumerate(images):
+            if image is None:
+                self.broken += 1
+                own[place], images[place] = self._stand_in(batch, part.start + place)
+        rows = np.array([item.row for item in own], np.int64)
+        good = [image for image in images if image is not None]
+        return PairBatch(rows, as_images(stack(good, self._size)), [item.caption for item in own])
+
+    def _stand_in(self, batch: list[Item], place: int) -> tuple[Item, np.ndarray]:
+        for step in range(1, len(batch)):
+            item = batch[(place + step) % len(batch)]
+            image = decode(item.image, self._size) if item.caption.strip() else None
+            if image is not None:
+                return item, image
+        raise UserError(f"{self._place}: a batch must hold a readable image, got {len(batch)} broken; mend the files")
+
+    def _ended(self, place: str) -> UserError:
+        return UserError(
+            f"{self._place}: the stream must have {self.num_rows} rows in this split, got fewer "
+            f"(ended before {place}); mend expected_rows, or fetch the missing files"
+        )
+
+
+def _mixed(items: Iterator[Item], appended: Sequence[Item], num_items: int, seed: int) -> Iterator[Item]:
+    """Puts the appended items at places that the seed decides."""
+    if not appended:
+        yield from items
+        return
+    rng = np.random.Generator(np.random.PCG64(seed))
+    slots = rng.choice(num_items + len(appended), size=len(appended), replace=False).tolist()
+    at = dict(zip(slots, appended, strict=True))
+    place = 0
+    for item in items:
+        while place in at:
+            yield at[place]
+            place += 1
+        yield item
+        place += 1
+    while place in at:
+        yield at[place]
+        place += 1
+
+
+def _holds(ordered: np.ndarray, value: int) -> bool:
+    place = int(np.searchsorted(ordered, value))
+    return place < len(ordered) and int(ordered[place]) == value
+
+
+def open_streamed(dataset: Dataset, folder: Path, facts: Mapping[str, Any]) -> StreamedPool:
+    """Opens the pre-training split of a set of which only the held-out splits are cached.
+
+    Args:
+        dataset: the set that the artifact was made from.
+        folder: the `data` artifact's files.
+        facts: its facts.
+    """
+    return StreamedPool(
+        dataset,
+        facts["image_size"],
+        np.load(folder / "excluded.npy"),
+        facts["splits"]["pretrain"],
+        caption_seed=facts["seed"],
+    )

@@ -1,0 +1,1 @@
+"""Sets read through Hugging Face `datasets`: a hub id or local files."""

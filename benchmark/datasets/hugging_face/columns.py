@@ -1,0 +1,142 @@
+"""Which columns of a table hold image, caption, label, key and group, and how one record becomes an item."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmark.datasets.hugging_face.fields import HuggingFaceFields
+from benchmark.errors import UserError, unknown
+from benchmark.types.source import Item
+
+IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "image_path", "filepath", "file_name", "path")
+CAPTION_NAMES = ("caption", "captions", "text", "txt", "title", "sentence")
+LABEL_NAMES = ("label", "labels", "cls", "class", "fine_label")
+
+
+class Columns(NamedTuple):
+    """Names of the columns in use."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    key: str | None
+    group: str | None
+
+    @property
+    def used(self) -> list[str]:
+        """The columns that are read at all."""
+        return sorted({name for name in self if name is not None})
+
+
+def resolve(spec: HuggingFaceFields, names: Sequence[str], features: Mapping[str, Any]) -> Columns:
+    """Finds the columns: those that the fields name, else by type and usual names.
+
+    Raises:
+        UserError: a column that is not there (with suggestions), no image, or neither caption nor label.
+    """
+
+    def find(field: str, kind: str | None, usual: Sequence[str]) -> str | None:
+        given = getattr(spec, field)
+        if given is not None:
+            if given not in names:
+                raise UserError(f"{spec.name}.{field}: {unknown('column', given, names)} (columns: {', '.join(names)})")
+            return given
+        typed = [name for name in names if type(features.get(name)).__name__ == kind]
+        return next(iter([*typed, *(name for name in usual if name in names)]), None)
+
+    image = find("image_column", "Image", IMAGE_NAMES)
+    caption = find("caption_column", None, CAPTION_NAMES)
+    label = find("label_column", "ClassLabel", LABEL_NAMES)
+    if image is None or (caption is None and label is None):
+        missing = "image_column" if image is None else "caption_column or label_column"
+        raise UserError(f"{spec.name}.{missing} must name a column, got None; the columns are {', '.join(names)}")
+    return Columns(image, caption, label, find("key_column", None, ("__key__",)), find("group_column", None, ()))
+
+
+class Reader(NamedTuple):
+    """Turns records of one split into items."""
+
+    split: str
+    columns: Columns
+    root: Path | None  # of local files; names in manifests are relative to it
+    base: Path | None  # where image paths of a CSV start
+    labels: Mapping[Any, int] | None  # stored label to class; None: stored as class numbers
+
+    def item(self, row: int, record: Mapping[str, Any]) -> Item:
+        """Reads one record; the image stays encoded."""
+        columns = self.columns
+        image, path = self._image(record[columns.image])
+        key = record[columns.key] if columns.key else path or f"{self.split}/{row}"
+        return Item(row, image, self._caption(record, row), self._label(record), str(key))
+
+    def _image(self, value: Any) -> tuple[bytes | np.ndarray | None, str]:
+        """The encoded image, None where it is missing, and its name."""
+        if isinstance(value, Mapping):
+            path = value.get("path") or ""
+            data = value.get("bytes")
+            return (data if data is not None else _read(path)), self._relative(path)
+        if isinstance(value, str):
+            path = os.path.join(self.base or "", value)
+            return _read(path), self._relative(path)
+        if value is None or isinstance(value, bytes):
+            return value, ""
+        return np.asarray(value.convert("RGB")), ""  # a stream without a schema decodes by itself
+
+    def _relative(self, path: str) -> str:
+        if self.root is not None and os.path.isabs(path):
+            return os.path.relpath(path, self.root.resolve() if not path.startswith(str(self.root)) else self.root)
+        return path
+
+    def _caption(self, record: Mapping[str, Any], row: int) -> str:
+        value = record[self.columns.caption] if self.columns.caption else None
+        if isinstance(value, list):  # several captions of one image: each row keeps one
+            value = value[row % len(value)] if value else None
+        return str(value).strip() if value is not None else ""
+
+    def _label(self, record: Mapping[str, Any]) -> int:
+        value = record[self.columns.label] if self.columns.label else None
+        if value is None or value == -1:  # hidden labels
+            return -1
+        if self.labels is None:
+            return int(value)
+        if value not in self.labels:
+            wrong = unknown("class", str(value), map(str, self.labels))
+            place = f"split {self.split!r}, column {self.columns.label!r}"
+            raise UserError(f"{place}: {wrong}; name all classes in class_names")
+        return self.labels[value]
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        if "://" in path:
+            import fsspec
+
+            with fsspec.open(path, "rb") as file:
+                return file.read()  # type: ignore[union-attr]
+        return Path(path).read_bytes() if path else None
+    except OSError:
+        return None
+
+
+def class_names(spec: HuggingFaceFields, stored: Sequence[Any], *, place: str) -> tuple[str, ...]:
+    """Names of the classes as captions and prompts say them.
+
+    Args:
+        spec: the set; its `class_names` win.
+        stored: names of the ClassLabel column, or the distinct labels of a text column; () where there are neither.
+        place: the label column, for errors.
+    """
+    if spec.class_names:
+        return spec.class_names
+    if not stored:
+        raise UserError(
+            f"{spec.name}.class_names must name the classes of column {place!r}, got (); give them in order"
+        )
+    short = [spec.display_name(str(name)) for name in stored]
+    # shortened names that fall together stay whole
+    return tuple(str(whole) if short.count(name) > 1 else name for name, whole in zip(short, stored, strict=True))

@@ -1,0 +1,1 @@
+"""What drives a suite: the run, its plan, executors, monitor and trials."""

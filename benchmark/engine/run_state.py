@@ -1,0 +1,59 @@
+"""How far the cells of a run have got: what failed and why, which attacks did not plant, what can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.config.spec import Gate
+from benchmark.engine.task import TaskResult
+from benchmark.stages import graph, record
+from benchmark.stages.graph import Cell, Condition
+from benchmark.store.artifacts import Store
+
+
+@dataclass
+class Standing:
+    """The run's memory beside the store; everything in it is found again by running again."""
+
+    store: Store
+    gate: Gate
+    failures: dict[str, TaskResult] = field(default_factory=dict)  # key of the artifact that is not there -> why
+    unplanted: dict[str, str] = field(default_factory=dict)  # key of the attacked model -> why
+
+    def blocked(self, cell: Cell) -> TaskResult | None:
+        """Why a cell cannot go on: the first of its inputs that could not be made."""
+        if not self.failures:
+            return None
+        keys = cell.keys
+        made = (keys.data, keys.evaluation, keys.surrogate, keys.poison, keys.twin, keys.pretrain)
+        inputs = [key for key in (*made, *own_evaluations(cell)) if key]
+        return next((self.failures[key] for key in inputs if key in self.failures), None)
+
+    def defensible(self, cell: Cell) -> bool:
+        """Whether a cell has a repair or a detector, and a model that is worth it."""
+        defended = cell.experiment.repair or cell.experiment.detector
+        return bool(defended) and not self.blocked(cell) and cell.keys.pretrain not in self.unplanted
+
+    def judge(self, cell: Cell) -> str:
+        """Why a cell's attack did not plant; "" where it did, where there is none, or where that is not known."""
+        if cell.experiment.attack is None or self.blocked(cell):
+            return ""
+        clean = Condition(None, None, None)
+        own = record.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
+        twin = record.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
+        twins = record.measures([twin], target=None)
+        return record.planted(own, twins, self.gate, transform=cell.experiment.attack.transform)
+
+    def facts(self, stage: str, key: str) -> dict[str, Any] | None:
+        """Facts of an artifact, None where it is not there."""
+        found = self.store.find(stage, key)
+        return found.facts if found else None
+
+
+def own_evaluations(cell: Cell) -> list[str]:
+    """Keys of the undefended model's outcomes on test."""
+    return [
+        graph.evaluate_key(cell, item, split="test", model=cell.keys.pretrain, epoch=None)
+        for item in graph.own_conditions(cell)
+    ]

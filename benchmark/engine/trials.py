@@ -1,0 +1,110 @@
+"""A trial of a search as work: the repair with the trial's values, run and kept like any other repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from benchmark.config.spec import Experiment, Search
+from benchmark.stages.graph import Cell, defend_key, search_key
+from benchmark.store.artifacts import Store
+from benchmark.types import Repair
+from tuners import search_space
+from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, recover
+from tuners.selection_rules import Row, Rule, default_rule, preferred_epochs, search_rules
+
+Tick = Callable[[str, float], None]
+
+
+class SearchCell(NamedTuple):
+    """A searched cell and what its trials are told: validation numbers of its undefended model and clean twin."""
+
+    cell: Cell
+    start_accuracy: float
+    floor: float | None
+
+
+def repair_of(cell: Cell, parameters: Mapping[str, Any]) -> Repair:
+    """The cell's repair with a trial's values."""
+    assert cell.experiment.repair is not None
+    return search_space.apply(cell.experiment.repair, parameters)
+
+
+def rows_of(epochs: Sequence[Mapping[str, Any]], *, trial: int, phase: str, strength: float | None) -> list[Row]:
+    """Measured epochs (`records.EPOCHS`) as rows that the rules read."""
+    return [
+        Row(
+            trial=trial,
+            epoch=epoch["epoch"],
+            phase=phase,
+            accuracy=epoch["validation_accuracy"],
+            asr=epoch["validation_asr"],
+            loss=epoch["validation_loss"],
+            strength=strength,
+        )
+        for epoch in epochs
+    ]
+
+
+def rules_of(search: Search | None, *, start_accuracy: float, floor: float | None) -> tuple[Rule, ...]:
+    """The selection rules of a cell."""
+    if search is None:
+        return (default_rule(),)
+    return search_rules(search, floor=floor, start_accuracy=start_accuracy)
+
+
+def kept_epochs(epochs: Sequence[Mapping[str, Any]], *, rules: Sequence[Rule], strength: float | None) -> set[int]:
+    """Epochs of a run whose weights some rule may select.
+
+    Phase and trial are left open (a run with the same values may stand in any phase), so the default rule's last epoch
+    and the trigger-blind rule's choice are kept for every run.
+    """
+    return preferred_epochs(rows_of(epochs, trial=0, phase="quasi_random", strength=strength), rules)
+
+
+def keeper(experiment: Experiment, repair: Repair, *, start_accuracy: float, floor: float | None) -> Any:
+    """`kept_epochs` with everything but the epochs filled in; it pickles."""
+    rules = rules_of(experiment.search, start_accuracy=start_accuracy, floor=floor)
+    return partial(kept_epochs, rules=rules, strength=search_space.strength(repair))
+
+
+def describe(searched: SearchCell, lookup: Callable[[str], Mapping[str, Any] | None]) -> CellSearch:
+    """The search of a cell, with the trials that are in the store already.
+
+    Args:
+        searched: the cell.
+        lookup: finds the facts of a defend artifact by key.
+    """
+    cell = searched.cell
+    experiment = cell.experiment
+    assert experiment.repair is not None and experiment.search is not None
+    ranges = search_space.ranges(experiment.repair, experiment.space)
+    fresh = CellSearch(
+        cell=cell.keys.record,
+        search_key=search_key(cell),
+        search=experiment.search,
+        space=ranges,
+        defaults=search_space.values(experiment.repair, ranges),
+    )
+
+    def stored(proposal: Proposal) -> TrialResult | None:
+        facts = lookup(defend_key(cell, repair_of(cell, proposal.parameters)))
+        return None if facts is None else TrialResult.of(proposal.config(), facts)
+
+    return recover(fresh, stored)
+
+
+def run_trial(
+    store: Store, searched: SearchCell, config: Mapping[str, Any], *, compute: Any, tick: Tick
+) -> TrialReport:
+    """Runs a trial in this process; its artifact is in the store afterwards."""
+    from benchmark.stages.defend import DefendInputs, defend_stage
+
+    cell = searched.cell
+    repair = repair_of(cell, config["parameters"])
+    keep = keeper(cell.experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor)
+    inputs = DefendInputs(searched.start_accuracy, keep)
+    facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
+    wanted = ("status", "accuracy", "asr", "reason", "wall_s")
+    return {name: facts[name] for name in wanted}  # type: ignore[return-value]

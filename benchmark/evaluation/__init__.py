@@ -1,0 +1,1 @@
+"""Evaluation of a model: read-outs, outcomes, and their reduction to measures."""

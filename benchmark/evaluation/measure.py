@@ -1,0 +1,73 @@
+"""All measures of one model or detector: every registered metric over its stored tables. No model, no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from benchmark.config import registry
+from benchmark.errors import must
+from benchmark.metrics._outcomes import CLEAN, SQUASH
+from benchmark.types import Measure, Metric
+
+
+def registered() -> list[Metric]:
+    """Every registered metric, with its default fields, by name."""
+    found = [registry.method("metric", name)() for name in registry.names("metric")]
+    return [metric for metric in found if isinstance(metric, Metric)]
+
+
+def measures(
+    tables: Iterable[pa.Table], *, target: int | None, metrics: Sequence[Metric] | None = None
+) -> list[Measure]:
+    """Reduces outcome tables to numbers.
+
+    Args:
+        tables: outcomes of one model: the clean condition, at most one triggered condition, and the squash control.
+        target: class index of the attack's target, None without an attack.
+        metrics: which metrics, of which those of outcomes are used; None: every registered one.
+
+    Returns:
+        Measures in order of metric; each carries the version of its metric.
+
+    Raises:
+        UserError: if the tables hold more than one triggered condition.
+    """
+    outcomes = pa.concat_tables(tables).to_pandas(categories=["condition", "readout"])  # compared many times
+    triggered = [condition for condition in outcomes["condition"].unique() if condition not in (CLEAN, SQUASH)]
+    if len(triggered) > 1:
+        raise must("outcomes", "of at most one trigger", triggered, "reduce them one attack at a time")
+    return _reduced(outcomes, "outcomes", metrics, target=target)
+
+
+def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) -> list[Measure]:
+    """Reduces the scores of one detector on one cell to numbers.
+
+    Args:
+        table: rows of `records.SCORES`.
+        metrics: which metrics, of which those of scores are used; None: every registered one.
+
+    Raises:
+        UserError: if a score is not finite.
+    """
+    scores = table.to_pandas()
+    wrong = ~np.isfinite(scores["score"].to_numpy())
+    if wrong.any():
+        first = scores[wrong].iloc[0]
+        raise must("scores", "finite", float(first["score"]), f"see id {first['id']} and mend the detector")
+    return _reduced(scores, "scores", metrics, target=None)
+
+
+def _reduced(
+    frame: pd.DataFrame, of: Literal["outcomes", "scores"], metrics: Sequence[Metric] | None, *, target: int | None
+) -> list[Measure]:
+    return [
+        measure._replace(version=metric.version)
+        for metric in (registered() if metrics is None else metrics)
+        if metric.of == of
+        for measure in metric.measure(frame, target=target)
+    ]

@@ -1,0 +1,121 @@
+"""`defend` and implanting: methods that turn one model into another, run in their context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from benchmark.contexts.repair import Collapsed, RepairContext, Report, weights_name
+from benchmark.models.clip import ClipModel, load_delta, save_delta
+from benchmark.stages import graph
+from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.graph import Cell
+from benchmark.stages.resources import conditions_of, held_out, resources_of
+from benchmark.stages.weights import load_pretrained
+from benchmark.store.artifacts import Draft, Store
+from benchmark.store.keys import derive_seed
+from benchmark.training.loop import Diverged, LoopOptions
+from benchmark.types import Card, ModelAttack, Repair
+
+
+class DefendInputs(NamedTuple):
+    """What a repair run is told beside its fields: functions of its input artifacts."""
+
+    start_accuracy: float | None  # validation CA of the undefended model; None: no collapse stopping
+    keep: Callable[[Sequence[Mapping[str, Any]]], set[int]]  # epochs whose weights are kept
+
+
+NOTHING_KEPT = DefendInputs(None, lambda rows: set())
+
+
+def defend_stage(
+    store: Store, cell: Cell, repair: Repair, inputs: DefendInputs, compute: Compute, *, tick: Tick
+) -> dict[str, Any]:
+    """Runs one repair with given fields; returns the artifact's facts."""
+    key = graph.defend_key(cell, repair)
+    found = store.find("defend", key)
+    if found is not None:
+        return found.facts
+    draft, watch = store.draft("defend", key), Stopwatch()
+    model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
+    context = _context(store, cell, repair.card, inputs, compute, draft, model, tick, base=cell.keys.pretrain)
+    status, reason = "ok", ""
+    try:
+        repaired = repair.repair(model, context)
+        if not context.rows:  # a repair that never reported: its result is measured once
+            context.report(1, repaired)
+    except Collapsed as error:
+        status, reason = "collapsed", str(error)
+    except Diverged as error:
+        status, reason = "failed", str(error)
+    findings = context.write()
+    last = context.rows[-1] if context.rows else {}
+    facts = {
+        "status": status,
+        "reason": reason,
+        "accuracy": last.get("validation_accuracy"),
+        "asr": last.get("validation_asr"),
+        "epochs": len(context.rows),
+        "parameters": repair.model_dump(mode="json"),
+        "findings": findings,
+        "clean_pairs": context.clean_pairs_used,
+        "wall_s": watch.seconds(),
+    }
+    return draft.commit(facts).facts
+
+
+def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
+    """Implants a model attack into the clean twin; the artifact stands where a pre-trained model would."""
+    attack, keys = cell.experiment.attack, cell.keys
+    assert isinstance(attack, ModelAttack)
+    draft, watch = store.draft("pretrain", keys.pretrain), Stopwatch()
+    twin = load_pretrained(store, keys.twin).to(compute.device)
+    context = _context(store, cell, attack.card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
+    attacked = attack.implant(twin, context)
+    save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
+    before = required(store, "pretrain", keys.twin).facts
+    facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}
+    facts |= {"history": [], "parents": {"twin": keys.twin, "poison": keys.poison}, "findings": context.write()}
+    draft.commit(facts | {"wall_s": watch.seconds()})
+
+
+def _context(
+    store: Store,
+    cell: Cell,
+    card: Card,
+    inputs: DefendInputs,
+    compute: Compute,
+    draft: Draft,
+    model: ClipModel,
+    tick: Tick,
+    *,
+    base: str,
+) -> RepairContext:
+    experiment = cell.experiment
+    evaluation = required(store, "data", cell.keys.evaluation)
+    report = Report(
+        validation=held_out(evaluation, "validation"),
+        conditions=conditions_of(store, cell, evaluation),
+        keep=inputs.keep,
+        start_accuracy=inputs.start_accuracy,
+        collapse=experiment.search.collapse if experiment.search else 0.0,
+        folder=draft.folder,
+        base_key=base,
+        progress=lambda end: tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs),
+    )
+    options = LoopOptions(micro_batch=compute.micro_batch, prefetch=compute.prefetch)
+    resources = resources_of(store, cell, model, key=base)
+    return RepairContext(card, resources, report, seed=derive_seed(experiment.seed, "defend"), options=options)
+
+
+def load_repaired(store: Store, key: str, epoch: int) -> ClipModel:
+    """The model that a defend artifact kept after an epoch."""
+    folder = required(store, "defend", key).folder
+    return load_delta(folder, name=weights_name(epoch), find=lambda base: required(store, "pretrain", base).folder)
+
+
+def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
+    """The measured epochs of a defend artifact."""
+    return pq.read_table(required(store, "defend", key).path("epochs.parquet")).to_pylist()

@@ -1,0 +1,313 @@
+"""From experiments to content keys: which artifacts a cell is made of. Pure; needs neither Ray nor open_clip."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from benchmark.config.spec import Experiment, ModelSpec, Suite
+from benchmark.errors import UserError
+from benchmark.store.keys import content_key
+from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Transform
+
+# Raised when a stage's code changes what it computes.
+STAGE_VERSIONS = {
+    "data": 1,
+    "poison": 1,
+    "pretrain": 1,
+    "embed": 1,
+    "squash": 1,
+    "defend": 1,
+    "detect": 1,
+    "evaluate": 2,
+    "record": 2,
+}
+SURROGATE_SEED = 1000  # added to the seed for the model that an attacker trains
+
+
+class Keys(NamedTuple):
+    """Content keys of one cell."""
+
+    data: str
+    evaluation: str
+    poison: str | None
+    pretrain: str  # the suspect model: pre-trained on the poisoned pairs, or with a backdoor implanted
+    twin: str  # the same pre-training without poison
+    record: str
+    surrogate: str | None = None  # a clean model from outside, where the attack or the defense asks for one
+    detect: str | None = None  # a detector's scores
+    retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
+
+
+class Cell(NamedTuple):
+    """An experiment and its keys."""
+
+    experiment: Experiment
+    keys: Keys
+
+
+class Condition(NamedTuple):
+    """What a model is evaluated under, as a specification."""
+
+    attack: BaseAttack | None  # None: clean
+    poison: str | None  # key of the poison artifact that holds the trigger
+    target: str | None  # class that target ranks refer to
+    transform: Transform | None = None  # of the model, before it is evaluated
+    geometry: Literal["squash"] | None = None  # of the images: squashed to the model's size; None: cropped
+
+    @property
+    def name(self) -> str:
+        """Short text: the attack's name, squash, or clean, and the transform."""
+        shown = self.attack.name if self.attack else self.geometry or "clean"
+        return shown + (f" {self.transform}" if self.transform else "")
+
+
+def key(stage: str, spec: Any, inputs: list[str]) -> str:
+    """Content key under the stage's current version."""
+    return content_key(stage, STAGE_VERSIONS[stage], spec, inputs)
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """Every cell of a suite with its keys.
+
+    Raises:
+        UserError: a data set whose files are missing.
+    """
+    revisions: dict[str, str] = {}
+    return [Cell(experiment, keys(experiment, suite, revisions)) for experiment in suite.experiments()]
+
+
+def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Keys:
+    """Content keys of one experiment. `revisions` remembers what pins each data set."""
+    data = data_key(experiment, experiment.data, revisions)
+    evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
+    askers = [method for method in methods_of(experiment) if "surrogate" in method.card.needs]
+    surrogate = pretrain_key(surrogate_of(experiment), data) if askers else None
+    poison = poison_key(experiment, data, surrogate if experiment.attack in askers else None)
+    twin = pretrain_key(experiment, data)
+    suspect = _suspect_key(experiment, data, poison, twin)
+    spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json", exclude_defaults=True)}
+    found = Keys(
+        data=data,
+        evaluation=evaluation,
+        poison=poison,
+        pretrain=suspect,
+        twin=twin,
+        record=key("record", spec, [data, evaluation, poison or ""]),
+        surrogate=surrogate,
+    )
+    detector = experiment.detector
+    if detector is None:
+        return found
+    found = found._replace(detect=_detect_key(experiment, found, detector))
+    if isinstance(detector, Filter) and detector.retrain:
+        return found._replace(retrained=_retrained_key(found, detector))
+    return found
+
+
+def methods_of(experiment: Experiment) -> list[BaseAttack | Repair | Detector]:
+    """Its attack and its defense."""
+    found = (experiment.attack, experiment.repair, experiment.detector)
+    return [method for method in found if method is not None]
+
+
+def surrogate_of(experiment: Experiment) -> Experiment:
+    """The pre-training of the model from outside: clean pairs, plain contrastive loss, another seed."""
+    from benchmark.objectives.mmcl import MMCL
+
+    changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
+    return experiment.model_copy(update=changes | {"seed": experiment.seed + SURROGATE_SEED})
+
+
+def _suspect_key(experiment: Experiment, data: str, poison: str | None, twin: str) -> str:
+    if isinstance(experiment.attack, ModelAttack):
+        return key("pretrain", {"implant": _identity(experiment.attack), "seed": experiment.seed}, [twin, poison or ""])
+    return pretrain_key(experiment, poison or data)
+
+
+def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
+    """Key of a detector's scores. What a filter's scores are used for is no part of it."""
+    ident = _identity(detector)
+    if isinstance(detector, Filter):
+        unused = ("remove_rate", "retrain")
+        ident = ident | {"fields": {name: value for name, value in ident["fields"].items() if name not in unused}}
+    inputs = [keys.pretrain, keys.data, keys.evaluation, keys.poison or "", *_outside(keys, detector)]
+    return key("detect", {"detector": ident, "seed": experiment.seed}, inputs)
+
+
+def _outside(keys: Keys, method: Method) -> list[str]:
+    """Key of the model from outside, where a method asks for it."""
+    return [keys.surrogate] if keys.surrogate and "surrogate" in method.card.needs else []
+
+
+def _retrained_key(keys: Keys, detector: Filter) -> str:
+    """Key of the model that is pre-trained again without the most suspicious pairs."""
+    spec = {"without": detector.remove_rate, "like": keys.pretrain}
+    return key("pretrain", spec, [keys.detect or "", keys.poison or keys.data])
+
+
+def surrogate_cell(cell: Cell) -> Cell:
+    """The pre-training of the model from outside, as a cell."""
+    own = cell.keys.surrogate or ""
+    keys = cell.keys._replace(poison=None, pretrain=own, twin=own, surrogate=None, detect=None, retrained=None)
+    return Cell(surrogate_of(cell.experiment), keys)
+
+
+def retrained_cell(cell: Cell) -> Cell:
+    """A filtered cell whose model is the one that was trained again."""
+    return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
+
+
+def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]) -> str:
+    """Key of a prepared data set."""
+    from benchmark.models.architectures import image_size
+
+    ident = _identity(dataset)
+    name = str(ident)
+    if name not in revisions:
+        revisions[name] = dataset.revision()
+    spec = {
+        "dataset": without_paths(ident),
+        "revision": revisions[name],
+        "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True),
+        "image_size": image_size(experiment.model.name),
+    }
+    return key("data", spec, [])
+
+
+def poison_key(experiment: Experiment, data: str, surrogate: str | None) -> str | None:
+    """Key of a poison manifest and its trigger; None without an attack."""
+    if experiment.attack is None:
+        return None
+    inputs = [data, surrogate] if surrogate else [data]
+    return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, inputs)
+
+
+def pretrain_key(experiment: Experiment, pairs: str) -> str:
+    """Key of a pre-trained model; `pairs` is the key of the poison, or of the data."""
+    spec = {
+        "model": model_identity(experiment.model),
+        "objective": _identity(experiment.objective),
+        "training": experiment.pretrain.model_dump(mode="json", exclude_defaults=True),
+        "seed": experiment.seed,
+    }
+    return key("pretrain", spec, [pairs])
+
+
+def defend_key(cell: Cell, repair: Repair) -> str:
+    """Key of one repair run with given fields. The rules that decide which weights are kept are part of it."""
+    spec = {
+        "repair": _identity(repair),
+        "seed": cell.experiment.seed,
+        "rules": keep_rules(cell.experiment),
+    }
+    k = cell.keys
+    return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin, *_outside(k, repair)])
+
+
+def embed_key(cell: Cell) -> str:
+    """Key of the suspect model's embeddings of the pairs that it was trained on."""
+    return key("embed", {}, [cell.keys.pretrain, cell.keys.poison or cell.keys.data])
+
+
+def squash_key(cell: Cell) -> str:
+    """Key of the test split's images, squashed instead of cropped."""
+    return key("squash", {}, [cell.keys.evaluation])
+
+
+def keep_rules(experiment: Experiment) -> dict[str, Any]:
+    """What decides which epochs' weights a run keeps: nothing for one run at given fields, else the search's rules."""
+    if experiment.search is None:
+        return {}
+    rules = {"asr_bound", "bound_on", "blind_drop", "collapse"}
+    return {"search": experiment.search.model_dump(mode="json", include=rules, exclude_defaults=True)}
+
+
+def search_key(cell: Cell) -> str:
+    """Seeds a search's proposals, beside the results of its finished rounds.
+
+    Objective and attack stay out of it, so that paired cells share their quasi-random points.
+    """
+    experiment = cell.experiment
+    assert experiment.repair is not None and experiment.search is not None
+    spec = {
+        "repair": _identity(experiment.repair),
+        "search": experiment.search.model_dump(mode="json", exclude_defaults=True),
+        "space": {name: list(value) for name, value in sorted(experiment.space.items())},
+        "seed": experiment.seed,
+    }
+    return key("defend", spec, [cell.keys.data, cell.keys.evaluation])
+
+
+def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, epoch: int | None) -> str:
+    """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights.
+
+    Whether the squash control is asked for is no part of the others' keys.
+    """
+    readouts = cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True, exclude={"squash"})
+    spec = {
+        "split": split,
+        "attack": _identity(condition.attack) if condition.attack else None,
+        "target": condition.target,
+        "epoch": epoch,
+        "transform": condition.transform,
+        "readouts": readouts,
+    } | ({"geometry": condition.geometry} if condition.geometry else {})
+    return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
+
+
+def own_conditions(cell: Cell) -> list[Condition]:
+    """Clean, and the cell's own trigger; squashed, where that is read out; the first two under each transform."""
+    attack = cell.experiment.attack
+    target = attack.target_name if attack else None
+    plain = [Condition(None, None, target)]
+    if attack is not None:
+        plain.append(Condition(attack, cell.keys.poison, target))
+    squash = [Condition(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
+    transformed = [item._replace(transform=transform) for transform in transforms(cell) for item in plain]
+    return [*plain, *squash, *transformed]
+
+
+def transforms(cell: Cell) -> tuple[Transform, ...]:
+    """Transforms under which a cell's models are evaluated too: the suite's, and the one its attack waits for."""
+    attack = cell.experiment.attack
+    own = (attack.transform,) if attack is not None and attack.transform else ()
+    return tuple(dict.fromkeys((*cell.experiment.transforms, *own)))
+
+
+def _identity(method: Method | None) -> dict[str, Any]:
+    return {} if method is None else method.identity()
+
+
+def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
+    """Drops where a local data set lies; its content hash stands in the key."""
+    fields = {name: value for name, value in ident["fields"].items() if name != "path"}
+    return ident | {"fields": fields}
+
+
+def _specification(experiment: Experiment) -> dict[str, Any]:
+    """The record's identity: every method by identity, everything else in full."""
+    by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits"}
+    plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
+    methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
+    if experiment.detector:
+        methods["detector"] = _identity(experiment.detector)
+    return plain | methods | {"model": model_identity(experiment.model)}
+
+
+def model_identity(spec: ModelSpec) -> dict[str, Any]:
+    """The model's fields, with local weights named by content."""
+    fields = spec.model_dump(mode="json", exclude_defaults=True)
+    if spec.weights:
+        fields["weights"] = _file_hash(spec.weights)
+    return fields
+
+
+@functools.lru_cache(maxsize=64)
+def _file_hash(path: str) -> str:
+    if not Path(path).is_file():
+        raise UserError(f"model.weights {path!r}: no such file; give a safetensors file")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

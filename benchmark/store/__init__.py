@@ -1,0 +1,1 @@
+"""Artifacts and manifests, content keys, schemas of what is stored."""

@@ -1,0 +1,1 @@
+"""THE training loop: step, views, optimiser, checkpoints, micro-batches."""

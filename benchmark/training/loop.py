@@ -1,0 +1,313 @@
+"""THE training loop, for every objective and every repair. No Ray in it.
+
+What it computes depends on the specification alone: order, augmentation and learning rate are functions of (seed,
+epoch, row, step), BatchNorm of `norm_group`, the loss of the global batch. Workers, micro-batches and interruptions
+change the time it takes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from benchmark.data.pools import Pool, Shard, prefetched
+from benchmark.errors import UserError, must
+from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
+from benchmark.store.keys import derive_seed
+from benchmark.training import checkpoint
+from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
+from benchmark.training.step import Stepper, backward, forward_only, make_stepper, world_size
+from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
+from benchmark.types import Augmentation, Objective, Pass, State, Training, View
+
+SCORED_AT_ONCE = 256
+
+
+class Diverged(RuntimeError):
+    """The loss stopped being a number."""
+
+
+class EpochEnd(NamedTuple):
+    """What the loop reports after an epoch."""
+
+    epoch: int  # 1-based
+    epochs: int
+    loss: float  # mean over the epoch's steps; NaN where nothing was learnt
+    learning_rate: float  # of the last step
+    images: int  # forward views of images, over all workers
+    wall_s: float
+
+
+class LoopOptions(NamedTuple):
+    """What may not change results: memory, checkpoints, and who listens."""
+
+    micro_batch: int | None = None  # samples per forward on one worker; None: all at once
+    checkpoint_folder: Path | None = None
+    checkpoint_epochs: int = 1
+    prefetch: int = 0  # batches prepared ahead by a thread; pays on a GPU
+    on_epoch: Callable[[EpochEnd, ClipModel], None] | None = None  # may raise to stop
+
+
+DEFAULT_OPTIONS = LoopOptions()
+
+
+class Trained(NamedTuple):
+    """A trained model, its optimiser's tensors, and a row per epoch."""
+
+    model: ClipModel
+    optimizer: dict[str, torch.Tensor]
+    history: list[dict[str, float]]
+
+
+class _Context(NamedTuple):
+    """The engine's side of `ObjectiveContext`."""
+
+    model: ClipModel
+    pool: Pool
+    seed: int
+    training: Training
+    epoch: int
+
+    @property
+    def num_rows(self) -> int:
+        return self.pool.num_rows
+
+    @torch.inference_mode()
+    def similarities(self, augmentation: Augmentation = "none") -> torch.Tensor:
+        """(N,) float32 cosine of image and caption of every row."""
+        was_training = self.model.training
+        self.model.eval()
+        parts = []
+        policies: dict[View, Augmentation] = {"image": augmentation}
+        if augmentation == "simclr":
+            policies["text"] = "eda"
+        views: frozenset[View] = frozenset({"image", "text"})
+        draws = {"seed": derive_seed(self.seed, "similarities"), "epoch": self.epoch, "text_frozen": False}
+        for batch in self.pool.in_order(SCORED_AT_ONCE):
+            inputs = make_inputs(batch, views, self.model, **draws, augmentations=policies)
+            images, texts = (
+                self.model.encode_images(inputs.images["image"]),
+                self.model.encode_tokens(inputs.tokens["text"]),
+            )
+            parts.append((images * texts).sum(1).cpu())
+        self.model.train(was_training)
+        return torch.cat(parts)
+
+
+def train(
+    model: ClipModel,
+    pool: Pool,
+    objective: Objective,
+    training: Training,
+    *,
+    seed: int,
+    options: LoopOptions = DEFAULT_OPTIONS,
+    inherited: dict[str, torch.Tensor] | None = None,
+    rows: np.ndarray | None = None,
+    reference: ClipModel | None = None,
+) -> Trained:
+    """Trains `model` in place.
+
+    Args:
+        model: what to train; several workers pass equal models.
+        pool: the pairs.
+        objective: what to minimise.
+        training: epochs, global batch, schedule.
+        seed: root of order, augmentation and the objective's own draws.
+        options: what may not change results.
+        inherited: optimiser tensors to start from (`optimizer_state="inherit"`).
+        rows: (n,) int64 rows of the pool to train on; None: all.
+        reference: a frozen model whose embeddings of the plain views the objective may ask for.
+
+    Raises:
+        UserError: a batch that does not fit pool, workers or norm groups; bf16 asked for on a CPU.
+        Diverged: the loss is not finite.
+    """
+    own = _own_parameters(objective, model, seed)
+    stepper = _check_and_prepare(model, pool, objective, training, options, rows)
+    stepper = stepper._replace(reference=reference, parameters=own, labels=pool.labels)
+    optimizer = adamw(model.network, training, own)
+    if inherited is not None:
+        restore_optimizer(model.network, optimizer, inherited, own)
+    state = objective.initial_state(embed_dim=model.embed_dim, seed=derive_seed(seed, "objective"))
+    first_epoch, step, history = 0, 0, []
+    if options.checkpoint_folder and (found := checkpoint.load(options.checkpoint_folder)):
+        model.network.load_state_dict(found.network)
+        own.load_state_dict(found.parameters)
+        restore_optimizer(model.network, optimizer, found.optimizer, own)
+        first_epoch, step, history, state = found.epoch, found.step, found.history, found.objective
+    state = {name: value.to(model.device) for name, value in state.items()}
+    loop = _Loop(stepper, optimizer, pool, training, seed, options.prefetch)
+    for epoch in range(first_epoch, training.epochs):
+        began = time.perf_counter()
+        model.train()
+        losses: list[torch.Tensor] = []
+        views = 0
+        passes, state = objective.plan(epoch, state, _Context(model, pool, seed, training, epoch))
+        state = {name: value.to(model.device) for name, value in state.items()}
+        for one_pass in (_within(item, rows) for item in passes):
+            state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)
+            steps = pool.num_steps(training.batch_size, one_pass.rows)
+            seen = {"image", "image_augmented"} & one_pass.views if training.learning_rate else {"image"}
+            views += steps * training.batch_size * len(seen)
+        end = _epoch_end(epoch, training, losses, loop.rate, views, time.perf_counter() - began)
+        history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
+        if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == training.epochs):
+            _save(options.checkpoint_folder, loop, state, epoch=end.epoch, step=step, history=history)
+        if options.on_epoch:
+            options.on_epoch(end, model)
+    return Trained(model, optimizer_tensors(model.network, optimizer, own), history)
+
+
+def _own_parameters(objective: Objective, model: ClipModel, seed: int) -> nn.ParameterDict:
+    found = objective.initial_parameters(embed_dim=model.embed_dim, seed=seed)
+    return nn.ParameterDict({name: nn.Parameter(value.to(model.device)) for name, value in found.items()})
+
+
+def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
+    """A pass over no other rows than those that are trained on."""
+    if rows is None:
+        return one_pass
+    return one_pass._replace(rows=rows if one_pass.rows is None else np.intersect1d(one_pass.rows, rows))
+
+
+class _Loop:
+    """The steps of one pass after another."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        optimizer: torch.optim.Optimizer,
+        pool: Pool,
+        training: Training,
+        seed: int,
+        prefetch: int,
+    ) -> None:
+        self.stepper, self.optimizer, self.pool, self.training = stepper, optimizer, pool, training
+        self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
+        self.shard = Shard(dist.get_rank(), world_size()) if world_size() > 1 else Shard()
+
+    def run(
+        self, one_pass: Pass, state: State, *, epoch: int, step: int, losses: list[torch.Tensor]
+    ) -> tuple[State, int]:
+        """Runs one pass; appends each step's loss; returns the objective's state and the step count."""
+        training, model = self.training, self.stepper.model
+        learns = training.learning_rate > 0
+        views = one_pass.views if learns else one_pass.views & {"image"}
+        frozen = training.text_augmentation == "frozen"
+        per_epoch = self.pool.num_steps(training.batch_size, one_pass.rows)
+        batches = self.pool.epoch(
+            seed=self.seed, epoch=epoch, batch_size=training.batch_size, rows=one_pass.rows, shard=self.shard
+        )
+        inputs_of = (
+            make_inputs(
+                batch,
+                views,
+                model,
+                seed=self.seed,
+                epoch=epoch,
+                text_frozen=frozen,
+                augmentations=one_pass.augmentations,
+            )
+            for batch in batches
+        )
+        for done, inputs in enumerate(prefetched(inputs_of, self.prefetch) if self.prefetch else inputs_of):
+            if learns:
+                self.rate = self._rate(one_pass, done / per_epoch, step, per_epoch)
+                loss, state = backward(self.stepper, inputs, one_pass, state)
+                self._update(one_pass)
+                losses.append(loss)
+            else:
+                forward_only(self.stepper, inputs)
+            step += 1
+        return state, step
+
+    def _rate(self, one_pass: Pass, share: float, step: int, per_epoch: int) -> float:
+        if one_pass.learning_rate is None:
+            return learning_rate(self.training, step, steps_per_epoch=per_epoch)
+        return one_pass.learning_rate(share) if callable(one_pass.learning_rate) else one_pass.learning_rate
+
+    def _update(self, one_pass: Pass) -> None:
+        network = self.stepper.model.network
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        if one_pass.trainable is not None:
+            for name, parameter in network.named_parameters():
+                if not one_pass.trainable(name):
+                    parameter.grad = None  # AdamW skips it, decay included
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            network.logit_scale.clamp_(0, MAX_LOG_SCALE)  # type: ignore[union-attr,operator]
+
+
+def _check_and_prepare(
+    model: ClipModel,
+    pool: Pool,
+    objective: Objective,
+    training: Training,
+    options: LoopOptions,
+    rows: np.ndarray | None,
+) -> Stepper:
+    world, batch, group = world_size(), training.batch_size, training.norm_group
+    available = pool.num_rows if rows is None else len(rows)
+    if batch > available:
+        raise must("training.batch_size", f"at most the {available} pairs there are", batch, "lower it")
+    if batch % world:
+        raise must("training.batch_size", f"a multiple of the {world} workers", batch, "change it or the workers")
+    local = batch // world
+    micro = min(options.micro_batch or local, local)
+    on_gpu = model.device.type != "cpu"
+    if training.precision == "bf16" and not on_gpu:
+        raise must("training.precision", "auto or fp32 on a CPU", "bf16", "it would be slower; use auto")
+    stepper = make_stepper(
+        model,
+        norm_group=group,
+        micro_batch=micro if micro < local else None,
+        autocast=on_gpu and training.precision != "fp32",
+        one_tower=not (objective.views & set(IMAGE_VIEWS) and objective.views & set(TEXT_VIEWS)),
+    )
+    if stepper.norms and micro < batch and (group is None or micro % group):
+        raise must(
+            "training.norm_group",
+            f"a divisor of the {micro} samples that one forward holds (the model has BatchNorm)",
+            group,
+            "set it, so that one worker and many give the same model",
+        )
+    return stepper
+
+
+def _epoch_end(
+    epoch: int, training: Training, losses: list[torch.Tensor], rate: float, views: int, wall_s: float
+) -> EpochEnd:
+    mean = float(torch.stack(losses).mean()) if losses else math.nan
+    if losses and not math.isfinite(mean):
+        raise Diverged(f"the loss is not finite in epoch {epoch + 1}; lower the learning rate")
+    return EpochEnd(epoch + 1, training.epochs, mean, rate, views, wall_s)
+
+
+def _save(folder: Path, loop: _Loop, state: State, *, epoch: int, step: int, history: list[dict[str, float]]) -> None:
+    if loop.shard.rank == 0:
+        network = loop.stepper.model.network
+        own = loop.stepper.parameters
+        tensors = optimizer_tensors(network, loop.optimizer, own)
+        now = checkpoint.Snapshot(epoch, step, history, network.state_dict(), tensors, state, own.state_dict())
+        checkpoint.save(folder, now)
+    if loop.shard.world > 1:
+        dist.barrier()
+
+
+def check_workers(training: Training, workers: int) -> None:
+    """Refuses, before anything runs, a number of workers that the global batch does not divide into."""
+    if training.batch_size % workers:
+        raise UserError(
+            f"--workers must divide the global batch of {training.batch_size}, got {workers}; change one of them"
+        )

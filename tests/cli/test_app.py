@@ -1,0 +1,177 @@
+"""The command, as a user meets it: what it offers, a whole miniature run, and what it says to bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from benchmark.cli import app
+from benchmark.store.artifacts import Draft, Store
+from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
+
+COMMANDS = {
+    "list": {"--plugin", "--json"},
+    "show": {"--set", "--plugin", "--add"},
+    "plan": {"--set", "--plugin", "--add", "--store", "--from", "--json"},
+    "run": {
+        *("--set", "--plugin", "--add", "--store", "--from", "--json", "--local", "--workers", "--concurrency"),
+        *("--cpus", "--gpus", "--micro-batch", "--address", "--quiet"),
+    },
+    "status": {"--store", "--from", "--json"},
+    "check": {"--json"},
+    "board": {"--out", "--store", "--from"},
+    "audit": {
+        *("--data", "--classes", "--model", "--detector", "--repair", "--set", "--out", "--seed", "--store"),
+        *("--plugin", "--json"),
+    },
+    "doctor": {"--store", "--json"},
+}
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["backstop", *words])
+    try:
+        app.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_the_command_line_is_frozen() -> None:
+    found = {
+        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        for name, command in get_command(app.app).commands.items()  # type: ignore[attr-defined]
+    }
+    assert {name: options - {"--help"} for name, options in found.items()} == COMMANDS
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the miniature, with an outside repair, has run to the end in one process."""
+    store = tmp_path_factory.mktemp("finished")
+    printed = run(store, "--local", "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1")
+    assert "30 cells" in printed
+    return store
+
+
+MINI = [part for text in SETTINGS for part in ("--set", text)]
+GROWN = ["smoke", *MINI, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1"]
+
+
+@pytest.mark.timeout(600)
+def test_a_run_ends_in_records_with_a_status_each(finished: Path) -> None:
+    rows = [row for row in records(finished) if "selection" in row]
+    assert len(rows) == 30 + 2 * 4  # four searched cells have two more rules
+    assert {row["status"] for row in rows} <= {"ok", "repair_failed"}
+    outside = [row for row in rows if str(row["repair"]).startswith("interpolated")]
+    assert len(outside) == 6
+    assert all(row["measures"] for row in outside)
+
+
+def test_a_finished_suite_is_done(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "plan", *GROWN, "--store", str(finished), "--json")
+    plan = json.loads(out)
+    assert (code, plan["cells"], plan["to_do"], plan["disk_bytes"]) == (0, 30, 0, 0)
+    before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())
+    code, out, _ = call(capsys, monkeypatch, "run", *GROWN, "--store", str(finished), "--json")
+    assert (code, json.loads(out)["cells"]) == (0, 30)
+    assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file()) == before
+
+
+def test_status_and_board_show_the_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "status", "smoke", "--store", str(finished), "--json")
+    assert code == 0
+    assert {cell["status"] for cell in json.loads(out)["cells"]} <= {"ok", "repair_failed"}
+    code, out, _ = call(capsys, monkeypatch, "board", "smoke", "--store", str(finished), "--out", str(tmp_path))
+    assert code == 0
+    assert "interpolated" in (tmp_path / "index.html").read_text().lower()
+    assert (tmp_path / "figures" / "scatter.pdf").stat().st_size > 1000
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_ray_leaves_the_records_of_one_process(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1")
+    assert records(tmp_path) == records(finished)
+
+
+BAD = {
+    "unknown suite": (["run", "smok"], "unknown suite 'smok'; did you mean smoke?"),
+    "unknown field": (["plan", "smoke", "--set", "pretrain.epoch=3"], "unknown field 'epoch'; did you mean epochs"),
+    "out of range": (["plan", "smoke", "--set", "pretrain.epochs=-3"], "pretrain.epochs must be greater than"),
+    "unknown method": (["plan", "smoke", "--add", "attack=badnt"], "unknown attack 'badnt'; did you mean badnet"),
+    "unknown kind": (["plan", "smoke", "--add", "atack=badnet"], "unknown kind 'atack'; did you mean attack"),
+    "unknown model": (["plan", "smoke", "--set", "model.name=tiny-resne"], "did you mean tiny-resnet"),
+    "no equals": (["plan", "smoke", "--set", "epochs"], "--set must be FIELD=VALUE, got 'epochs'"),
+    "no plugin": (["plan", "smoke", "--plugin", "/none/such.py"], "must be a Python file, got none there"),
+    "no data": (["run", "cifar10", "--local", "--set", "data.path=/none/such"], "no such path"),
+    "no target": (["run", "smoke", "--local", "--set", "attacks.badnet.target=rng"], "did you mean ring"),
+    "patch too large": (["run", "smoke", "--local", "--set", "attacks.badnet.size=40"], "badnet.size must be at most"),
+    "batch too large": (
+        ["run", "smoke", "--local", "--set", "splits.pretrain=100"],
+        "training.batch_size must be at most the 100 pairs there are, got 128",
+    ),
+    "workers": (["run", "smoke", "--workers", "3"], "--workers must divide pretrain.batch_size 128, got 3"),
+    "nothing to show": (["board"], "there must be a suite to show, got none"),
+    "never run": (["status", "smoke"], "unknown suite 'smoke'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_two(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, expected = BAD[case]
+    monkeypatch.setenv("BACKSTOP_STORE", str(tmp_path))
+    code, _, err = call(capsys, monkeypatch, *words, *(["--quiet"] if words[0] == "run" else []))
+    last = err.strip().splitlines()[-1]
+    assert code == 2
+    assert last.startswith("backstop: ")
+    assert expected in last
+    assert "Traceback" not in err
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Draft, facts: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
+
+    monkeypatch.setattr(Draft, "commit", full)
+    words = ["run", "smoke", "--local", "--quiet", "--store", str(tmp_path), *MINI]
+    code, _, err = call(capsys, monkeypatch, *words)
+    assert code == 2
+    assert "there must be space left on the device" in err.strip().splitlines()[-1]
+    assert list(Store(tmp_path).list_json("record")) == []
+    assert not list(tmp_path.glob("*/*/manifest.json"))
+
+
+def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
+    """The fine-tune-poison track: the base is another artifact, and its key is part of the new model's."""
+    import torch
+
+    from benchmark.cli.commands import resolve
+    from benchmark.stages import graph
+    from benchmark.stages.pretrain import start_model
+    from benchmark.stages.weights import load_pretrained
+
+    store = Store(finished)
+    key = json.loads(str(next(row for row in records(finished) if "artifacts" in row)["artifacts"]))["pretrain"]
+    fresh = resolve("smoke", [], [], []).suite
+    based = resolve("smoke", [f'model.start_from="{key}"'], [], []).suite
+    model = start_model(store, based.experiments()[0])
+    expected = load_pretrained(store, key).network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.network.state_dict().items())
+    assert graph.cells(based)[0].keys.pretrain != graph.cells(fresh)[0].keys.pretrain

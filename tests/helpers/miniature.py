@@ -1,0 +1,73 @@
+"""A suite small enough for a test: `smoke` with a few hundred pairs and a gate that lets every attack through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from benchmark.store.artifacts import Store
+from benchmark.store.schemas import VOLATILE
+
+SETTINGS = (
+    "splits.pretrain=600",
+    "splits.clean=200",
+    "splits.validation=150",
+    "splits.test=200",
+    "data.num_rows=1200",
+    "pretrain.epochs=2",
+    "search.trials=3",
+    "search.quasi_random=2",
+    "repairs.cleanclip.epochs=2",
+    "repairs.fine-tuning.epochs=1",
+    "repairs.batch-norm-only.epochs=1",
+    "gate.min_asr=0.0",
+    "gate.max_accuracy_drop=1.0",
+)
+PLUGIN = Path(__file__).parents[1] / "plugin" / "interpolated_repair.py"
+
+
+def start(store: Path, *more: str) -> subprocess.Popen[str]:
+    """Starts `backstop run smoke` in a session of its own, single-threaded, so that equal runs give equal bits."""
+    settings = [part for text in SETTINGS for part in ("--set", text)]
+    words = [
+        sys.executable,
+        "-m",
+        "benchmark.cli",
+        "run",
+        "smoke",
+        "--store",
+        str(store),
+        "--quiet",
+        *settings,
+        *more,
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(store: Path, *more: str) -> str:
+    """Runs it to the end; what it printed."""
+    process = start(store, *more)
+    printed, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    return printed
+
+
+def records(root: Path) -> list[dict[str, object]]:
+    """Every record and trial row, without what may differ between equal runs."""
+    store = Store(root)
+    document = store.read_json("suites/smoke.json")
+    assert document is not None
+    rows = []
+    for cell in document["cells"]:
+        found = store.find("record", cell["record"])
+        assert found is not None, cell
+        tables = [found.path(name) for name in ("records.parquet", "trials.parquet") if found.path(name).exists()]
+        rows += [row for table in tables for row in pq.read_table(table).to_pylist()]
+    return [{name: value for name, value in row.items() if name not in VOLATILE} for row in rows]

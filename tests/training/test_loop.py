@@ -1,0 +1,318 @@
+"""The training loop: resume, accumulation, schedules, decay, clamp, divergence, mistakes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.pools import CachedPool
+from benchmark.errors import UserError
+from benchmark.models.batch_norm import group_norms
+from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
+from benchmark.objectives.mmcl import MMCL
+from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.training import checkpoint
+from benchmark.training.loop import Diverged, EpochEnd, LoopOptions, check_workers, train
+from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
+from benchmark.training.step import backward, make_stepper
+from benchmark.training.views import make_inputs
+from benchmark.types import Features, Loss, Objective, ObjectiveContext, Pass, Plan, State, Training
+from tests.helpers.tiny import differing, distance, largest_gap, model, pairs, tensors
+
+pytestmark = pytest.mark.unit
+SHORT = Training(epochs=4, batch_size=16, learning_rate=2e-3, warmup_steps=3, norm_group=8)
+MODELS = ("tiny-resnet", "tiny-vit")
+
+
+class Killed(Exception):
+    """Stands for the death of a run."""
+
+
+def die_after(epoch: int) -> Any:
+    def on_epoch(end: EpochEnd, now: ClipModel) -> None:
+        if end.epoch == epoch:
+            raise Killed
+
+    return on_epoch
+
+
+class Remembering(MMCL):
+    """MMCL with a state that moves every step, and two passes per epoch."""
+
+    name: ClassVar[str] = "remembering"
+
+    def initial_state(self, *, embed_dim: int, seed: int) -> State:
+        return {"mean": torch.zeros(embed_dim)}
+
+    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        half = np.arange(ctx.num_rows // 2)
+        constant = Pass(self.loss, rows=half, learning_rate=1e-4, trainable=lambda name: "visual" in name)
+        return Plan((Pass(self.loss), constant), state)
+
+    def loss(self, features: Features, state: State) -> Loss:
+        assert features.image is not None
+        base = super().loss(features, state)
+        drift = (features.image.mean(0) - state["mean"]).square().sum()
+        return Loss(base.total + drift, base.terms, {"mean": 0.9 * state["mean"] + 0.1 * features.image.mean(0)})
+
+
+@pytest.mark.parametrize("objective", [MMCL(), MMCLSSL(), Remembering()], ids=lambda item: item.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_resume_gives_the_same_bits(name: str, objective: Objective, tmp_path: Path) -> None:
+    whole = train(model(name), pairs(), objective, SHORT, seed=3)
+    options = LoopOptions(checkpoint_folder=tmp_path, on_epoch=die_after(2))
+    with pytest.raises(Killed):
+        train(model(name), pairs(), objective, SHORT, seed=3, options=options)
+    # a model of other weights continues, so that nothing but the checkpoint can bring the result
+    resumed = train(
+        model(name, seed=9), pairs(), objective, SHORT, seed=3, options=LoopOptions(checkpoint_folder=tmp_path)
+    )
+    assert differing(tensors(whole.model), tensors(resumed.model)) == []
+    assert differing(whole.optimizer, resumed.optimizer) == []
+    assert whole.history == resumed.history
+    assert [row["epoch"] for row in whole.history] == [1, 2, 3, 4]
+
+
+def test_checkpoints_come_every_few_epochs_and_at_the_end(tmp_path: Path) -> None:
+    options = LoopOptions(checkpoint_folder=tmp_path, checkpoint_epochs=3, on_epoch=die_after(2))
+    with pytest.raises(Killed):
+        train(model(), pairs(), MMCL(), SHORT, seed=3, options=options)
+    assert checkpoint.load(tmp_path) is None
+    train(model(), pairs(), MMCL(), SHORT, seed=3, options=LoopOptions(checkpoint_folder=tmp_path, checkpoint_epochs=3))
+    found = checkpoint.load(tmp_path)
+    assert found is not None
+    assert (found.epoch, found.step) == (4, 12)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_inherited_state_is_put_back_in_the_memory_layout_of_its_parameter() -> None:
+    """The fused kernel walks raw memory, and the weights are channels last."""
+    trained = train(model(), pairs(), MMCL(), SHORT.model_copy(update={"epochs": 1}), seed=3)
+    network = trained.model.network
+    optimizer = adamw(network, SHORT)
+    restore_optimizer(network, optimizer, trained.optimizer)
+    convolution = dict(network.named_parameters())["visual.conv2.weight"]
+    slot = optimizer.state[convolution]["exp_avg"]
+    assert slot.stride() == convolution.stride()
+    assert torch.equal(slot, trained.optimizer["visual.conv2.weight/exp_avg"])
+
+
+# --- one batch or several micro-batches ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", [MMCL(), MMCLSSL()], ids=lambda item: item.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, objective: Objective) -> None:
+    found = {}
+    for micro in (None, 8):
+        one = model(name).train()
+        stepper = make_stepper(one, norm_group=8, micro_batch=micro, autocast=False)
+        batch = pairs().take(np.arange(32))
+        inputs = make_inputs(batch, objective.views, one, seed=0, epoch=0, text_frozen=False)
+        loss, _ = backward(stepper, inputs, Pass(objective.loss, objective.views), {})
+        gradients = {key: value.grad.clone() for key, value in one.network.named_parameters() if value.grad is not None}
+        found[micro] = (float(loss), gradients, tensors(one))
+    (loss, gradients, state), (micro_loss, micro_gradients, micro_state) = found[None], found[8]
+    assert micro_loss == pytest.approx(loss, rel=1e-5)
+    assert largest_gap(gradients, micro_gradients) < 1e-4 * max(float(g.abs().max()) for g in gradients.values())
+    assert largest_gap(state, micro_state) < 1e-5  # the weights are untouched, the running statistics moved
+
+
+def test_micro_batches_train_the_same_model() -> None:
+    whole = train(model(), pairs(), MMCL(), SHORT, seed=3)
+    parts = train(model(), pairs(), MMCL(), SHORT, seed=3, options=LoopOptions(micro_batch=8))
+    assert [row["loss"] for row in parts.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-3)
+    # weight by weight Adam turns the rounding of a gradient near zero into a whole step, so the distance is bounded
+    moved = distance(tensors(whole.model), tensors(model()))
+    assert distance(tensors(whole.model), tensors(parts.model)) < 0.05 * moved
+
+
+def test_prefetching_changes_nothing() -> None:
+    plain = train(model("tiny-vit"), pairs(), MMCLSSL(), SHORT, seed=3)
+    ahead = train(model("tiny-vit"), pairs(), MMCLSSL(), SHORT, seed=3, options=LoopOptions(prefetch=2))
+    assert differing(tensors(plain.model), tensors(ahead.model)) == []
+
+
+# --- schedule and optimiser ------------------------------------------------------------------------------------
+
+
+def test_warm_up_happens_then_cosine_falls_to_nothing() -> None:
+    training = Training(epochs=5, learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate(training, step, steps_per_epoch=4) for step in range(20)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4] == 1.0
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+    assert rates[12] == pytest.approx(0.5)  # half way between the end of the warm-up and the end
+    assert 0 < rates[-1] < 0.02
+
+
+def test_as_released_skips_a_short_warm_up_and_rises_at_the_end() -> None:
+    training = Training(epochs=5, learning_rate=1.0, warmup_steps=3, schedule="as_released")
+    rates = [learning_rate(training, step, steps_per_epoch=4) for step in range(20)]
+    assert rates[0] == pytest.approx(0.5 * (1 + math.cos(math.pi / 17)))  # k = 4: past the warm-up at once
+    last = rates[16:]
+    assert last == sorted(last)
+    assert last[0] < last[-1]
+    longer = training.model_copy(update={"warmup_steps": 8})
+    assert learning_rate(longer, 0, steps_per_epoch=4) == 0.5  # a warm-up of two epochs starts half way up
+
+
+def test_loop_follows_the_schedule() -> None:
+    training = SHORT.model_copy(update={"epochs": 2, "warmup_steps": 3})
+    history = train(model("tiny-vit"), pairs(), MMCL(), training, seed=0).history
+    expected = [learning_rate(training, step, steps_per_epoch=3) for step in (2, 5)]
+    assert [row["learning_rate"] for row in history] == expected
+
+
+def test_decay_spares_norms_biases_and_the_logit_scale() -> None:
+    network = model().network
+    decayed, plain = adamw(network, SHORT).param_groups
+    name_of = {parameter: name for name, parameter in network.named_parameters()}
+    spared = {name_of[parameter] for parameter in plain["params"]}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert {"logit_scale", "visual.bn1.weight", "visual.bn1.bias", "ln_final.weight"} <= spared
+    assert all(network.get_parameter(name).ndim < 2 or name.endswith("bias") for name in spared)
+    kept = {name_of[parameter] for parameter in decayed["params"]}
+    assert {"visual.conv1.weight", "token_embedding.weight", "text_projection"} <= kept
+    assert len(kept) + len(spared) == len(name_of)
+
+
+def test_optimiser_tensors_come_back() -> None:
+    trained = train(model("tiny-vit"), pairs(), MMCL(), SHORT.model_copy(update={"epochs": 1}), seed=0)
+    optimizer = adamw(trained.model.network, SHORT)
+    restore_optimizer(trained.model.network, optimizer, trained.optimizer)
+    assert differing(optimizer_tensors(trained.model.network, optimizer), trained.optimizer) == []
+    assert float(trained.optimizer["logit_scale/step"]) == 3
+
+
+def test_logit_scale_is_clamped() -> None:
+    one = model("tiny-vit")
+    with torch.no_grad():
+        one.network.logit_scale.fill_(MAX_LOG_SCALE + 1)  # type: ignore[operator,union-attr]
+    train(one, pairs(), MMCL(), SHORT.model_copy(update={"epochs": 1, "learning_rate": 1e-9}), seed=0)
+    assert float(one.logit_scale().detach()) == pytest.approx(math.exp(MAX_LOG_SCALE), rel=1e-6)
+
+
+def test_learning_rate_zero_moves_batch_norm_statistics_only() -> None:
+    one = model()
+    before = tensors(one)
+    trained = train(one, pairs(), MMCL(), SHORT.model_copy(update={"learning_rate": 0.0, "epochs": 1}), seed=0)
+    changed = differing(before, tensors(one))
+    assert changed
+    assert {name.rpartition(".")[2] for name in changed} == {"running_mean", "running_var", "num_batches_tracked"}
+    assert len(changed) == 3 * len(group_norms(one.network))
+    assert math.isnan(trained.history[0]["loss"])
+    still = model("tiny-vit")
+    before = tensors(still)
+    train(still, pairs(), MMCL(), SHORT.model_copy(update={"learning_rate": 0.0, "epochs": 1}), seed=0)
+    assert differing(before, tensors(still)) == []
+
+
+def test_a_pass_trains_only_what_it_names() -> None:
+    class TextOnly(MMCL):
+        name: ClassVar[str] = "text-only"
+
+        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+            return Plan((Pass(self.loss, trainable=lambda name: "visual" not in name, learning_rate=1e-3),), state)
+
+    one = model("tiny-vit")
+    before = tensors(one)
+    history = train(one, pairs(), TextOnly(), SHORT.model_copy(update={"epochs": 1}), seed=0).history
+    changed = differing(before, tensors(one))
+    assert changed
+    assert not [name for name in changed if name.startswith("visual")]
+    assert history[0]["learning_rate"] == 1e-3
+
+
+def test_plans_may_ask_for_similarities() -> None:
+    class Ranking(MMCL):
+        name: ClassVar[str] = "ranking"
+
+        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+            found = ctx.similarities()
+            assert found.shape == (ctx.num_rows,)
+            assert found.abs().max() <= 1.0001
+            return Plan((Pass(self.loss, rows=found.argsort()[-16:].numpy()),), state)
+
+    ends: list[EpochEnd] = []
+    options = LoopOptions(on_epoch=lambda end, _: ends.append(end))
+    train(model(), pairs(), Ranking(), SHORT.model_copy(update={"epochs": 2}), seed=0, options=options)
+    assert [end.images for end in ends] == [16, 16]
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------
+
+
+class Broken(MMCL):
+    """Loses its mind after one step."""
+
+    name: ClassVar[str] = "broken"
+
+    def loss(self, features: Features, state: State) -> Loss:
+        total = super().loss(features, state).total
+        return Loss(total * float("nan"), {}, state)
+
+
+def test_a_loss_that_is_not_a_number_raises(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="not finite in epoch 1; lower the learning rate"):
+        train(model("tiny-vit"), pairs(), Broken(), SHORT, seed=0, options=LoopOptions(checkpoint_folder=tmp_path))
+    assert checkpoint.load(tmp_path) is None  # a dead model is never saved
+
+
+@pytest.mark.parametrize(
+    ("changes", "micro", "message"),
+    [
+        ({"precision": "bf16"}, None, "training.precision must be auto or fp32 on a CPU, got 'bf16'"),
+        ({"batch_size": 64}, None, "training.batch_size must be at most the 48 pairs there are, got 64"),
+        ({"norm_group": None}, 8, "training.norm_group must be a divisor of the 8 samples that one forward holds"),
+        ({"norm_group": 16}, 8, "got 16; set it"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line(changes: dict[str, Any], micro: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        train(
+            model(),
+            pairs(),
+            MMCL(),
+            SHORT.model_copy(update=changes),
+            seed=0,
+            options=LoopOptions(micro_batch=micro),
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_batch_norm_needs_no_norm_group() -> None:
+    training = SHORT.model_copy(update={"norm_group": None, "epochs": 1})
+    options = LoopOptions(micro_batch=6)  # does not even divide the batch
+    history = train(model("tiny-vit"), pairs(), MMCL(), training, seed=0, options=options).history
+    whole = train(model("tiny-vit"), pairs(), MMCL(), training, seed=0).history
+    assert history[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
+
+
+def test_workers_must_divide_the_batch() -> None:
+    check_workers(Training(batch_size=128), 4)
+    with pytest.raises(UserError, match="--workers must divide the global batch of 128, got 3"):
+        check_workers(Training(batch_size=128), 3)
+
+
+def test_order_of_rows_is_a_function_of_seed_and_epoch() -> None:
+    seen: list[list[int]] = []
+
+    class Watching(MMCL):
+        name: ClassVar[str] = "watching"
+
+        def loss(self, features: Features, state: State) -> Loss:
+            seen.append(features.rows.tolist())
+            return super().loss(features, state)
+
+    pool: CachedPool = pairs()
+    train(model("tiny-vit"), pool, Watching(), SHORT.model_copy(update={"epochs": 2}), seed=5)
+    expected = [batch.rows.tolist() for epoch in (0, 1) for batch in pool.epoch(seed=5, epoch=epoch, batch_size=16)]
+    assert seen == expected
+    assert seen[:3] != seen[3:]

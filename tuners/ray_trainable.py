@@ -1,0 +1,51 @@
+"""One trial as Ray Tune sees it: an actor that needs nothing itself and waits for a warm worker to run the trial."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayError, RayTaskError
+
+from tuners.queue import TrialReport, failed
+
+_HOLD_S = 0.1
+
+
+class RemoteTrial(tune.Trainable):
+    """Sends its config to the worker of its slot, then holds until `StopWhenNeeded` has another trial for the actor.
+
+    Tune drops the actors of ended trials that it has no next trial for, as between two rounds; a new one takes
+    seconds to start. The first step is the whole trial, every further one repeats its result.
+    """
+
+    def setup(self, config: dict[str, Any], workers: list[Any] | None = None) -> None:
+        """Takes the workers' handles."""
+        self._workers = workers or []
+        self._result: dict[str, Any] | None = None
+
+    def step(self) -> dict[str, Any]:
+        """Runs the trial, or holds; the result is always final, a failed trial's too: no round waits for it."""
+        if self._result is None:
+            began = time.monotonic()
+            report = _report(self._workers[self.config["slot"]], self.config)
+            self._result = {"wall_s": time.monotonic() - began, **report, "final": True}
+        else:
+            time.sleep(_HOLD_S)
+        return dict(self._result)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Makes the actor ready for another trial; any config will do."""
+        self._result = None
+        return True
+
+
+def _report(worker: Any, config: dict[str, Any]) -> TrialReport:
+    try:
+        return ray.get(worker.run_trial.remote(config))
+    except RayTaskError as error:
+        return failed(error.cause if isinstance(error.cause, BaseException) else error)
+    except RayError as error:  # the worker died twice
+        return failed(error)
