@@ -5,6 +5,6 @@ from __future__ import annotations
 import re
 
 
-def as_word(name: str) -> re.Pattern[str]:
+def whole_word(name: str) -> re.Pattern[str]:
     """Finds a name where it stands as a whole word, or as several, in whatever case."""
     return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)

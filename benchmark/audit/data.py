@@ -16,7 +16,7 @@ from benchmark.data.prepare import Progress, prepare_data
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.errors import UserError, must, unknown
 from benchmark.evaluation.evaluate import HeldOut
-from benchmark.stages.resources import held_out
+from benchmark.stages.method_inputs import held_out
 from benchmark.store.artifacts import Artifact
 
 COLUMNS = ("image", "caption", "label", "key", "group")

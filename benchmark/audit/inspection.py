@@ -14,8 +14,8 @@ from scipy.stats import binomtest
 
 from benchmark.audit.data import Pairs
 from benchmark.audit.weights import Suspect
-from benchmark.contexts.defense import Context, Resources
-from benchmark.contexts.repair import Collapsed, RepairContext, Report
+from benchmark.contexts.defense import GatedContext, MethodInputs
+from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report
 from benchmark.errors import NotApplicable, UserError
 from benchmark.evaluation import readouts
 from benchmark.evaluation.evaluate import Condition, encode
@@ -99,7 +99,7 @@ class Repaired(NamedTuple):
     findings: dict[str, Any]
 
 
-def resources(suspect: Suspect, pairs: Pairs) -> Resources:
+def resources(suspect: Suspect, pairs: Pairs) -> MethodInputs:
     """What there is; the rest says that it is not."""
 
     def nothing(what: str) -> Callable[[], Any]:
@@ -108,7 +108,7 @@ def resources(suspect: Suspect, pairs: Pairs) -> Resources:
 
         return absent
 
-    return Resources(
+    return MethodInputs(
         model=suspect.model,
         clean_pairs=pairs.clean,
         class_names=pairs.class_names or NAMELESS,
@@ -171,14 +171,14 @@ def predictions(
     return readouts.zero_shot(features, head, logit_scale=float(model.logit_scale().detach()), target=None).predicted
 
 
-def inspect(detector: ModelDetector, model: ClipModel, pairs: Pairs, around: Resources, *, seed: int) -> Inspected:
+def inspect(detector: ModelDetector, model: ClipModel, pairs: Pairs, around: MethodInputs, *, seed: int) -> Inspected:
     """Runs one detector, and tries the trigger that it recovers on validation."""
     began = time.monotonic()
     missing = lacking(detector.card, pairs)
     if missing:
         return Inspected(detector, None, missing, 0.0)
     try:
-        finding = detector.inspect(model.eval(), Context(detector.card, around, seed=derive_seed(seed, "detect")))
+        finding = detector.inspect(model.eval(), GatedContext(detector.card, around, seed=derive_seed(seed, "detect")))
     except NotApplicable as error:
         return Inspected(detector, None, str(error), time.monotonic() - began)
     seconds = time.monotonic() - began
@@ -236,7 +236,7 @@ def mend(
     repair: Repair,
     model: ClipModel,
     pairs: Pairs,
-    around: Resources,
+    around: MethodInputs,
     *,
     seed: int,
     progress: Callable[[EpochEnd], None],
@@ -254,7 +254,9 @@ def mend(
             base_key="",
             progress=progress,
         )
-        context = RepairContext(repair.card, around, report, seed=derive_seed(seed, "defend"), options=LoopOptions())
+        context = GatedRepairContext(
+            repair.card, around, report, seed=derive_seed(seed, "defend"), options=LoopOptions()
+        )
         found, reason = None, ""
         try:
             found = repair.repair(model.eval(), context).eval()

@@ -203,7 +203,7 @@ def save_checkpoint(model: ClipModel, folder: Path) -> None:
     """Writes every tensor with our sidecar and, where open_clip can build the model, its configuration beside them."""
     save_delta(model, folder, base={})
     files = configurations()
-    if model.spec.name in TINY or model.spec.name not in files or model.parts:
+    if model.spec.name in TINY or model.spec.name not in files or model.adapters:
         return
     pixels = {"mean": model.mean.tolist(), "std": model.std.tolist()}
     config = {"model_cfg": json.loads(files[model.spec.name].read_text()), "preprocess_cfg": pixels}

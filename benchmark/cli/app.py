@@ -142,9 +142,9 @@ def run(
 ) -> None:
     """Run a suite; run the same command again to resume."""
     from benchmark.cli import commands
-    from benchmark.config.spec import Resources
+    from benchmark.config.spec import ComputeOptions
 
-    resources = Resources(
+    resources = ComputeOptions(
         workers=workers,
         concurrency=concurrency,
         cpus_per_slot=cpus,

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from benchmark.config import registry
 from benchmark.config.registry import Plugin
-from benchmark.config.spec import Grid, Resources, Suite, override
+from benchmark.config.spec import ComputeOptions, Grid, Suite, override
 from benchmark.engine import plan as planning
 from benchmark.engine.monitor import Monitor, clock
 from benchmark.errors import UserError, unknown
@@ -248,7 +248,9 @@ def _statuses(rows: Sequence[Mapping[str, Any]]) -> Text:
 # --- doing -----------------------------------------------------------------------------------------------------
 
 
-def run(resolved: Resolved, store: Store, resources: Resources, *, local: bool, quiet: bool, as_json: bool) -> None:
+def run(
+    resolved: Resolved, store: Store, resources: ComputeOptions, *, local: bool, quiet: bool, as_json: bool
+) -> None:
     """Makes every record of a suite that is missing, and says what there is."""
     began = time.monotonic()
     suite = resolved.suite
@@ -262,7 +264,7 @@ def run(resolved: Resolved, store: Store, resources: Resources, *, local: bool, 
     _summary(suite, store, cells, time.monotonic() - began, as_json=as_json)
 
 
-def _check_before(suite: Suite, resources: Resources) -> None:
+def _check_before(suite: Suite, resources: ComputeOptions) -> None:
     """What can be refused before any compute is asked for."""
     for batch_size in (grid.pretrain.batch_size for grid in suite.grids):
         if batch_size % resources.workers:
@@ -272,7 +274,7 @@ def _check_before(suite: Suite, resources: Resources) -> None:
 
 
 def _drive(
-    resolved: Resolved, store: Store, cells: list[Cell], resources: Resources, *, local: bool, quiet: bool
+    resolved: Resolved, store: Store, cells: list[Cell], resources: ComputeOptions, *, local: bool, quiet: bool
 ) -> None:
     from benchmark.engine.driver import SuiteRun
     from benchmark.engine.local import LocalExecutor

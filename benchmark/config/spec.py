@@ -218,7 +218,7 @@ class Suite(Grid):
         )
 
 
-class Resources(Frozen):
+class ComputeOptions(Frozen):
     """Where and how fast: never part of a key. `workers` above 1 starts a Ray Train worker group per model."""
 
     workers: Count = 1

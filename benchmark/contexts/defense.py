@@ -24,7 +24,7 @@ def _none_outside() -> ClipModel:
     raise NotApplicable("there is no clean model from outside")
 
 
-class Resources(NamedTuple):
+class MethodInputs(NamedTuple):
     """What there is; the card decides what a method sees of it."""
 
     model: ClipModel  # the suspect model, as it came in
@@ -39,10 +39,10 @@ class Resources(NamedTuple):
     surrogate: Callable[[], ClipModel] = _none_outside  # a clean model that is not the suspect
 
 
-class Context:
-    """The engine's side of `types.Context`."""
+class GatedContext:
+    """The engine's side of `types.DefenderContext`."""
 
-    def __init__(self, card: Card, resources: Resources, *, seed: int) -> None:
+    def __init__(self, card: Card, resources: MethodInputs, *, seed: int) -> None:
         self.card, self.seed = card, seed
         self._resources = resources
         self.clean_pairs_used = 0

@@ -12,7 +12,7 @@ from benchmark.data.cached_pool import CachedPool, PairBatch
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import CardError, UserError, must, unknown
 from benchmark.store.keys import derive_seed
-from benchmark.text import as_word
+from benchmark.text import whole_word
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ TEMPLATES = ("held_out", "as_published")
 
 
 @dataclass
-class Context:
+class GatedPoisonContext:
     """What an attack may use: see `types.PoisonContext`. `take` gives images where the pool is cached."""
 
     pool: CachedPool | StreamedPool
@@ -82,7 +82,7 @@ class Context:
         """A stream's captions are not searched: it would be read through once more for them."""
         if not isinstance(self.pool, CachedPool):
             raise must("data.streaming", "false for an attack that searches captions", True, "cache the set")
-        word = as_word(target)
+        word = whole_word(target)
         captions = self.pool.captions(np.arange(self.pool.num_rows))
         return np.array([row for row, caption in enumerate(captions) if word.search(caption)], np.int64)
 
@@ -134,7 +134,7 @@ def target_index(target: str, class_names: Sequence[str]) -> int | None:
     folded = [name.casefold() for name in class_names]
     if target.casefold() in folded:
         return folded.index(target.casefold())
-    word = as_word(target.casefold())
+    word = whole_word(target.casefold())
     hits = [place for place, name in enumerate(folded) if word.search(name)]
     if not hits:
         raise UserError(f"attack.target: {unknown('class', target, class_names)}")

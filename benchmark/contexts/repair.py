@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from benchmark.contexts.defense import Context, Resources
+from benchmark.contexts.defense import GatedContext, MethodInputs
 from benchmark.data.pools import Pool
 from benchmark.evaluation.evaluate import Condition, HeldOut, validate
 from benchmark.models.clip import ClipModel, save_delta
 from benchmark.store import schemas
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import EpochEnd, LoopOptions, train
-from benchmark.training.oom import with_smaller_batches
+from benchmark.training.oom import retry_with_smaller_micro_batch
 from benchmark.types import Card, Objective, Training
 
 Row = dict[str, Any]
@@ -43,10 +43,10 @@ class Report(NamedTuple):
     progress: Callable[[EpochEnd], None]
 
 
-class RepairContext(Context):
+class GatedRepairContext(GatedContext):
     """The engine's side of `types.RepairContext`."""
 
-    def __init__(self, card: Card, resources: Resources, report: Report, *, seed: int, options: LoopOptions) -> None:
+    def __init__(self, card: Card, resources: MethodInputs, report: Report, *, seed: int, options: LoopOptions) -> None:
         super().__init__(card, resources, seed=seed)
         self._report, self._options, self._fits = report, options, 0
         self.rows: list[Row] = []
@@ -88,7 +88,9 @@ class RepairContext(Context):
             train(copy, pairs, objective, training, seed=seed, options=options, **start)
             return copy
 
-        return with_smaller_batches(run, batch_size=training.batch_size, micro_batch=self._options.micro_batch)
+        return retry_with_smaller_micro_batch(
+            run, batch_size=training.batch_size, micro_batch=self._options.micro_batch
+        )
 
     def report(
         self, epoch: int, model: ClipModel, *, training_loss: float = math.nan, learning_rate: float = math.nan

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Context, Filter
+from benchmark.types import DefenderContext, Filter
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ class DensityFilter(Filter):
         Field(description="released: own distances are to neighbour k + 1, and neighbours are partly looked up amiss"),
     ] = "released"
 
-    def scores(self, model: Any, ctx: Context) -> torch.Tensor:
+    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32; see `Filter.scores`.
 
         Raises:

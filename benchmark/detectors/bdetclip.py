@@ -19,7 +19,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from benchmark.types import Card, Context, InputDetector, State
+from benchmark.types import Card, DefenderContext, InputDetector, State
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class BDetCLIP(InputDetector):
         summary="Insensitivity to benign against malignant class texts; one forward pass an image.",
     )
 
-    def fit(self, model: Any, ctx: Context) -> State:
+    def fit(self, model: Any, ctx: DefenderContext) -> State:
         """ "direction" (D,) float32: the sum over classes of b_c - m_c."""
         prompts = read_prompts()
         benign, malignant = [], []
@@ -60,7 +60,7 @@ class BDetCLIP(InputDetector):
             malignant.append([f"{text.replace('{}', name)}, {nonsense}" for text in prompts.templates])
         return {"direction": (class_means(model, benign) - class_means(model, malignant)).sum(0)}
 
-    def score(self, model: Any, images: torch.Tensor, state: State, ctx: Context) -> torch.Tensor:
+    def score(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B,) float32; see `InputDetector.score`."""
         import torch
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmark.types import Card, Context, Filter
+from benchmark.types import Card, DefenderContext, Filter
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class CLIPScore(Filter):
         summary="Minus the cosine of a pair's image and caption under the suspect model.",
     )
 
-    def scores(self, model: Any, ctx: Context) -> torch.Tensor:
+    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
         features = ctx.features(model, ctx.suspect_pairs)
         return -(features.image * features.text).sum(1)
@@ -49,6 +49,6 @@ class CLIPScoreOutside(CLIPScore):
         summary="Minus the cosine of a pair's image and caption under a clean model from outside.",
     )
 
-    def scores(self, model: Any, ctx: Context) -> torch.Tensor:
+    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
         return super().scores(ctx.surrogate, ctx)

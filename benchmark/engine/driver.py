@@ -16,8 +16,8 @@ from benchmark.engine import stage_calls
 from benchmark.engine.local import Executor, cell_label
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.plan import detect_work, repair_work, todo
-from benchmark.engine.run_state import Standing
-from benchmark.engine.selection import Chosen, checked, choose, search_cell
+from benchmark.engine.run_state import RunState
+from benchmark.engine.selection import CellResult, checked, choose, search_cell
 from benchmark.engine.stage_calls import Evaluation
 from benchmark.engine.task import Task
 from benchmark.engine.trials import SearchCell, describe
@@ -27,7 +27,7 @@ from benchmark.stages.evaluate import ModelRef
 from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 
-Chosens = Sequence[tuple[Cell, Chosen]]
+Chosens = Sequence[tuple[Cell, CellResult]]
 
 
 class SuiteRun:
@@ -37,7 +37,7 @@ class SuiteRun:
         self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
         self.all_cells = list(cells)
         self.cells = todo(store, cells)
-        self.standing = Standing(store, suite.gate)
+        self.standing = RunState(store, suite.gate)
         self.searched: dict[str, SearchCell] = {}
         self.results: dict[str, list[Any]] = {}
 

@@ -15,10 +15,10 @@ import ray
 from ray import exceptions
 
 from benchmark.config.registry import Plugin
-from benchmark.config.spec import Resources
+from benchmark.config.spec import ComputeOptions
 from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.ray_worker import Board, Worker
+from benchmark.engine.ray_worker import SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.stages.common import Compute
 from benchmark.store.artifacts import Store
@@ -33,7 +33,7 @@ _QUIET = {
 }
 
 
-def connect(resources: Resources) -> None:
+def connect(resources: ComputeOptions) -> None:
     """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -52,7 +52,7 @@ def connect(resources: Resources) -> None:
 class RayExecutor:
     """Slots of the cluster as warm workers: whole or fractional GPUs where there are any, else CPUs."""
 
-    def __init__(self, store: Store, monitor: Monitor, resources: Resources, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, store: Store, monitor: Monitor, resources: ComputeOptions, plugins: Sequence[Plugin]) -> None:
         connect(resources)
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
         found = ray.cluster_resources()
@@ -60,7 +60,7 @@ class RayExecutor:
         self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
         self.slots = resources.concurrency or self._natural_slots()
         self._board_name = f"backstop-board-{uuid.uuid4().hex}"
-        self._board: Any = ray.remote(Board).options(num_cpus=0, name=self._board_name).remote()
+        self._board: Any = ray.remote(SharedState).options(num_cpus=0, name=self._board_name).remote()
         self._workers: list[Any] = []
         self._environment: dict[str, Any] = {}
 

@@ -17,7 +17,7 @@ from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 
 if TYPE_CHECKING:
-    from benchmark.config.spec import Resources
+    from benchmark.config.spec import ComputeOptions
     from benchmark.stages.common import Compute
 
 
@@ -35,7 +35,7 @@ def local_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> No
 
 
 def group_stage(
-    store: Store, cell: Cell, compute: Compute, resources: Resources, plugins: tuple[Plugin, ...], *, tick: Tick
+    store: Store, cell: Cell, compute: Compute, resources: ComputeOptions, plugins: tuple[Plugin, ...], *, tick: Tick
 ) -> None:
     """Pre-trains one model in a worker group: gloo on CPUs, nccl on GPUs. Runs in the driver."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.store.artifacts import Store
 
 
-class Board:
+class SharedState:
     """What workers share: how far the running tasks are, and the cells of the running search."""
 
     def __init__(self) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from benchmark.config.spec import Gate
 from benchmark.engine.task import TaskResult
 from benchmark.stages import graph, record
-from benchmark.stages.graph import Cell, Condition
+from benchmark.stages.graph import Cell, ConditionSpec
 from benchmark.store.artifacts import Store
 
 
 @dataclass
-class Standing:
+class RunState:
     """The run's memory beside the store; everything in it is found again by running again."""
 
     store: Store
@@ -39,7 +39,7 @@ class Standing:
         """Why a cell's attack did not plant; "" where it did, where there is none, or where that is not known."""
         if cell.experiment.attack is None or self.blocked(cell):
             return ""
-        clean = Condition(None, None, None)
+        clean = ConditionSpec(None, None, None)
         own = record.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
         twin = record.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
         twins = record.measures([twin], target=None)

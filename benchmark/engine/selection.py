@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark.engine.run_state import Standing
+from benchmark.engine.run_state import RunState
 from benchmark.engine.trials import SearchCell, rows_of, rules_of
 from benchmark.stages import graph, record
 from benchmark.stages.defend import epochs_of
-from benchmark.stages.graph import Cell, Condition
-from benchmark.stages.record import Choice
+from benchmark.stages.graph import Cell, ConditionSpec
+from benchmark.stages.record import Selected
 from tuners import search_space
 from tuners.selection_rules import select_all
 
 
-class Chosen(NamedTuple):
+class CellResult(NamedTuple):
     """A cell's choices, and the table of its trials where it was searched."""
 
-    choices: list[Choice]
+    choices: list[Selected]
     trials: Sequence[Mapping[str, Any]] = ()
 
 
-def search_cell(standing: Standing, cell: Cell) -> SearchCell:
+def search_cell(standing: RunState, cell: Cell) -> SearchCell:
     """A cell with what its search's rules compare with: validation CA of the start, ASR of the clean twin."""
     own, target = graph.own_conditions(cell), record.target_index(standing.store, cell)
 
-    def measured(model: str, condition: Condition, name: str) -> float:
+    def measured(model: str, condition: ConditionSpec, name: str) -> float:
         table = record.outcomes(standing.store, cell, condition, model=model, epoch=None, split="validation")
         aim = target if condition.attack else None
         return record.value(record.measures([table], target=aim), name)
@@ -37,8 +37,8 @@ def search_cell(standing: Standing, cell: Cell) -> SearchCell:
 
 
 def choose(
-    standing: Standing, cell: Cell, searched: Mapping[str, SearchCell], results: Mapping[str, Sequence[Any]]
-) -> Chosen:
+    standing: RunState, cell: Cell, searched: Mapping[str, SearchCell], results: Mapping[str, Sequence[Any]]
+) -> CellResult:
     """The choices of one cell.
 
     Args:
@@ -49,56 +49,56 @@ def choose(
     """
     key = cell.keys.record
     if cell.experiment.repair is None and cell.experiment.detector is None:
-        return Chosen([_undefended(standing, cell)])
+        return CellResult([_undefended(standing, cell)])
     if not standing.defensible(cell):
-        return Chosen([_not_run(standing, cell)])
+        return CellResult([_not_run(standing, cell)])
     if cell.experiment.detector:
-        return Chosen([_detected(standing, cell)])
+        return CellResult([_detected(standing, cell)])
     if cell.experiment.search:
         return _from_search(standing, searched[key], results[key])
-    return Chosen([_default(standing, cell)])
+    return CellResult([_default(standing, cell)])
 
 
-def _undefended(standing: Standing, cell: Cell) -> Choice:
+def _undefended(standing: RunState, cell: Cell) -> Selected:
     blocked = standing.blocked(cell)
     if blocked:
-        return Choice("undefended", blocked.status, blocked.reason)
+        return Selected("undefended", blocked.status, blocked.reason)
     key = cell.keys.pretrain
     why = standing.unplanted.get(key)
     seconds = (standing.facts("pretrain", key) or {}).get("wall_s", 0.0)
-    return Choice("undefended", "attack_did_not_plant" if why else "ok", why or "", artifact=key, wall_s=seconds)
+    return Selected("undefended", "attack_did_not_plant" if why else "ok", why or "", artifact=key, wall_s=seconds)
 
 
-def _not_run(standing: Standing, cell: Cell) -> Choice:
+def _not_run(standing: RunState, cell: Cell) -> Selected:
     blocked, why = standing.blocked(cell), standing.unplanted.get(cell.keys.pretrain)
     if blocked:
-        return Choice("default", blocked.status, blocked.reason)
-    return Choice("default", "attack_did_not_plant", why) if why else Choice("default", "missing", "not run")
+        return Selected("default", blocked.status, blocked.reason)
+    return Selected("default", "attack_did_not_plant", why) if why else Selected("default", "missing", "not run")
 
 
-def _default(standing: Standing, cell: Cell) -> Choice:
+def _default(standing: RunState, cell: Cell) -> Selected:
     repair = cell.experiment.repair
     assert repair is not None
     key = graph.defend_key(cell, repair)
     failed, facts = standing.failures.get(key), standing.facts("defend", key)
     if failed or facts is None:
-        return Choice("default", failed.status if failed else "missing", failed.reason if failed else "not run")
+        return Selected("default", failed.status if failed else "missing", failed.reason if failed else "not run")
     if facts["status"] != "ok":
-        return Choice("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
+        return Selected("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
     last = epochs_of(standing.store, key)[-1]["epoch"]  # a repair need not report every epoch
     return _repaired(standing, "default", repair, key, trial=0, epoch=last, trials=1, wall_s=facts["wall_s"])
 
 
-def _detected(standing: Standing, cell: Cell) -> Choice:
+def _detected(standing: RunState, cell: Cell) -> Selected:
     keys = cell.keys
     assert keys.detect is not None
     failed = next((standing.failures[key] for key in (keys.detect, keys.retrained) if key in standing.failures), None)
     facts = standing.facts("detect", keys.detect)
     if failed or facts is None:
-        return Choice("default", failed.status if failed else "missing", failed.reason if failed else "not run")
+        return Selected("default", failed.status if failed else "missing", failed.reason if failed else "not run")
     again = (standing.facts("pretrain", keys.retrained) or {}) if keys.retrained else {}
     seconds = facts["wall_s"] + again.get("wall_s", 0.0)
-    return Choice(
+    return Selected(
         "default",
         "ok",
         facts.get("reason", ""),
@@ -110,12 +110,12 @@ def _detected(standing: Standing, cell: Cell) -> Choice:
     )
 
 
-def _repaired(standing: Standing, selection: str, repair: Any, key: str, **rest: Any) -> Choice:
+def _repaired(standing: RunState, selection: str, repair: Any, key: str, **rest: Any) -> Selected:
     facts = standing.facts("defend", key) or {}
-    return Choice(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
+    return Selected(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
 
 
-def _from_search(standing: Standing, searched: SearchCell, results: Sequence[Any]) -> Chosen:
+def _from_search(standing: RunState, searched: SearchCell, results: Sequence[Any]) -> CellResult:
     cell = searched.cell
     rows, table, repairs, keys, seconds = [], [], {}, {}, 0.0
     for result in results:
@@ -133,15 +133,15 @@ def _from_search(standing: Standing, searched: SearchCell, results: Sequence[Any
     for selection, found in select_all(rows, phases, rules).items():
         spent = {"trials": found.trials, "wall_s": seconds}
         if found.row is None:
-            choices.append(Choice(selection, "repair_failed", found.reason, **spent))
+            choices.append(Selected(selection, "repair_failed", found.reason, **spent))
             continue
         trial, epoch = found.row.trial, found.row.epoch
         choice = _repaired(standing, selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
         choices.append(choice._replace(reason=found.reason))
-    return Chosen(choices, table)
+    return CellResult(choices, table)
 
 
-def checked(standing: Standing, cell: Cell, choice: Choice) -> Choice:
+def checked(standing: RunState, cell: Cell, choice: Selected) -> Selected:
     """A choice whose evaluation failed carries that failure."""
     if choice.artifact is None or choice.selection == "undefended":
         return choice

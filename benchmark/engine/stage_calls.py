@@ -14,7 +14,7 @@ from benchmark.stages.common import Compute
 from benchmark.stages.defend import DefendInputs, defend_stage, implant_stage
 from benchmark.stages.detect import detect_stage
 from benchmark.stages.evaluate import ModelRef, evaluate_stage
-from benchmark.stages.graph import Cell, Condition
+from benchmark.stages.graph import Cell, ConditionSpec
 from benchmark.stages.prepare import poison_stage, prepare_stage
 from benchmark.stages.pretrain import pretrain_stage
 from benchmark.store.artifacts import Store
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 
     cell: Cell
     ref: ModelRef
-    condition: Condition
+    condition: ConditionSpec
     split: str
 
     @property
@@ -112,7 +112,7 @@ def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
         yield from (Evaluation(cell, model, item, "test") for item in own)
         if cell.experiment.attack:
             triggered = [item for item in own if item.attack]
-            under = (Condition(None, None, None), *triggered)
+            under = (ConditionSpec(None, None, None), *triggered)
             yield from (Evaluation(cell, twin, item, "test") for item in under)
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")

@@ -1,8 +1,8 @@
-"""Parts that a method adds to a network, such as visual prompts: what a delta on a frozen base may hold beside weights.
+"""Adapters that a method adds to a network, such as visual prompts: what a delta holds beside weights.
 
-A part is a name and plain options. `ClipModel.add_part` installs it, the sidecar of a saved model lists it, and loading
-installs it again before the tensors are put in their places. Whatever a part learns are tensors of the network, so
-that clones, optimisers and checkpoints need to know nothing of it.
+An adapter is a name and plain options. `ClipModel.add_adapter` installs it, the sidecar of a saved model lists it
+(under "parts"), and loading installs it again before the tensors are put in their places. Whatever an adapter learns
+are tensors of the network, so that clones, optimisers and checkpoints need to know nothing of it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ INSTALLERS: Mapping[str, Callable[..., None]] = {"prompts": install_prompts}
 
 
 def install(network: nn.Module, name: str, options: Mapping[str, Any]) -> None:
-    """Puts a part into a network, in place.
+    """Puts an adapter into a network, in place.
 
     Raises:
-        UnknownNameError: no such part.
+        UnknownNameError: no such adapter.
         NotApplicable: the network cannot hold it.
     """
     if name not in INSTALLERS:
-        raise unknown("model part", name, INSTALLERS)
+        raise unknown("model adapter", name, INSTALLERS)
     INSTALLERS[name](network, **options)

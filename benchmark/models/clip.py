@@ -2,7 +2,7 @@
 
 A model artifact is a base (an open_clip name with fresh or pretrained weights, or another artifact) plus a delta:
 the named tensors that differ from the base. Weights are safetensors; a JSON sidecar says how to build and feed it, and
-which parts (see `parts`) were added to the base.
+which adapters (see `adapters`) were added to the base.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ClipModel:
         self.mean = torch.tensor(getattr(visual, "image_mean", None) or _MEAN)
         self.std = torch.tensor(getattr(visual, "image_std", None) or _STD)
         self._tokens = TokenMemory(tokenize)
-        self.parts: dict[str, dict[str, Any]] = {}  # what was added to the architecture: options by name
+        self.adapters: dict[str, dict[str, Any]] = {}  # what was added to the architecture: options by name
 
     @property
     def device(self) -> torch.device:
@@ -80,20 +80,20 @@ class ClipModel:
     def clone(self) -> ClipModel:
         """A deep copy that shares nothing with this model."""
         twin = ClipModel(self.spec, copy.deepcopy(self.network), self._tokenize)
-        twin.parts = copy.deepcopy(self.parts)
+        twin.adapters = copy.deepcopy(self.adapters)
         return twin
 
-    def add_part(self, name: str, **options: Any) -> ClipModel:
-        """Adds a part (see `parts.INSTALLERS`) to the network, in place; returns itself. Saved models keep it.
+    def add_adapter(self, name: str, **options: Any) -> ClipModel:
+        """Adds an adapter (see `adapters.INSTALLERS`) to the network, in place; returns itself. Saved models keep it.
 
         Raises:
             NotApplicable: the architecture cannot hold it.
             UserError: an unknown part, or one that is already there.
         """
-        if name in self.parts:
+        if name in self.adapters:
             raise UserError(f"model part {name!r} must be added once, and it is there already; start from the base")
         adapters.install(self.network, name, options)
-        self.parts[name] = options
+        self.adapters[name] = options
         return self
 
     def tokenize(self, captions: list[str]) -> torch.Tensor:
@@ -231,7 +231,7 @@ def save_delta(
         "model": model.spec.model_dump(mode="json"),
         "base": dict(base),
         "delta": "tensors",
-        "parts": model.parts,
+        "parts": model.adapters,
         "image_size": model.image_size,
         "mean": model.mean.tolist(),
         "std": model.std.tolist(),
@@ -253,8 +253,8 @@ def load_delta(folder: Path, *, name: str = "model", find: Callable[[str], Path]
     )
     key = sidecar["base"].get("artifact")
     model = load_delta(find(key), find=find) if key else build(spec, seed=0)
-    for part, options in sidecar.get("parts", {}).items():
-        if part not in model.parts:
-            model.add_part(part, **options)
+    for adapter, options in sidecar.get("parts", {}).items():
+        if adapter not in model.adapters:
+            model.add_adapter(adapter, **options)
     fit_tensors(model, load_file(folder / f"{name}.safetensors"), place=str(folder), complete=not key)
     return model

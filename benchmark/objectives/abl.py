@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, Count, Features, Loss, Objective, ObjectiveContext, Pass, Plan, Positive, Rate, State
+from benchmark.types import Card, Count, Features, Loss, Objective, Pass, Plan, PlanContext, Positive, Rate, State
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ class ABL(Objective):
     unlearning_epochs: Annotated[Count, Field(description="last epochs of as_released")] = 5
     unlearning_rate_share: Annotated[Positive, Field(description="of the peak rate, as_released")] = 0.005
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """Isolation, then what the variant does with the isolated pairs and the rest."""
         import torch
 
@@ -104,7 +104,7 @@ class ABL(Objective):
         rest, unlearnt = _mean(losses, ~isolated), _mean(losses, isolated)
         return Loss(rest - unlearnt, {"mmcl": rest, "isolated": unlearnt}, state)
 
-    def _lowest(self, state: State, ctx: ObjectiveContext) -> torch.Tensor:
+    def _lowest(self, state: State, ctx: PlanContext) -> torch.Tensor:
         """(N,) bool: the share of the pairs with the lowest scores."""
         import torch
 

@@ -25,9 +25,9 @@ from benchmark.types import (
     Features,
     Loss,
     Objective,
-    ObjectiveContext,
     Pass,
     Plan,
+    PlanContext,
     State,
     View,
 )
@@ -57,7 +57,7 @@ class RoCLIP(Objective):
         """The caption bank, (S, D)."""
         return {"captions": new_bank(self.bank_size, embed_dim, seed=seed)}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """One pass over all pairs, through the bank in every K-th epoch."""
         loss = self.matched if (epoch + 1) % self.every == 0 else MMCL().loss
         return Plan((Pass(loss, augmentations=AUGMENTED if self.augment else {}),), state)

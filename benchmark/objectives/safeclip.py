@@ -31,9 +31,9 @@ from benchmark.types import (
     Features,
     Loss,
     Objective,
-    ObjectiveContext,
     Pass,
     Plan,
+    PlanContext,
     Positive,
     Rate,
     State,
@@ -79,7 +79,7 @@ class SafeCLIP(Objective):
         images, texts = (new_bank(self.bank_size, embed_dim, seed=seed + i) for i in range(2))
         return {"images": images, "texts": texts, "first_safe": torch.zeros((), dtype=torch.int64)}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """The pass of a warm-up, or the unimodal pass over the risky pairs and the CLIP pass over the safe ones."""
         warmups, training = self.unimodal_epochs + self.slow_epochs, ctx.training
         if training.epochs <= warmups:
@@ -95,7 +95,7 @@ class SafeCLIP(Objective):
             rate = Cosine(training, steps * warmups, start=steps * (epoch + 1), steps=steps, clamped=False)
         return Plan((Pass(self.unimodal, SSL_VIEWS, None, rate, augmentations=TWICE),), state)
 
-    def _split(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def _split(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         at, size = epoch - self.unimodal_epochs - self.slow_epochs, ctx.training.batch_size
         scores = ctx.similarities(augmentation=self.scoring).cpu().double().numpy()
         posteriors = safe_posteriors(scores)

@@ -13,7 +13,7 @@ from benchmark.objectives.ssl import picks
 from benchmark.perf.photos import decoded, load_photos
 from benchmark.perf.report import Line, Settings, at_most, paired, seconds
 from benchmark.training.loop import EpochEnd, LoopOptions, train
-from benchmark.types import Features, Loss, ObjectiveContext, Plan, State, Training
+from benchmark.types import Features, Loss, Plan, PlanContext, State, Training
 
 PAIRS, BATCH, BANK_SIZE, LIMIT = 2560, 128, 256, 1.25
 EPOCHS = 5  # the first one warms up
@@ -27,14 +27,14 @@ def run(settings: Settings) -> list[Line]:
     class Recorded(SafeCLIP):
         """Remembers what each epoch's passes were."""
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             plans.append(super().plan(epoch, state, ctx))
             return plans[-1]
 
     class Bare(SafeCLIP):
         """The last of them again, without banks, scoring and mixture."""
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             losses = {"unimodal": self.plain, "crossmodal": self.crossmodal}
             return Plan(tuple(one._replace(loss=losses[one.loss.__name__]) for one in plans[-1].passes), state)
 

@@ -26,9 +26,9 @@ from benchmark.types import (
     Features,
     Loss,
     Objective,
-    ObjectiveContext,
     Pass,
     Plan,
+    PlanContext,
     Positive,
     Range,
     Repair,
@@ -72,7 +72,7 @@ class PerturbAndRecover(Objective):
     middle_rate_share: Positive = 0.1
     augmentation: Literal["noise_cutout", "none"] = "noise_cutout"
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """One pass with a rate of its own; the logit scale rests."""
         training = ctx.training
         start = training.learning_rate

@@ -56,7 +56,7 @@ class RVPT(Repair):
         import torch
 
         rows = shots(ctx.labels, self.num_shots, ctx.generator)
-        prompted = model.clone().eval().add_part("prompts", depth=self.depth, tokens=self.num_tokens)
+        prompted = model.clone().eval().add_adapter("prompts", depth=self.depth, tokens=self.num_tokens)
         prompted.network.requires_grad_(False)
         prompts = prompted.network.visual.prompts.tokens.requires_grad_(True)
         with torch.no_grad():

@@ -24,9 +24,9 @@ from benchmark.types import (
     Features,
     Loss,
     Objective,
-    ObjectiveContext,
     Pass,
     Plan,
+    PlanContext,
     Range,
     Repair,
     RepairContext,
@@ -58,7 +58,7 @@ class LinearHead(Objective):
         draw = (2 * draw - 1) / embed_dim**0.5
         return {"head_weight": draw[:, 1:].contiguous(), "head_bias": draw[:, 0].contiguous()}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """One pass; only the image tower moves."""
         return Plan((Pass(self.loss, self.views, trainable=lambda name: name.startswith("visual.")),), state)
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmark.contexts.repair import Collapsed, RepairContext, Report, weights_name
+from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report, weights_name
 from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
-from benchmark.stages.resources import conditions_of, held_out, resources_of
+from benchmark.stages.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.weights import load_pretrained
 from benchmark.store.artifacts import Draft, Store
 from benchmark.store.keys import derive_seed
@@ -92,7 +92,7 @@ def _context(
     tick: Tick,
     *,
     base: str,
-) -> RepairContext:
+) -> GatedRepairContext:
     experiment = cell.experiment
     evaluation = required(store, "data", cell.keys.evaluation)
     report = Report(
@@ -106,8 +106,8 @@ def _context(
         progress=lambda end: tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs),
     )
     options = LoopOptions(micro_batch=compute.micro_batch, prefetch=compute.prefetch)
-    resources = resources_of(store, cell, model, key=base)
-    return RepairContext(card, resources, report, seed=derive_seed(experiment.seed, "defend"), options=options)
+    resources = method_inputs(store, cell, model, key=base)
+    return GatedRepairContext(card, resources, report, seed=derive_seed(experiment.seed, "defend"), options=options)
 
 
 def load_repaired(store: Store, key: str, epoch: int) -> ClipModel:

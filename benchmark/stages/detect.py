@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from benchmark.contexts.defense import Context
+from benchmark.contexts.defense import GatedContext
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
+from benchmark.stages.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.poison import load_poison
-from benchmark.stages.resources import conditions_of, held_out, resources_of
 from benchmark.stages.weights import load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
@@ -32,8 +32,8 @@ def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> N
     tick(f"scoring {detector.unit}s", 0.1)
     draft, watch = store.draft("detect", keys.detect), Stopwatch()
     model = load_pretrained(store, keys.pretrain).to(compute.device).eval()
-    resources = resources_of(store, cell, model, key=keys.pretrain)
-    context = Context(detector.card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
+    resources = method_inputs(store, cell, model, key=keys.pretrain)
+    context = GatedContext(detector.card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
     facts: dict[str, Any] = {}
     if isinstance(detector, Filter):
         table = _pairs(store, cell, detector.scores(model, context))
@@ -80,7 +80,7 @@ def _pairs(store: Store, cell: Cell, scores: torch.Tensor) -> pa.Table:
 
 
 def _inputs(
-    store: Store, cell: Cell, detector: InputDetector, model: ClipModel, context: Context, compute: Compute
+    store: Store, cell: Cell, detector: InputDetector, model: ClipModel, context: GatedContext, compute: Compute
 ) -> pa.Table:
     """Clean validation sets the threshold; test is scored clean and, without the target class, under the attack."""
     evaluation = required(store, "data", cell.keys.evaluation)

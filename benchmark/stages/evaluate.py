@@ -14,7 +14,7 @@ from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.defend import load_repaired
 from benchmark.stages.graph import Cell
-from benchmark.stages.resources import condition_of, held_out
+from benchmark.stages.method_inputs import condition_of, held_out
 from benchmark.stages.weights import load_pretrained
 from benchmark.store.artifacts import Store
 
@@ -31,7 +31,7 @@ def evaluate_stage(
     store: Store,
     cell: Cell,
     ref: ModelRef,
-    conditions: Sequence[graph.Condition],
+    conditions: Sequence[graph.ConditionSpec],
     split: str,
     compute: Compute,
     *,
@@ -50,12 +50,12 @@ def evaluate_stage(
         _evaluate(store, cell, ref, list(items), split, compute)
 
 
-def _key(cell: Cell, item: graph.Condition, ref: ModelRef, split: str) -> str:
+def _key(cell: Cell, item: graph.ConditionSpec, ref: ModelRef, split: str) -> str:
     return graph.evaluate_key(cell, item, split=split, model=ref.key, epoch=ref.epoch)
 
 
 def _evaluate(
-    store: Store, cell: Cell, ref: ModelRef, items: Sequence[graph.Condition], split: str, compute: Compute
+    store: Store, cell: Cell, ref: ModelRef, items: Sequence[graph.ConditionSpec], split: str, compute: Compute
 ) -> None:
     data, evaluation = required(store, "data", cell.keys.data), required(store, "data", cell.keys.evaluation)
     model = (

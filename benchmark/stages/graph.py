@@ -48,7 +48,7 @@ class Cell(NamedTuple):
     keys: Keys
 
 
-class Condition(NamedTuple):
+class ConditionSpec(NamedTuple):
     """What a model is evaluated under, as a specification."""
 
     attack: BaseAttack | None  # None: clean
@@ -241,7 +241,7 @@ def search_key(cell: Cell) -> str:
     return key("defend", spec, [cell.keys.data, cell.keys.evaluation])
 
 
-def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, epoch: int | None) -> str:
+def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str, epoch: int | None) -> str:
     """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights.
 
     Whether the squash control is asked for is no part of the others' keys.
@@ -258,14 +258,14 @@ def evaluate_key(cell: Cell, condition: Condition, *, split: str, model: str, ep
     return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
 
 
-def own_conditions(cell: Cell) -> list[Condition]:
+def own_conditions(cell: Cell) -> list[ConditionSpec]:
     """Clean, and the cell's own trigger; squashed, where that is read out; the first two under each transform."""
     attack = cell.experiment.attack
     target = attack.target_name if attack else None
-    plain = [Condition(None, None, target)]
+    plain = [ConditionSpec(None, None, target)]
     if attack is not None:
-        plain.append(Condition(attack, cell.keys.poison, target))
-    squash = [Condition(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
+        plain.append(ConditionSpec(attack, cell.keys.poison, target))
+    squash = [ConditionSpec(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
     transformed = [item._replace(transform=transform) for transform in transforms(cell) for item in plain]
     return [*plain, *squash, *transformed]
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.contexts.poison import Context, target_index
+from benchmark.contexts.poison import GatedPoisonContext, target_index
 from benchmark.data.cached_pool import CachedPool
 from benchmark.data.poisoned_pool import PoisonTable
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import UserError, must
 from benchmark.store.keys import derive_seed
-from benchmark.text import as_word
+from benchmark.text import whole_word
 from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
 
 
@@ -57,7 +57,7 @@ def poison(
     if index is None and target is not None:
         _check_in_captions(target, pool)
     rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "poison rows")))
-    context = Context(
+    context = GatedPoisonContext(
         pool=pool,
         num_rows=pool.num_rows,
         class_names=tuple(class_names),
@@ -97,12 +97,12 @@ def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> 
 def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:
     """Without class names, some caption must name the target; a stream is not searched."""
     if isinstance(pool, CachedPool):
-        word = as_word(target)
+        word = whole_word(target)
         if not any(word.search(caption) for caption in pool.captions(np.arange(pool.num_rows))):
             raise must("attack.target", "a word of some caption or class name", target, "choose a word the set uses")
 
 
-def _chosen(attack: BaseAttack, context: Context) -> PoisonRows:
+def _chosen(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
     """The attack's rows, checked against the pool."""
     remedy = "lower attack.poison_rate, or use more pre-training pairs"
     try:

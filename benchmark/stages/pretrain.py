@@ -14,7 +14,7 @@ from benchmark.stages.weights import load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import EpochEnd, LoopOptions, Trained, train
-from benchmark.training.oom import with_smaller_batches
+from benchmark.training.oom import retry_with_smaller_micro_batch
 from benchmark.types import Filter
 
 
@@ -46,7 +46,9 @@ def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Train
         now = options._replace(micro_batch=micro_batch)
         return train(model, pool, experiment.objective, experiment.pretrain, seed=seed, options=now, rows=rows)
 
-    return with_smaller_batches(run, batch_size=experiment.pretrain.batch_size, micro_batch=compute.micro_batch)
+    return retry_with_smaller_micro_batch(
+        run, batch_size=experiment.pretrain.batch_size, micro_batch=compute.micro_batch
+    )
 
 
 def kept_rows(store: Store, cell: Cell) -> np.ndarray:

@@ -14,7 +14,7 @@ from benchmark.config.spec import Experiment, Gate
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.stages import graph
-from benchmark.stages.graph import Cell, Condition
+from benchmark.stages.graph import Cell, ConditionSpec
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Repair, proportion
@@ -23,7 +23,7 @@ from benchmark.types import Measure, Repair, proportion
 FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed"})
 
 
-class Choice(NamedTuple):
+class Selected(NamedTuple):
     """What a selection rule chose for a cell: weights to evaluate, or the reason why there are none."""
 
     selection: str
@@ -39,7 +39,9 @@ class Choice(NamedTuple):
     detected: bool = False  # a detector's scores stand beside the measures of the weights
 
 
-def outcomes(store: Store, cell: Cell, condition: Condition, *, model: str, epoch: int | None, split: str) -> pa.Table:
+def outcomes(
+    store: Store, cell: Cell, condition: ConditionSpec, *, model: str, epoch: int | None, split: str
+) -> pa.Table:
     """The stored outcomes of one model under one condition."""
     key = graph.evaluate_key(cell, condition, split=split, model=model, epoch=epoch)
     found = store.find("evaluate", key)
@@ -146,7 +148,7 @@ def write_record(
     store: Store,
     cell: Cell,
     suite: str,
-    choices: Sequence[Choice],
+    choices: Sequence[Selected],
     *,
     environment: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]] = (),
@@ -161,7 +163,7 @@ def write_record(
     draft.commit({"statuses": statuses, "final": all(status in FINAL for status in statuses.values())})
 
 
-def _row(store: Store, cell: Cell, suite: str, choice: Choice, environment: Mapping[str, Any]) -> dict[str, Any]:
+def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Mapping[str, Any]) -> dict[str, Any]:
     experiment = cell.experiment
     measured = choice.artifact is not None and choice.status in ("ok", "attack_did_not_plant")
     found = (
@@ -193,7 +195,7 @@ def _row(store: Store, cell: Cell, suite: str, choice: Choice, environment: Mapp
     }
 
 
-def _epoch(choice: Choice) -> int | None:
+def _epoch(choice: Selected) -> int | None:
     return None if choice.selection == "undefended" else choice.epoch
 
 

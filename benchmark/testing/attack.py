@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from benchmark.config.spec import validated
-from benchmark.contexts.defense import Resources, pair_features
-from benchmark.contexts.poison import Context
-from benchmark.contexts.repair import RepairContext, Report
+from benchmark.contexts.defense import MethodInputs, pair_features
+from benchmark.contexts.poison import GatedPoisonContext
+from benchmark.contexts.repair import GatedRepairContext, Report
 from benchmark.data.pools import PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models import model_transforms
@@ -82,7 +82,7 @@ def _ids() -> np.ndarray:
 
 def _state(attack: BaseAttack, seed: int = 5) -> TriggerState:
     clean, source = world.pairs(POOL), world.source()
-    context = Context(
+    context = GatedPoisonContext(
         pool=clean,
         num_rows=clean.num_rows,
         class_names=source.class_names,
@@ -226,7 +226,7 @@ def trigger_of(attack: BaseAttack) -> Condition:
 def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipModel:
     """Runs a model attack on a clean model, in the engine's own context."""
     trigger, source = trigger_of(attack), world.source()
-    resources = Resources(
+    resources = MethodInputs(
         model=twin,
         clean_pairs=world.clean_pairs(),
         class_names=source.class_names,
@@ -248,7 +248,9 @@ def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipM
             base_key="twin",
             progress=lambda end: None,
         )
-        return attack.implant(twin, RepairContext(attack.card, resources, report, seed=seed, options=LoopOptions()))
+        return attack.implant(
+            twin, GatedRepairContext(attack.card, resources, report, seed=seed, options=LoopOptions())
+        )
 
 
 def _implants(attack: ModelAttack) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmark.config.spec import validated
-from benchmark.contexts.defense import Context
+from benchmark.contexts.defense import GatedContext
 from benchmark.metrics.auroc import auroc
 from benchmark.models.clip import ClipModel
 from benchmark.testing import world
@@ -75,7 +75,7 @@ def inspect(detector: ModelDetector, model: ClipModel) -> Finding:
     return detector.inspect(model, context(detector, model))
 
 
-def _fitted(detector: InputDetector, model: ClipModel) -> tuple[Context, State]:
+def _fitted(detector: InputDetector, model: ClipModel) -> tuple[GatedContext, State]:
     ctx = context(detector, model)
     return ctx, detector.fit(model, ctx)
 

@@ -1,7 +1,7 @@
 """Contract of repairs: a new model of the same shapes, the input untouched, nothing used beyond the card.
 
 A repair that a convolutional model is not for is checked on a transformer. One that adds tensors must add them as
-parts (`ClipModel.add_part`), so that a saved model can be built again.
+parts (`ClipModel.add_adapter`), so that a saved model can be built again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.config.spec import validated
-from benchmark.contexts.defense import Resources, pair_features
-from benchmark.contexts.repair import RepairContext, Report
+from benchmark.contexts.defense import MethodInputs, pair_features
+from benchmark.contexts.repair import GatedRepairContext, Report
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition
 from benchmark.models.clip import ClipModel, load_delta, save_delta
@@ -93,7 +93,7 @@ def run_repair(
 
 def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: int) -> Repaired:
     suspect = model or planted.model.clone()
-    resources = Resources(
+    resources = MethodInputs(
         model=suspect,
         clean_pairs=world.clean_pairs(),
         class_names=world.source().class_names,
@@ -116,7 +116,7 @@ def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: 
             base_key="backdoored",
             progress=lambda end: None,
         )
-        context = RepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
+        context = GatedRepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
         repaired = repair.repair(suspect, context)
         if not context.rows:  # as in the defend stage: a repair that never trained is measured once
             context.report(1, repaired)
@@ -131,15 +131,15 @@ def _shapes(found: Repaired) -> str:
     model = found.model
     require(isinstance(model, ClipModel), f"repair() must return a model, got {type(model).__name__}")
     base = found.planted.model.clone()
-    for name, options in model.parts.items():
-        base.add_part(name, **options)
+    for name, options in model.adapters.items():
+        base.add_adapter(name, **options)
     wanted = {name: tuple(value.shape) for name, value in base.network.state_dict().items()}
     shapes = {name: tuple(value.shape) for name, value in model.network.state_dict().items()}
     different = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
     require(not different, f"tensors must keep names and shapes, but for declared parts; not so {different[:3]}")
     bad = [name for name, value in model.network.state_dict().items() if not bool(value.isfinite().all())]
     require(not bad, f"weights must be finite, but not so {bad[:3]}")
-    return f"{len(shapes)} tensors" + (f", with {', '.join(model.parts)}" if model.parts else "")
+    return f"{len(shapes)} tensors" + (f", with {', '.join(model.adapters)}" if model.adapters else "")
 
 
 def _saves(found: Repaired) -> str:
@@ -154,7 +154,7 @@ def _saves(found: Repaired) -> str:
     require(same_tensors(_tensors(found.model), _tensors(again)), "a saved and loaded model must have the same tensors")
     with torch.no_grad():
         pair = (found.model.clone().eval().encode_images(images), again.eval().encode_images(images))
-    require(torch.equal(*pair), "a saved and loaded model must encode images as before; add what is new with add_part")
+    require(torch.equal(*pair), "a saved and loaded model must encode images as before; new parts need add_adapter")
     return ""
 
 

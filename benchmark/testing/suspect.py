@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmark.contexts.defense import Context, Resources, pair_features
+from benchmark.contexts.defense import GatedContext, MethodInputs, pair_features
 from benchmark.data.pools import PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition
 from benchmark.models.clip import ClipModel
@@ -48,9 +48,9 @@ def suspect() -> Suspect:
     return Suspect(model, pool, poisoned, trigger)
 
 
-def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> Context:
+def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> GatedContext:
     """The engine's own context around a model that was trained on the suspect pairs."""
-    resources = Resources(
+    resources = MethodInputs(
         model=model,
         clean_pairs=world.clean_pairs(),
         class_names=world.source().class_names,
@@ -62,7 +62,7 @@ def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> Context:
         trigger=None,
         surrogate=lambda: world.clean_twin().eval(),
     )
-    return Context(detector.card, resources, seed=seed)
+    return GatedContext(detector.card, resources, seed=seed)
 
 
 @functools.cache

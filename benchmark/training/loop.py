@@ -67,8 +67,8 @@ class Trained(NamedTuple):
     history: list[dict[str, float]]
 
 
-class _Context(NamedTuple):
-    """The engine's side of `ObjectiveContext`."""
+class _EpochContext(NamedTuple):
+    """The engine's side of `PlanContext`."""
 
     model: ClipModel
     pool: Pool
@@ -151,7 +151,7 @@ def train(
         model.train()
         losses: list[torch.Tensor] = []
         views = 0
-        passes, state = objective.plan(epoch, state, _Context(model, pool, seed, training, epoch))
+        passes, state = objective.plan(epoch, state, _EpochContext(model, pool, seed, training, epoch))
         state = {name: value.to(model.device) for name, value in state.items()}
         for one_pass in (_within(item, rows) for item in passes):
             state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)

@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 T = TypeVar("T")
 
 
-def with_smaller_batches(run: Callable[[int | None], T], *, batch_size: int, micro_batch: int | None) -> T:
+def retry_with_smaller_micro_batch(run: Callable[[int | None], T], *, batch_size: int, micro_batch: int | None) -> T:
     """Calls `run(micro_batch)`, again with half of it after each out-of-memory error.
 
     Args:

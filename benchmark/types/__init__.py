@@ -22,7 +22,7 @@ from benchmark.types.base import (
     State,
     Transform,
 )
-from benchmark.types.contexts import Context, PairFeatures, RepairContext, Segmenter
+from benchmark.types.contexts import DefenderContext, PairFeatures, RepairContext, Segmenter
 from benchmark.types.data import Dataset
 from benchmark.types.detectors import Detector, Filter, Finding, InputDetector, ModelDetector
 from benchmark.types.metrics import Measure, Metric, proportion
@@ -32,9 +32,9 @@ from benchmark.types.training import (
     Features,
     Loss,
     Objective,
-    ObjectiveContext,
     Pass,
     Plan,
+    PlanContext,
     Training,
     View,
 )
@@ -46,9 +46,9 @@ __all__ = [
     "BaseAttack",
     "Card",
     "Choices",
-    "Context",
     "Count",
     "Dataset",
+    "DefenderContext",
     "Detector",
     "Features",
     "Filter",
@@ -63,10 +63,10 @@ __all__ = [
     "ModelDetector",
     "Need",
     "Objective",
-    "ObjectiveContext",
     "PairFeatures",
     "Pass",
     "Plan",
+    "PlanContext",
     "PoisonContext",
     "PoisonRows",
     "Positive",

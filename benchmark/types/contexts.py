@@ -32,7 +32,7 @@ class Segmenter(Protocol):
         ...
 
 
-class Context(Protocol):
+class DefenderContext(Protocol):
     """What a detector, a repair or a model attack may use; what its card does not name raises CardError."""
 
     seed: int
@@ -118,7 +118,7 @@ class Context(Protocol):
         ...
 
 
-class RepairContext(Context, Protocol):
+class RepairContext(DefenderContext, Protocol):
     """What a repair or a model attack may use besides."""
 
     def fit(

@@ -92,7 +92,7 @@ class Plan(NamedTuple):
     state: State
 
 
-class ObjectiveContext(Protocol):
+class PlanContext(Protocol):
     """What an objective may use when it plans an epoch."""
 
     @property
@@ -133,7 +133,7 @@ class Objective(Method):
         """Tensors that are learnt with the model (a head, a logit bias); matrices decay, vectors and scalars do not."""
         return {}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """The passes of one epoch (0-based) and the state to start from. One pass over all rows is the default."""
         return Plan((Pass(loss=self.loss, views=self.views),), state)
 

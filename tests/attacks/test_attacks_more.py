@@ -19,7 +19,7 @@ from benchmark.attacks.quantisation.rounding import cell, coarsen
 from benchmark.attacks.sig import SIG
 from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import NOISE_MODE, WaNet
-from benchmark.contexts.poison import Context
+from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.poisoned_pool import PoisonedPool, PoisonTable, apply_trigger
 from benchmark.errors import NotApplicable, UserError
 from benchmark.models import model_transforms
@@ -37,9 +37,9 @@ def images(height: int = 12, width: int = 12) -> torch.Tensor:
     return torch.rand(3, 3, height, width, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
 
 
-def context(count: int = 400, *, labelled: bool = True, seed: int = 3) -> Context:
+def context(count: int = 400, *, labelled: bool = True, seed: int = 3) -> GatedPoisonContext:
     pool, source = world.pairs(count), world.source()
-    return Context(
+    return GatedPoisonContext(
         pool=pool,
         num_rows=count,
         class_names=source.class_names,
@@ -150,7 +150,7 @@ def test_wanet_noise_mode_keeps_captions_and_is_warped_otherwise() -> None:
 # --- label-consistent ------------------------------------------------------------------------------------------
 
 
-class Captions(Context):
+class Captions(GatedPoisonContext):
     """Captions of its own, without labels."""
 
     def captions(self, rows: np.ndarray) -> list[str]:
@@ -172,7 +172,7 @@ def test_label_consistent_takes_pairs_of_the_target_as_they_are() -> None:
 
 def test_label_consistent_by_word_or_by_substring() -> None:
     ctx = context(labelled=False)
-    own = Captions(**{name: getattr(ctx, name) for name in Context.__dataclass_fields__})
+    own = Captions(**{name: getattr(ctx, name) for name in GatedPoisonContext.__dataclass_fields__})
     intended = LabelConsistent(target=TARGET, poison_rate=0.9).poison(own)
     assert set(intended.source_rows % 5) == {1, 3, 4} and len(intended.source_rows) == 240  # all there are
     released = LabelConsistent(target=TARGET, poison_rate=0.9, variant="as_released").poison(own)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.contexts.defense import Resources, pair_features
-from benchmark.contexts.repair import Collapsed, RepairContext, Report, weights_name
+from benchmark.contexts.defense import MethodInputs, pair_features
+from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report, weights_name
 from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.objectives.mmcl import MMCL
@@ -34,7 +34,7 @@ def suspect() -> Trained:
     return train(model("tiny-vit"), pairs(), MMCL(), PRETRAINED, seed=1)
 
 
-def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> RepairContext:
+def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> GatedRepairContext:
     batch = pairs(20, seed=5).take(np.arange(20))
     found = HeldOut(batch.images, np.arange(20) % 3, batch.captions, np.arange(20))
     options: dict[str, Any] = {"keep": lambda rows: set(), "start_accuracy": None, "collapse": 0.0}
@@ -46,7 +46,7 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Repai
         progress=lambda end: None,
         **(options | changes),
     )
-    resources = Resources(
+    resources = MethodInputs(
         clean_pairs=pairs(32, seed=2),
         class_names=("circle", "square", "star"),
         templates=("a {}", "the {}"),
@@ -57,7 +57,7 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Repai
         suspect_features=lambda: pair_features(trained.model, pairs()),
         trigger=None,
     )
-    return RepairContext(card, resources, report, seed=9, options=LoopOptions())
+    return GatedRepairContext(card, resources, report, seed=9, options=LoopOptions())
 
 
 def card(*needs: Need) -> Card:
@@ -159,7 +159,7 @@ class TwoFits(Repair):
     name: ClassVar[str] = "two-fits"
     card: ClassVar[Card] = card("clean_pairs")
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Any, ctx: GatedRepairContext) -> Any:
         training = Training(**SHORT)
         return ctx.fit(ctx.fit(model, ctx.clean_pairs, MMCL(), training), ctx.clean_pairs, MMCL(), training)
 

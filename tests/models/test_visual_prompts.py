@@ -20,7 +20,7 @@ IMAGES = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manua
 
 
 def prompted(depth: int = 0, tokens: int = 3) -> ClipModel:
-    found = model("tiny-vit").eval().add_part("prompts", depth=depth, tokens=tokens)
+    found = model("tiny-vit").eval().add_adapter("prompts", depth=depth, tokens=tokens)
     with torch.no_grad():
         values = found.network.visual.prompts.tokens  # type: ignore[union-attr]
         values.copy_(torch.randn(values.shape, generator=torch.Generator().manual_seed(1)))  # type: ignore[arg-type,union-attr]
@@ -82,7 +82,7 @@ def test_a_copy_has_prompts_of_its_own() -> None:
     found = prompted()
     before = found.encode_images(IMAGES).detach()
     twin = found.clone()
-    assert twin.parts == {"prompts": {"depth": 0, "tokens": 3}} and twin.parts is not found.parts
+    assert twin.adapters == {"prompts": {"depth": 0, "tokens": 3}} and twin.adapters is not found.adapters
     assert torch.equal(twin.encode_images(IMAGES).detach(), before)
     with torch.no_grad():
         twin.network.visual.prompts.tokens.zero_()  # type: ignore[union-attr,operator]
@@ -103,7 +103,7 @@ def test_a_delta_holds_the_prompts_alone(tmp_path: Path) -> None:
     save_delta(found, folders["delta"], base={"artifact": "base"}, of=base)
     assert list(load_file(folders["delta"] / "model.safetensors")) == ["visual.prompts.tokens"]
     again = load_delta(folders["delta"], find=folders.__getitem__).eval()
-    assert again.parts == found.parts
+    assert again.adapters == found.adapters
     assert differing(tensors(again), tensors(found)) == []
     assert torch.equal(again.encode_images(IMAGES), found.encode_images(IMAGES))
     later = found.clone()  # a repair of the repaired model
@@ -118,15 +118,15 @@ def test_models_of_before_there_were_parts_still_load(tmp_path: Path) -> None:
     sidecar = json.loads((tmp_path / "model.json").read_text())
     assert sidecar.pop("parts") == {}
     (tmp_path / "model.json").write_text(json.dumps(sidecar))
-    assert load_delta(tmp_path, find=lambda key: tmp_path).parts == {}
+    assert load_delta(tmp_path, find=lambda key: tmp_path).adapters == {}
 
 
 def test_what_cannot_be_added_is_refused() -> None:
     with pytest.raises(NotApplicable, match="need a vision transformer"):
-        model("tiny-resnet").add_part("prompts", depth=0, tokens=2)
+        model("tiny-resnet").add_adapter("prompts", depth=0, tokens=2)
     with pytest.raises(NotApplicable, match="need more blocks than the 2 there are"):
-        model("tiny-vit").add_part("prompts", depth=2, tokens=2)
-    with pytest.raises(UnknownNameError, match="unknown model part 'prompt'; did you mean prompts"):
-        model("tiny-vit").add_part("prompt")
+        model("tiny-vit").add_adapter("prompts", depth=2, tokens=2)
+    with pytest.raises(UnknownNameError, match="unknown model adapter 'prompt'; did you mean prompts"):
+        model("tiny-vit").add_adapter("prompt")
     with pytest.raises(UserError, match="must be added once"):
-        prompted().add_part("prompts", depth=0, tokens=2)
+        prompted().add_adapter("prompts", depth=0, tokens=2)

@@ -28,7 +28,7 @@ from benchmark.testing import world
 from benchmark.testing.check import check_method
 from benchmark.testing.objective import EMBED_DIM, GLOBAL_BATCH, hand_features
 from benchmark.training.loop import train
-from benchmark.types import Augmentation, Card, Features, Loss, Objective, ObjectiveContext, Pass, Plan, State, Training
+from benchmark.types import Augmentation, Card, Features, Loss, Objective, Pass, Plan, PlanContext, State, Training
 
 pytestmark = pytest.mark.unit
 PAIRS = frozenset({"image", "text"})
@@ -481,7 +481,7 @@ def test_safeclip_keeps_the_poison_out_of_the_safe_pairs() -> None:
     class Recorded(SafeCLIP):
         """Remembers how much poison is among the safe pairs."""
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             plan = super().plan(epoch, state, ctx)
             shares.append(float(given.bad[plan.passes[-1].rows].mean()))
             return plan
@@ -507,7 +507,7 @@ def test_abl_isolates_poison_and_unlearns_it_where_captions_repeat() -> None:
     class Recorded(ABL):
         """Remembers how much poison was isolated."""
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             plan = super().plan(epoch, state, ctx)
             if "isolated" in plan.state:
                 shares.append(float(given.bad[plan.state["isolated"].numpy()].mean()))
@@ -530,7 +530,7 @@ def test_abl_unlearns_what_it_isolated(variant: str) -> None:
     class Told(ABL):
         """Isolates what it is told."""
 
-        def _lowest(self, state: State, ctx: ObjectiveContext) -> torch.Tensor:
+        def _lowest(self, state: State, ctx: PlanContext) -> torch.Tensor:
             return torch.from_numpy(bad)
 
     short = {"isolation_epochs": 1, "unlearning_epochs": 1, "unlearning_rate_share": 0.1, "variant": variant}
@@ -564,7 +564,7 @@ class ChangesState(Broken):
     def initial_state(self, *, embed_dim: int, seed: int) -> State:
         return {"count": torch.zeros(())}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         state["count"] += 1
         return Plan((Pass(self.loss),), state)
 
@@ -572,7 +572,7 @@ class ChangesState(Broken):
 class RowTwice(Broken):
     """Names a row twice, from the third epoch on."""
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         rows = np.arange(ctx.num_rows) // (2 if epoch > 2 else 1)
         return Plan((Pass(self.loss, rows=rows),), state)
 
@@ -580,14 +580,14 @@ class RowTwice(Broken):
 class NegativeRate(Broken):
     """A rate that falls below zero within the pass."""
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         return Plan((Pass(self.loss, learning_rate=lambda share: 0.1 - share),), state)
 
 
 class EdaOnImages(Broken):
     """Asks for an augmentation of captions on images."""
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         return Plan((Pass(self.loss, augmentations={"image": "eda"}),), state)
 
 
@@ -601,7 +601,7 @@ class IdleParameter(Broken):
 class LateConstant(Broken):
     """Has a loss without gradient in a later epoch."""
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         return Plan((Pass(self.constant if epoch > 4 else self.loss),), state)
 
     def constant(self, features: Features, state: State) -> Loss:

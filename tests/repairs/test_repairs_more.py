@@ -177,10 +177,10 @@ SHORT_INVERSION: dict[str, Any] = {"patches": 3, "patch_steps": 30, "inversion_s
 
 
 def test_invertune_finds_the_target_and_lowers_asr(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.contexts.repair import RepairContext
+    from benchmark.contexts.repair import GatedRepairContext
 
     noted: dict[str, Any] = {}
-    monkeypatch.setattr(RepairContext, "note", lambda self, **found: noted.update(found))
+    monkeypatch.setattr(GatedRepairContext, "note", lambda self, **found: noted.update(found))
     tuning: dict[str, Any] = {"epochs": 15, "learning_rate": 3e-3, "preserve_weight": 0.05}
     model, found = after(InverTune(**SHORT_INVERSION, **tuning))
     assert noted["target"] == "square"

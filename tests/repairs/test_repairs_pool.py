@@ -12,8 +12,8 @@ import torch
 
 from benchmark.attacks.badnet import BadNet
 from benchmark.config.spec import ModelSpec
-from benchmark.contexts.defense import Resources, pair_features
-from benchmark.contexts.repair import RepairContext, Report
+from benchmark.contexts.defense import MethodInputs, pair_features
+from benchmark.contexts.repair import GatedRepairContext, Report
 from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
@@ -42,7 +42,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def noted(repair: Repair, planted: world.Planted, monkeypatch: pytest.MonkeyPatch) -> tuple[Repaired, dict[str, Any]]:
     """Runs a repair and returns what it noted besides."""
     notes: dict[str, Any] = {}
-    monkeypatch.setattr(RepairContext, "note", lambda self, **findings: notes.update(findings))
+    monkeypatch.setattr(GatedRepairContext, "note", lambda self, **findings: notes.update(findings))
     return run_repair(repair, planted=planted), notes
 
 
@@ -222,12 +222,12 @@ def transformer() -> ClipModel:
     return found
 
 
-def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 3) -> RepairContext:
+def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 3) -> GatedRepairContext:
     suspect, clean, test = transformer(), coloured(128, 5), coloured(200, 9)
     batch = test.take(np.arange(200))
     assert test.labels is not None
     trigger = Condition("trigger", 0, stamped)
-    resources = Resources(
+    resources = MethodInputs(
         model=suspect,
         clean_pairs=clean if labelled else clean.unlabelled(),
         class_names=NAMES,
@@ -248,7 +248,7 @@ def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 
         base_key="base",
         progress=lambda end: None,
     )
-    return RepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
+    return GatedRepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
 
 
 TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 0.3, "epochs": 15}
@@ -276,7 +276,7 @@ def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> 
     from safetensors.torch import load_file
 
     assert list(load_file(tmp_path / "epoch-0003.safetensors")) == ["visual.prompts.tokens"]
-    assert found.parts == {"prompts": {"depth": 0, "tokens": 4}}
+    assert found.adapters == {"prompts": {"depth": 0, "tokens": 4}}
     assert [row["learning_rate"] for row in ctx.rows] == pytest.approx([0.3, 0.225, 0.075])
     assert all(parameter.requires_grad for parameter in found.network.parameters())
 

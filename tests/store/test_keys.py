@@ -20,7 +20,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.config.spec import ModelSpec, Resources, Search, Splits, Suite
+from benchmark.config.spec import ModelSpec, ComputeOptions, Search, Splits, Suite
 from benchmark.types import Range, Training
 
 pytestmark = pytest.mark.unit
@@ -186,8 +186,8 @@ def test_only_what_depends_on_a_change_moves() -> None:
 
 def test_resources_are_no_part_of_an_experiment() -> None:
     experiment = cell().experiment
-    assert not set(Resources.model_fields) & set(type(experiment).model_fields)
-    assert not set(Resources.model_fields) & set(Training.model_fields)
+    assert not set(ComputeOptions.model_fields) & set(type(experiment).model_fields)
+    assert not set(ComputeOptions.model_fields) & set(Training.model_fields)
 
 
 def test_identity_of_a_plugin_holds_its_source() -> None:

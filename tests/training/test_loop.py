@@ -22,7 +22,7 @@ from benchmark.training.loop import Diverged, EpochEnd, LoopOptions, check_worke
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.training.step import backward, make_stepper
 from benchmark.training.views import make_inputs
-from benchmark.types import Features, Loss, Objective, ObjectiveContext, Pass, Plan, State, Training
+from benchmark.types import Features, Loss, Objective, Pass, Plan, PlanContext, State, Training
 from tests.helpers.tiny import differing, distance, largest_gap, model, pairs, tensors
 
 pytestmark = pytest.mark.unit
@@ -50,7 +50,7 @@ class Remembering(MMCL):
     def initial_state(self, *, embed_dim: int, seed: int) -> State:
         return {"mean": torch.zeros(embed_dim)}
 
-    def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+    def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         half = np.arange(ctx.num_rows // 2)
         constant = Pass(self.loss, rows=half, learning_rate=1e-4, trainable=lambda name: "visual" in name)
         return Plan((Pass(self.loss), constant), state)
@@ -218,7 +218,7 @@ def test_a_pass_trains_only_what_it_names() -> None:
     class TextOnly(MMCL):
         name: ClassVar[str] = "text-only"
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             return Plan((Pass(self.loss, trainable=lambda name: "visual" not in name, learning_rate=1e-3),), state)
 
     one = model("tiny-vit")
@@ -234,7 +234,7 @@ def test_plans_may_ask_for_similarities() -> None:
     class Ranking(MMCL):
         name: ClassVar[str] = "ranking"
 
-        def plan(self, epoch: int, state: State, ctx: ObjectiveContext) -> Plan:
+        def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
             found = ctx.similarities()
             assert found.shape == (ctx.num_rows,)
             assert found.abs().max() <= 1.0001

@@ -23,7 +23,7 @@ from pydantic import Field
 from benchmark.models import segmenters
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.eftclip.labels import Search, affected, scan
-from benchmark.text import as_word
+from benchmark.text import whole_word
 from benchmark.types import Card, Count, Range, Rate, Repair, RepairContext, Training
 
 PROMPT = "a photo of a {}."
@@ -82,7 +82,7 @@ class EftCLIP(Repair):
         if len(victims) < 2:
             return model.clone()
         right = found.rows[~hit & np.isin(found.whole, labels)]
-        words = [as_word(name) for name in names]
+        words = [whole_word(name) for name in names]
         naming = [any(word.search(caption) for word in words) for caption in pool.captions(right)]
         right = right[naming][: len(victims)]
         own = [PROMPT.format(ctx.class_names[label]) for label in found.confirmed[victim]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.text import as_word
+from benchmark.text import whole_word
 from benchmark.types import RepairContext
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def named(captions: Sequence[str], class_names: Sequence[str]) -> torch.Tensor:
     """(n,) int64: the one class that a caption names as a word; -1 where it names none or several."""
     import torch
 
-    words = [as_word(name) for name in class_names]
+    words = [whole_word(name) for name in class_names]
     hits = [[label for label, word in enumerate(words) if word.search(caption)] for caption in captions]
     return torch.tensor([found[0] if len(found) == 1 else -1 for found in hits])
 

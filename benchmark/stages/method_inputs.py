@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmark.contexts.defense import Resources, pair_features
+from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.contexts.poison import target_index
 from benchmark.data.pools import CachedPool, apply_trigger, as_images, open_split
 from benchmark.data.prepare import squash_split
@@ -25,7 +25,7 @@ from benchmark.types import PairFeatures, Training
 SPLITS = ("pretrain", "clean", "validation", "test")
 
 
-def resources_of(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Resources:
+def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> MethodInputs:
     """Everything there is for the methods of a cell.
 
     Args:
@@ -44,7 +44,7 @@ def resources_of(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Res
         return found, Training.model_validate(pretrained.facts["training"])
 
     conditions = conditions_of(store, cell, evaluation)
-    return Resources(
+    return MethodInputs(
         model=model,
         clean_pairs=open_split(data.folder, data.facts, "clean"),
         class_names=tuple(evaluation.facts["class_names"]),
@@ -109,7 +109,7 @@ def conditions_of(store: Store, cell: Cell, evaluation: Artifact) -> tuple[Condi
     return tuple(condition_of(store, cell, item, evaluation) for item in own)
 
 
-def condition_of(store: Store, cell: Cell, item: graph.Condition, evaluation: Artifact) -> Condition:
+def condition_of(store: Store, cell: Cell, item: graph.ConditionSpec, evaluation: Artifact) -> Condition:
     """Turns a condition's specification into one that can be applied; the model's transform is not part of it."""
     target = None if item.target is None else target_index(item.target, evaluation.facts["class_names"])
     if item.geometry == "squash":
