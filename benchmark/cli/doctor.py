@@ -1,15 +1,20 @@
-"""What `backstop doctor` looks at: versions, devices, disk, memory, and what is missing."""
+"""`backstop doctor`: versions, devices, disk, memory, and what is missing."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
+import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from benchmark.errors import UserError
 from benchmark.store.artifacts import open_store
@@ -21,6 +26,23 @@ class Finding(NamedTuple):
     level: Literal["ok", "note", "bad"]
     what: str
     told: str
+
+
+def doctor(path: str | None, *, as_json: bool) -> int:
+    """Prints what a run would meet on this machine; 0 where nothing needed is missing."""
+    found = diagnose(path)
+    if as_json:
+        print(json.dumps([item._asdict() for item in found], indent=1))
+    else:
+        marks = {"ok": ("ok", "green"), "note": ("note", "cyan"), "bad": ("BAD", "bold red")}
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for item in found:
+            table.add_row(Text(*marks[item.level]), Text(item.what, "bold"), Text(item.told, overflow="fold"))
+        Console().print(table)
+        bad = sum(item.level == "bad" for item in found)
+        print(f"\n{bad} to mend" if bad else "\nnothing is missing")
+    sys.stdout.flush()
+    return 1 if any(item.level == "bad" for item in found) else 0
 
 
 def diagnose(store: str | None) -> list[Finding]:

@@ -1,0 +1,23 @@
+"""`backstop board`: the pages of what a store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.store.artifacts import Store
+
+
+def board(name: str | None, out: str | None, store: Store) -> None:
+    """Writes the board of one suite, or of every suite in the store."""
+    from reports.board import suites_in, write_board
+
+    names = [name] if name else suites_in(store)
+    if not names:
+        raise UserError(f"store {store.root}: there must be a suite to show, got none; run one with `backstop run`")
+    root = Path(out) if out else (store.local_root or Path()) / "board"
+    for each in names:
+        folder = root / each if len(names) > 1 or not out else root
+        print(f"board:   {write_board(store, each, folder).resolve()}   (open it in a browser)")
+        print(f"figures: {(folder / 'figures').resolve()}")
+        print(f"records: {(folder / 'records.csv').resolve()}, and in the store {store.root}")

@@ -1,0 +1,31 @@
+"""`backstop check`: the contract tests on the methods of one file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmark.config import registry
+
+
+def check(file: str, *, as_json: bool) -> int:
+    """Runs the contract tests on a file's methods; 0 where all passed, else 1."""
+    from benchmark.testing.check import check_method
+
+    failed = 0
+    report: dict[str, list[dict[str, Any]]] = {}
+    for cls in registry.load_plugin(registry.read_plugin(file)):
+        if not as_json:
+            print(f"{cls.kind} {cls.name}")
+        for result in check_method(cls):
+            failed += not result.ok
+            report.setdefault(cls.name, []).append(result._asdict())
+            if not as_json:
+                print(
+                    f"  {'ok  ' if result.ok else 'FAIL'}  {result.name}{': ' + result.detail if result.detail else ''}"
+                )
+    if as_json:
+        print(json.dumps(report, indent=1))
+    else:
+        print("all contracts hold" if not failed else f"{failed} contract(s) broken")
+    return 1 if failed else 0

@@ -1,0 +1,110 @@
+"""`backstop plan` and `backstop status`: what a run would do, and how far it got."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.cli.suites import Resolved
+from benchmark.engine import plan as planning
+from benchmark.errors import UserError, unknown
+from benchmark.stages import graph
+from benchmark.store.artifacts import Store
+
+STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
+
+
+def plan(resolved: Resolved, store: Store, *, as_json: bool) -> None:
+    """Prints what a run would do."""
+    cells = graph.cells(resolved.suite)
+    stages = planning.plan(store, cells)
+    left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells)
+    seconds = [stage.seconds for stage in stages]
+    known = None if None in seconds else sum(value or 0 for value in seconds)
+    if as_json:
+        facts = {"suite": resolved.suite.name, "cells": len(cells), "to_do": left, "disk_bytes": disk, "seconds": known}
+        print(json.dumps(facts | {"stages": [stage._asdict() for stage in stages]}, indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{resolved.suite.name}[/bold]: {len(cells)} cells, {len(cells) - left} done, {left} to do\n")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", style="bold")
+    for head in ("all", "in the store", "to make", "time on one slot"):
+        table.add_column(head, justify="right")
+    for stage in stages:
+        missing = stage.total - stage.found
+        time_left = "" if not missing or stage.seconds == 0 else _time(stage.seconds)
+        table.add_row(STAGES.get(stage.stage, stage.stage), str(stage.total), str(stage.found), str(missing), time_left)
+    console.print(table)
+    told = "not known: this store has no past record to go by" if known is None else f"{_time(known)} on one slot"
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_row("\ntime", f"\n{told if left else 'none'}", style="")
+    facts.add_row("disk", f"about {disk / 1e6:,.0f} MB more under {store.root}" if disk else "no more")
+    console.print(facts)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def status(name: str, store: Store, *, as_json: bool) -> None:
+    """Prints the status of every cell of a suite, as the store's last run wrote it down."""
+    document = store.read_json(f"suites/{name}.json")
+    if document is None:
+        known = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
+        told = unknown("suite", name, known) if known else f"unknown suite {name!r}; none was run in it yet"
+        raise UserError(f"store {store.root}: {told}{'' if known else f'; run it first with `backstop run {name}`'}")
+    rows = []
+    for cell in document["cells"]:
+        found = store.find("record", cell["record"])
+        statuses = found.facts["statuses"] if found else {"": "missing"}
+        rows += [cell | {"selection": selection, "status": value} for selection, value in statuses.items()]
+    if as_json:
+        print(json.dumps({"suite": name, "cells": rows}, indent=1))
+        return
+    several = len({cell["seed"] for cell in document["cells"]}) > 1
+    axes = ("objective", "attack", "defense", *(["seed"] if several else []))
+    for cell in (*document["cells"], *rows):
+        named = [cell[kind] for kind in ("repair", "detector") if cell.get(kind, "none") != "none"]
+        cell["defense"] = named[0] if named else "none"
+    shown = {axis: _shortest([str(cell[axis]) for cell in document["cells"]]) for axis in axes}
+    table = Table(box=None, pad_edge=False)
+    for head in (*axes, "status"):
+        table.add_column(head, overflow="fold")
+    for _, group in groupby(rows, key=lambda row: row["record"]):
+        mine = list(group)
+        table.add_row(*(shown[axis][str(mine[0][axis])] for axis in axes), _statuses(mine))
+    console = Console()
+    console.print(table)
+    counts = Counter(row["status"].replace("_", " ") for row in rows)
+    told = ", ".join(f"{number} {value}" for value, number in counts.most_common())
+    console.print(f"\n{len(document['cells'])} cells; by selection rule: {told}", highlight=False)
+
+
+def _shortest(labels: Sequence[str]) -> dict[str, str]:
+    """Labels without their fields, where that leaves them apart."""
+    bare = {label: label.partition("(")[0] for label in labels}
+    return {label: name if list(bare.values()).count(name) == 1 else label for label, name in bare.items()}
+
+
+def _statuses(rows: Sequence[Mapping[str, Any]]) -> Text:
+    """One cell's statuses; the rules are named where there is more than one."""
+    colours = {"ok": "green", "missing": "dim"}
+    told = Text()
+    for status in dict.fromkeys(row["status"] for row in rows):
+        rules = ", ".join(row["selection"].replace("_", " ") for row in rows if row["status"] == status)
+        told.append("; " if told else "")
+        told.append(status.replace("_", " "), colours.get(status, "yellow"))
+        told.append(f" ({rules})" if len(rows) > 1 else "", "dim")
+    return told
