@@ -1,28 +1,32 @@
 """The store: artifacts addressed by content key, on a local path or any fsspec URL.
 
 `<root>/<stage>/<key>/<attempt>/` holds files; `<root>/<stage>/<key>/manifest.json`, written last and in one piece,
-names the attempt and the hashes of its files. Without a manifest an artifact does not exist, so a run may die at any
-moment. No rename of folders is needed.
+names the attempt, and the hashes and sizes of its files. Without a manifest an artifact does not exist, so a run may
+die at any moment. No rename of folders is needed. What cannot be read or is not what was written counts as absent: it
+is said in one line, made again in the writable store, and passed over in those behind it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
-
 from benchmark.errors import UserError
+from benchmark.store.cache import new_draft, user_cache
+from benchmark.store.download import Damaged, cache_folder, fetch, remote_damage
+from benchmark.store.manifest import Manifest, bare_name, parse_manifest
+from benchmark.store.roots import Root, make_folder, open_root, parse_json
+from benchmark.store.verify import Verifier, sha256
 
 FORMAT_VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 class Artifact(NamedTuple):
@@ -46,9 +50,9 @@ class Draft:
         self.attempt = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
         if store.local_root is not None:
             self.folder = store.local_root / stage / key / self.attempt
-            _make_folder(self.folder)
+            make_folder(self.folder)
         else:
-            self.folder = Path(tempfile.mkdtemp(prefix="backstop-"))
+            self.folder = new_draft()
 
     def path(self, name: str) -> Path:
         """Where to write one of its files."""
@@ -56,8 +60,14 @@ class Draft:
 
     def commit(self, facts: dict[str, Any]) -> Artifact:
         """Hashes the files, uploads them where the store is remote, and writes the manifest last."""
-        files = {path.name: _sha256(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
-        self._store._publish(self, {"attempt": self.attempt, "files": files, "facts": facts})
+        files = [path for path in sorted(self.folder.iterdir()) if path.is_file()]
+        manifest = Manifest(
+            attempt=self.attempt,
+            files={path.name: sha256(path) for path in files},
+            sizes={path.name: path.stat().st_size for path in files},
+            facts=facts,
+        )
+        self.folder = self._store._publish(self, manifest)
         return Artifact(self.stage, self.key, facts, self.folder)
 
 
@@ -65,93 +75,159 @@ class Store:
     """A writable root and, behind it, read-only roots that are searched in order."""
 
     def __init__(self, root: str | Path, *, read_only: tuple[str, ...] = ()) -> None:
-        self.root = str(root).rstrip("/")
-        self.behind = tuple(url.rstrip("/") for url in read_only)
-        self.fs, self._base = fsspec.core.url_to_fs(self.root)
-        self.local_root = Path(self._base) if "file" in _protocols(self.fs) else None
-        for url in (self.root, *self.behind):
-            _check_format(url)
+        self._open(str(root), read_only)
+        for place in self._roots:
+            _check_format(place, behind=place is not self._roots[0])
+
+    def _open(self, root: str, read_only: tuple[str, ...]) -> None:
+        self.root, self.behind = root.rstrip("/") or "/", tuple(url.rstrip("/") or "/" for url in read_only)
+        self._roots = tuple(open_root(url) for url in (self.root, *self.behind))
+        self.local_root = self._roots[0].local
+        self._verifier, self._said = Verifier(), set[str]()
 
     def __getstate__(self) -> dict[str, Any]:
-        # an absolute path: a worker may stand in another folder
-        root = self.root if self.local_root is None else str(self.local_root)
-        return {"root": root, "behind": tuple(_absolute(url) for url in self.behind)}
+        # absolute paths: a worker may stand in another folder
+        first, *behind = (place.absolute for place in self._roots)
+        return {"root": first, "behind": tuple(behind)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["root"], read_only=state["behind"])
+        self._open(state["root"], state["behind"])
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """Looks an artifact up here and in the read-only stores behind; None if it does not exist."""
-        for root in (self.root, *self.behind):
-            fs, base = fsspec.core.url_to_fs(root)
-            manifest = _read_json(fs, f"{base}/{stage}/{key}/manifest.json")
-            if manifest is not None:
-                folder = self._local_folder(fs, f"{base}/{stage}/{key}/{manifest['attempt']}", manifest)
-                return Artifact(stage, key, manifest["facts"], folder)
+        """Looks an artifact up here and in the read-only stores behind; None if it does not exist or is damaged."""
+        for place in self._roots:
+            manifest = self._manifest(place, stage, key)
+            folder = self._files(place, stage, key, manifest) if manifest else None
+            if manifest and folder:
+                return Artifact(stage, key, manifest.facts, folder)
+        return None
+
+    def facts(self, stage: str, key: str) -> dict[str, Any] | None:
+        """Facts of an artifact that `find` would find; of a remote one nothing but the manifest is fetched."""
+        for place in self._roots:
+            manifest = self._manifest(place, stage, key)
+            if manifest and not self._damage(place, stage, key, manifest):
+                return manifest.facts
         return None
 
     def has(self, stage: str, key: str) -> bool:
-        """Whether an artifact exists; cheaper than `find` on a remote store."""
-        for root in (self.root, *self.behind):
-            fs, base = fsspec.core.url_to_fs(root)
-            if fs.exists(f"{base}/{stage}/{key}/manifest.json"):
-                return True
-        return False
+        """Whether an artifact exists and, as far as that shows without a download, is whole."""
+        return self.facts(stage, key) is not None
 
     def draft(self, stage: str, key: str) -> Draft:
         """Begins an artifact. Earlier attempts that never got a manifest stay as they are."""
+        _check_names(stage, key)
         self._write_format()
         return Draft(self, stage, key)
 
+    def require_writable(self) -> None:
+        """Refuses a store that cannot be written, before anything is computed for it.
+
+        Raises:
+            UserError: says which, and what to do.
+        """
+        self._roots[0].require_writable()
+
     def scratch(self, stage: str, key: str) -> Path:
         """A local folder for unfinished state of one artifact (training checkpoints); gone after `clear_scratch`."""
-        root = self.local_root or Path(tempfile.gettempdir()) / "backstop-scratch"
-        folder = root / "scratch" / stage / key
-        _make_folder(folder)
+        folder = self._scratch(stage, key)
+        make_folder(folder)
         return folder
 
     def clear_scratch(self, stage: str, key: str) -> None:
         """Drops the unfinished state of an artifact that is finished now."""
-        root = self.local_root or Path(tempfile.gettempdir()) / "backstop-scratch"
-        shutil.rmtree(root / "scratch" / stage / key, ignore_errors=True)
+        shutil.rmtree(self._scratch(stage, key), ignore_errors=True)
+
+    def _scratch(self, stage: str, key: str) -> Path:
+        _check_names(stage, key)
+        return (self.local_root or user_cache()) / "scratch" / stage / key
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a small JSON document at the store's root in one piece."""
+        _check_names(*name.split("/"))
         self._write_format()
-        _write_text(self.fs, f"{self._base}/{name}", json.dumps(value, indent=1, sort_keys=True))
+        self._roots[0].write(name, json.dumps(value, indent=1, sort_keys=True))
 
     def read_json(self, name: str) -> Any | None:
-        """Reads a JSON document at the store's root; None if it is not there."""
-        return _read_json(self.fs, f"{self._base}/{name}")
+        """Reads a JSON document at the store's root; None if it is not there or torn."""
+        _check_names(*name.split("/"))
+        data = self._roots[0].read(name)
+        try:
+            return None if data is None else parse_json(data)
+        except ValueError:
+            self._say(f"{self.root}/{name} must be JSON, got something else; it counts as absent")
+            return None
 
     def list_json(self, folder: str) -> Iterator[str]:
         """Names of the JSON documents in a folder of the store's root."""
-        if self.fs.isdir(f"{self._base}/{folder}"):
-            for path in sorted(self.fs.ls(f"{self._base}/{folder}", detail=False)):
+        fs, base = self._roots[0].fs, self._roots[0].base
+        if fs.isdir(f"{base}/{folder}"):
+            for path in sorted(fs.ls(f"{base}/{folder}", detail=False)):
                 if path.endswith(".json"):
                     yield f"{folder}/{path.rsplit('/', 1)[1]}"
 
-    def _publish(self, draft: Draft, manifest: dict[str, Any]) -> None:
-        base = f"{self._base}/{draft.stage}/{draft.key}"
-        if self.local_root is None:
-            for name in manifest["files"]:
-                self.fs.put_file(str(draft.folder / name), f"{base}/{draft.attempt}/{name}")
-        _write_text(self.fs, f"{base}/manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
+    def _manifest(self, place: Root, stage: str, key: str) -> Manifest | None:
+        _check_names(stage, key)
+        name = f"{stage}/{key}/manifest.json"
+        data = place.read(name)
+        try:
+            return None if data is None else parse_manifest(data)
+        except ValueError as error:
+            self._say_damaged(place, name, str(error))
+            return None
 
-    def _local_folder(self, fs: Any, folder: str, manifest: dict[str, Any]) -> Path:
-        if "file" in _protocols(fs):
-            return Path(folder)
-        cache = Path(tempfile.gettempdir()) / "backstop-cache" / hashlib.sha256(folder.encode()).hexdigest()[:32]
-        for name, expected in manifest["files"].items():
-            target = cache / name
-            if not target.exists() or _sha256(target) != expected:
-                _make_folder(cache)
-                fs.get_file(f"{folder}/{name}", str(target))
-        return cache
+    def _damage(self, place: Root, stage: str, key: str, manifest: Manifest) -> str:
+        """What is wrong with an artifact, as far as that shows without a download; said once."""
+        attempt = f"{stage}/{key}/{manifest.attempt}"
+        if place.local is not None:
+            found = self._verifier.damage(place.local / attempt, manifest)
+        else:
+            found = remote_damage(place, attempt, manifest)
+        if found:
+            self._say_damaged(place, f"{stage}/{key}", found)
+        return found
+
+    def _files(self, place: Root, stage: str, key: str, manifest: Manifest) -> Path | None:
+        """The local folder with an artifact's files; None where they are damaged."""
+        attempt = f"{stage}/{key}/{manifest.attempt}"
+        if place.local is not None:
+            return None if self._damage(place, stage, key, manifest) else place.local / attempt
+        try:
+            return fetch(place, attempt, manifest, self._verifier)
+        except Damaged as error:
+            self._say_damaged(place, f"{stage}/{key}", str(error))
+        if place is self._roots[0]:  # other processes see a remote file's content only after a download
+            place.remove(f"{stage}/{key}/manifest.json")
+        return None
+
+    def _say_damaged(self, place: Root, name: str, why: str) -> None:
+        ours = place is self._roots[0]
+        then = "it counts as absent and is made again when it is needed" if ours else "it is passed over"
+        self._say(f"{place.url}/{name}: {why}; {then}")
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            _log.warning("backstop: store %s", line)
+
+    def _publish(self, draft: Draft, manifest: Manifest) -> Path:
+        """Uploads a draft where the store is remote, writes its manifest, and returns the folder that stays."""
+        first, base, folder = self._roots[0], f"{draft.stage}/{draft.key}", draft.folder
+        if self.local_root is None:
+            for name in manifest.files:
+                first.put(folder / name, f"{base}/{manifest.attempt}/{name}")
+            # what was uploaded need not be fetched again
+            folder = cache_folder(first, f"{base}/{manifest.attempt}")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(draft.folder, folder)
+        for name, known in manifest.files.items():
+            self._verifier.note(folder / name, known)
+        first.write(f"{base}/manifest.json", json.dumps(manifest.model_dump(), indent=1, sort_keys=True))
+        return folder
 
     def _write_format(self) -> None:
-        if not self.fs.exists(f"{self._base}/format.json"):
-            _write_text(self.fs, f"{self._base}/format.json", json.dumps({"version": FORMAT_VERSION}))
+        if self._roots[0].read("format.json") is None:
+            self._roots[0].write("format.json", json.dumps({"version": FORMAT_VERSION}))
 
 
 def open_store(root: str | None = None, *, read_only: tuple[str, ...] = ()) -> Store:
@@ -159,57 +235,32 @@ def open_store(root: str | None = None, *, read_only: tuple[str, ...] = ()) -> S
     return Store(root or os.environ.get("BACKSTOP_STORE") or "store", read_only=read_only)
 
 
-def _check_format(root: str) -> None:
-    """Refuses a store, writable or behind, that a newer version made."""
-    fs, base = fsspec.core.url_to_fs(root)
-    found = _read_json(fs, f"{base}/format.json")
-    if found is not None and found.get("version", 0) > FORMAT_VERSION:
+def _check_names(*names: str) -> None:
+    """Refuses a stage, key or document that would leave the store; keys are also read from documents of others."""
+    for name in names:
+        try:
+            bare_name(name)
+        except ValueError as error:
+            raise UserError(f"a name in the store {error}; choose another") from None
+
+
+def _check_format(place: Root, *, behind: bool) -> None:
+    """Refuses what is no store, and a store that a newer version made."""
+    data = place.read_first("format.json")
+    if data is None:
+        if behind:
+            raise UserError(f"--from {place.url} must be a store, got no format.json there; check the address")
+        return
+    try:
+        version = parse_json(data)["version"]
+        newer = version > FORMAT_VERSION
+    except (ValueError, TypeError, KeyError):
         raise UserError(
-            f"store {root}: format.version must be at most {FORMAT_VERSION}, got {found['version']}; "
+            f'store {place.url}: format.json must be {{"version": {FORMAT_VERSION}}}, got something else; write that '
+            "into it, or choose another store with --store"
+        ) from None
+    if newer:
+        raise UserError(
+            f"store {place.url}: format.version must be at most {FORMAT_VERSION}, got {version}; "
             "it was made by a newer Backstop: upgrade, or choose another store with --store"
         )
-
-
-def _absolute(url: str) -> str:
-    fs, base = fsspec.core.url_to_fs(url)
-    return base if "file" in _protocols(fs) else url
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"store folder {folder} cannot be made: {error.strerror}; choose another with --store"
-        ) from None
-
-
-def _read_json(fs: Any, path: str) -> Any | None:
-    try:
-        with fs.open(path, "r") as file:
-            return json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:
-        raise UserError(f"{path} must be JSON, got something else; delete it and run again") from None
-
-
-def _write_text(fs: Any, path: str, text: str) -> None:
-    """Writes in one piece: through a temporary name on local disks, in one put elsewhere."""
-    if "file" in _protocols(fs):
-        target = Path(path)
-        _make_folder(target.parent)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        temporary.write_text(text)
-        os.replace(temporary, target)
-    else:
-        fs.pipe_file(path, text.encode())

@@ -66,7 +66,7 @@ def test_a_crash_while_files_are_published_leaves_no_artifact(root: str, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.store.artifacts._write_text", dies)
+        patch.setattr("benchmark.store.roots.Root.write", dies)
         with pytest.raises(KeyboardInterrupt):
             draft.commit({})
     assert Store(root).find("pretrain", "k1") is None
@@ -89,13 +89,6 @@ def test_manifest_names_attempt_and_hashes(tmp_path: Path) -> None:
     # sha256 of "weights", as `printf weights | sha256sum` prints it
     assert manifest["files"]["model.txt"] == "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
     assert sorted(path.name for path in folder.iterdir()) == sorted([manifest["attempt"], "manifest.json"])
-
-
-def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
-    write(Store(tmp_path))
-    (tmp_path / "pretrain" / "k1" / "manifest.json").write_text('{"attempt": ')
-    with pytest.raises(UserError, match=r"k1/manifest.json must be JSON, got something else; delete it"):
-        Store(tmp_path).find("pretrain", "k1")
 
 
 def test_a_store_of_a_newer_version_is_refused(root: str) -> None:
@@ -173,6 +166,7 @@ def test_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_travels_with_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that stands in another folder must write to the driver's store."""
     monkeypatch.chdir(tmp_path)
+    write(Store("there"))
     pickled = pickle.dumps(Store("here", read_only=("there",)))
     monkeypatch.chdir("/")
     found = pickle.loads(pickled)
