@@ -27,8 +27,8 @@ def todo(store: Store, cells: Sequence[Cell]) -> list[Cell]:
     """Cells without a final record: those never finished, and those that failed and deserve another try."""
 
     def final(cell: Cell) -> bool:
-        found = store.find("record", cell.keys.record)
-        return found is not None and found.facts["final"]
+        facts = store.facts("record", cell.keys.record)
+        return facts is not None and facts["final"]
 
     return [cell for cell in cells if not final(cell)]
 
@@ -57,9 +57,9 @@ def detect_work(experiment: Experiment) -> float:
 
 def num_rows(store: Store, cell: Cell) -> int:
     """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
-    found = store.find("data", cell.keys.data)
-    if found:
-        return int(found.facts["splits"]["pretrain"])
+    facts = store.facts("data", cell.keys.data)
+    if facts:
+        return int(facts["splits"]["pretrain"])
     experiment = cell.experiment
     return experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))
 
@@ -111,15 +111,15 @@ def _rates(store: Store, pretrain: Mapping[str, Cell], repairs: Mapping[str, Cel
     done = {"pretrain": [0.0, 0.0], "defend": [0.0, 0.0]}
     for stage, cells in (("pretrain", pretrain), ("defend", repairs)):
         for key, cell in cells.items():
-            found = store.find(stage, key)
-            if found:
+            facts = store.facts(stage, key)
+            if facts:
                 work = (
                     pretrain_work(cell.experiment, num_rows(store, cell))
                     if stage == "pretrain"
                     else repair_work(cell.experiment)
                 )
                 done[stage][0] += work
-                done[stage][1] += found.facts["wall_s"]
+                done[stage][1] += facts["wall_s"]
     rates = {stage: work / seconds if seconds else 0.0 for stage, (work, seconds) in done.items()}
     return {stage: rate or max(rates.values()) for stage, rate in rates.items()}
 

@@ -47,8 +47,7 @@ class RunState:
 
     def facts(self, stage: str, key: str) -> dict[str, Any] | None:
         """Facts of an artifact, None where it is not there."""
-        found = self.store.find(stage, key)
-        return found.facts if found else None
+        return self.store.facts(stage, key)
 
 
 def own_evaluations(cell: Cell) -> list[str]:
