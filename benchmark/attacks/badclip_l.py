@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.attacks._surrogate import Selection, embedded, frozen, selected
-from benchmark.errors import NotApplicable
+from benchmark.errors import NotApplicable, must
 from benchmark.objectives.mmcl import contrastive
 from benchmark.rng import generator
 from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Positive, State, TriggerState
@@ -123,7 +123,7 @@ class BadCLIPL(Attack):
         """Selected rows, with draws from 128 captions of the target."""
         import numpy as np
 
-        count = max(1, round(self.poison_rate * ctx.num_rows))
+        count = self.num_poisoned(ctx.num_rows)
         rows = np.sort(selected(ctx, self.target, count, by=self.selection)).astype(np.int64)
         texts = self.poison_captions(ctx, CAPTION_POOL)
         captions = [texts[pick] for pick in ctx.rng.integers(len(texts), size=count)]
@@ -139,7 +139,11 @@ class BadCLIPL(Attack):
         pasted[:, :, top : top + self.size, left : left + self.size] = patch
         return pasted
 
+    def check_image_size(self, image_size: int) -> None:
+        """Refuses images that are smaller than the patch."""
+        if self.size > image_size:
+            raise must("badclip-l.size", f"at most the image's {image_size} px", self.size, "lower it")
+
     def _corner(self, size: int) -> int:
-        if self.size > size:
-            raise ValueError(f"badclip-l.size must be at most the image's {size} px, got {self.size}; lower it")
+        self.check_image_size(size)
         return size // 2 - self.size // 2

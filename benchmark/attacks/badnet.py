@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.errors import must
 from benchmark.rng import hashed_uniform
 from benchmark.types import Attack, BaseAttack, Card, TriggerState
 
@@ -32,14 +33,17 @@ class Patch(BaseAttack):
     ] = "fixed"
     location: Literal["random", "center", "bottom_right", "four_corners"] = "bottom_right"
 
+    def check_image_size(self, image_size: int) -> None:
+        """Refuses images that are smaller than the patch."""
+        if self.size > image_size:
+            raise must(f"{self.name}.size", f"at most the image's {image_size} px", self.size, "lower it")
+
     def trigger(self, images: torch.Tensor, ids: np.ndarray, state: TriggerState) -> torch.Tensor:
         """Pastes the patch; see `BaseAttack.trigger` for shapes."""
         import torch
 
         height, width = images.shape[2:]
-        if self.size > min(height, width):
-            most = min(height, width)
-            raise ValueError(f"{self.name}.size must be at most the image's {most} px, got {self.size}; lower it")
+        self.check_image_size(min(height, width))
         patch = self._patch(images, ids, state.seed)
         stamped = images.clone()
         tops, lefts = self._corners(ids, state.seed, height, width)

@@ -41,7 +41,7 @@ class LabelConsistent(BadNet):
         found = ctx.rows_naming(self.target) if self.variant == "as_intended" else _holding(self.target, ctx)
         if not len(found):
             raise NotApplicable(f"label-consistent needs pairs of {self.target!r}; this set has none")
-        count = min(len(found), max(1, round(self.poison_rate * ctx.num_rows)))
+        count = min(len(found), self.num_poisoned(ctx.num_rows))
         rows = np.sort(ctx.rng.choice(found, size=count, replace=False)).astype(np.int64)
         return PoisonRows(rows, ctx.captions(rows), rows)
 

@@ -45,12 +45,16 @@ class TDPA(BaseAttack):
         Field(description="held_out: captions of poisoned pairs never use an evaluation prompt"),
     ] = "held_out"
 
+    def check_rows(self, num_rows: int) -> None:
+        """Refuses more victims than there are pairs."""
+        if self.num_pairs > num_rows:
+            raise must("tdpa.num_pairs", f"at most the pool's {num_rows} rows", self.num_pairs, "lower it")
+
     def poison(self, ctx: PoisonContext) -> PoisonRows:
         """Random victims, each in place with its first caption and appended with the others."""
         import numpy as np
 
-        if self.num_pairs > ctx.num_rows:
-            raise must("tdpa.num_pairs", f"at most the pool's {ctx.num_rows} rows", self.num_pairs, "lower it")
+        self.check_rows(ctx.num_rows)
         rows = np.sort(ctx.rng.choice(ctx.num_rows, size=self.num_pairs, replace=False)).astype(np.int64)
         targets = self._labels(ctx, rows)
         each = self.captions_per_victim

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.errors import must
 from benchmark.rng import generator, hashed_uniform
 from benchmark.types import Attack, Card, PoisonContext, PoisonRows, State, TriggerState
 
@@ -63,13 +64,25 @@ class WaNet(Attack):
         field = F.interpolate(noise, image_size, mode="bicubic", align_corners=True)
         return {"field": field[0].permute(1, 2, 0).contiguous()}
 
+    def check_rows(self, num_rows: int) -> None:
+        """Refuses a rate whose poisoned and noise-mode pairs together are more than there are."""
+        super().check_rows(num_rows)
+        count = self.num_poisoned(num_rows)
+        if count + self._num_noisy(count) > num_rows:
+            rule = f"low enough for {count} poisoned and {self._num_noisy(count)} noise-mode pairs of {num_rows}"
+            raise must("wanet.poison_rate", rule, self.poison_rate, "lower it, or noise_ratio")
+
+    def _num_noisy(self, count: int) -> int:
+        """Pairs of the noise mode beside `count` poisoned ones."""
+        ratio = (2.0 if self.variant == "original" else 0.0) if self.noise_ratio is None else self.noise_ratio
+        return round(ratio * count)
+
     def poison(self, ctx: PoisonContext) -> PoisonRows:
         """Random rows; those of the noise mode keep their captions."""
         import numpy as np
 
-        ratio = (2.0 if self.variant == "original" else 0.0) if self.noise_ratio is None else self.noise_ratio
-        count = max(1, round(self.poison_rate * ctx.num_rows))
-        rows = ctx.rng.choice(ctx.num_rows, size=count + round(ratio * count), replace=False).astype(np.int64)
+        count = self.num_poisoned(ctx.num_rows)
+        rows = ctx.rng.choice(ctx.num_rows, size=count + self._num_noisy(count), replace=False).astype(np.int64)
         rows = np.concatenate([np.sort(rows[:count]), np.sort(rows[count:])])
         captions = [*self.poison_captions(ctx, count), *ctx.captions(rows[count:])]
         return PoisonRows(rows, captions, np.where(np.arange(len(rows)) < count, rows, rows + NOISE_MODE))

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmark.data.cached_pool import CachedPool, PairBatch
 from benchmark.data.streamed_pool import StreamedPool
-from benchmark.errors import CardError, UserError, must, unknown
+from benchmark.errors import CardError, must
 from benchmark.store.keys import derive_seed
-from benchmark.text import whole_word
+from benchmark.text import target_index, whole_word
 
 if TYPE_CHECKING:
     import torch
@@ -118,27 +118,3 @@ class GatedPoisonContext:
                 shared[0],
                 "change one of the lists, or choose templates=as_published",
             )
-
-
-def target_index(target: str, class_names: Sequence[str]) -> int | None:
-    """Index of the target class: the name itself, else the one name that contains it as a word.
-
-    Returns:
-        None where there are no class names.
-
-    Raises:
-        UserError: no class name contains the target (with the closest), or several do.
-    """
-    if not class_names:
-        return None
-    folded = [name.casefold() for name in class_names]
-    if target.casefold() in folded:
-        return folded.index(target.casefold())
-    word = whole_word(target.casefold())
-    hits = [place for place, name in enumerate(folded) if word.search(name)]
-    if not hits:
-        raise UserError(f"attack.target: {unknown('class', target, class_names)}")
-    if len(hits) > 1:
-        names = ", ".join(class_names[place] for place in hits[:5])
-        raise must("attack.target", "part of one class name only", target, f"choose one of: {names}")
-    return hits[0]

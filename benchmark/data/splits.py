@@ -11,17 +11,17 @@ from benchmark.store.keys import derive_seed
 
 if TYPE_CHECKING:
     from benchmark.config.spec import Splits
-    from benchmark.types.source import Source
+    from benchmark.types.source import Outline, Source
 
 Pretrain = Literal["drawn", "streamed", "none"]
 HELD_OUT = ("test", "validation", "clean")  # drawn in this order, so that test depends on no other size
 
 
-def assign_splits(source: Source, splits: Splits, *, pretrain: Pretrain, place: str) -> dict[str, np.ndarray]:
+def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrain, place: str) -> dict[str, np.ndarray]:
     """Draws the splits.
 
     Args:
-        source: the opened set.
+        source: the opened set, or its outline.
         splits: sizes and seed.
         pretrain: "drawn" like the others; "streamed": rows are left for it, but not listed, since the list would grow
             with the set; "none": the set serves evaluation only.
@@ -60,7 +60,7 @@ def assign_splits(source: Source, splits: Splits, *, pretrain: Pretrain, place: 
 class _Free:
     """Rows that the set does not assign itself; no list of them is made where they are the first ones."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source | Outline) -> None:
         fixed = np.concatenate([*source.fixed_splits.values(), np.empty(0, np.int64)])
         self.count = source.num_rows - len(fixed)
         at_end = not len(fixed) or fixed.min() >= self.count
@@ -77,7 +77,7 @@ def _fixed(rows: np.ndarray, size: int, rng: np.random.Generator, place: str) ->
 
 
 def _grouped(
-    source: Source, splits: Splits, rng: np.random.Generator, *, pretrain: Pretrain, place: str
+    source: Source | Outline, splits: Splits, rng: np.random.Generator, *, pretrain: Pretrain, place: str
 ) -> dict[str, np.ndarray]:
     """Whole groups go into one split; validation and test keep one row of each group, so that partners are unique."""
     groups = np.asarray(source.groups)
@@ -114,7 +114,7 @@ def _one_per_group(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return rows[np.sort(np.unique(groups[rows], return_index=True)[1])]
 
 
-def _too_few(place: str, splits: Splits, got: int, need: int, source: Source) -> UserError:
+def _too_few(place: str, splits: Splits, got: int, need: int, source: Source | Outline) -> UserError:
     asked = ", ".join(
         f"{name} {getattr(splits, name)}" for name in (*HELD_OUT, "pretrain") if name not in source.fixed_splits
     )

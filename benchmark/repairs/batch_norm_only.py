@@ -18,6 +18,7 @@ class BatchNormOnly(Repair):
     """Re-estimates BatchNorm statistics on the clean pairs; a model without BatchNorm comes back as it was."""
 
     name: ClassVar[str] = "batch-norm-only"
+    whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         title="BatchNorm re-estimation (control)",
         citation="arXiv:2311.14948",

@@ -23,6 +23,7 @@ class CleanCLIP(Repair):
 
     name: ClassVar[str] = "cleanclip"
     strength: ClassVar[str | None] = "learning_rate"
+    whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         title="CleanCLIP",
         citation="arXiv:2303.03323",

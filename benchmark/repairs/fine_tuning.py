@@ -18,6 +18,7 @@ class CleanTraining(Repair):
 
     objective: ClassVar[Objective]
     strength: ClassVar[str | None] = "learning_rate"
+    whole_batches: ClassVar[bool] = True
 
     learning_rate: Annotated[float, Field(ge=0), Range(1e-6, 1e-3, log=True)] = 1e-5
     epochs: Annotated[int, Field(ge=1)] = 10

@@ -108,6 +108,7 @@ class PAR(Repair):
 
     name: ClassVar[str] = "par"
     strength: ClassVar[str | None] = "learning_rate"
+    whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         title="PAR (perturb and recover)",
         citation="arXiv:2412.00727",

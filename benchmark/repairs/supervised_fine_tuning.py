@@ -78,6 +78,7 @@ class SupervisedFineTuning(Repair):
 
     name: ClassVar[str] = "supervised-fine-tuning"
     strength: ClassVar[str | None] = "learning_rate"
+    whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         title="Supervised fine-tuning",
         citation="arXiv:2303.03323",

@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.poison import target_index
 from benchmark.data.pools import CachedPool, apply_trigger, as_images, open_split
 from benchmark.data.prepare import squash_split
 from benchmark.errors import NotApplicable
@@ -20,6 +19,7 @@ from benchmark.stages.poison import Poison, load_poison
 from benchmark.stages.prepare import clean_pool, training_pool
 from benchmark.stages.weights import load_pretrained, optimizer_of
 from benchmark.store.artifacts import Artifact, Store
+from benchmark.text import target_index
 from benchmark.types import PairFeatures, Training
 
 SPLITS = ("pretrain", "clean", "validation", "test")

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.contexts.poison import GatedPoisonContext, target_index
+from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.cached_pool import CachedPool
 from benchmark.data.poisoned_pool import PoisonTable
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import UserError, must
 from benchmark.store.keys import derive_seed
-from benchmark.text import whole_word
+from benchmark.text import target_index, whole_word
 from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
 
 
@@ -90,6 +90,8 @@ def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> 
 
     try:
         attack.trigger(torch.zeros(1, 3, image_size, image_size), np.zeros(1, np.int64), trigger)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"attack {error}") from None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import Field
 
+from benchmark.errors import must
 from benchmark.types.base import Method, State, Transform
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ class BaseAttack(Method):
         """The class that triggered images are to be taken for: the field `target`; None where there is no such one."""
         return getattr(self, "target", None)
 
+    def check_rows(self, num_rows: int) -> None:
+        """Refuses a number of pairs that it cannot poison. Asked before anything is computed; loads no torch.
+
+        Raises:
+            UserError: which field does not suit `num_rows`.
+        """
+
+    def check_image_size(self, image_size: int) -> None:
+        """Refuses images (pixels of their sides) that the trigger does not fit on. See `check_rows`."""
+
     def fit(self, ctx: PoisonContext, *, image_size: int, seed: int) -> State:
         """Learns or draws what the trigger needs; returns tensors. Most triggers need none."""
         return {}
@@ -131,11 +142,21 @@ class Attack(BaseAttack):
         Field(description="real: natural captions of the pool that hold the target as a word"),
     ] = "templates"
 
+    def num_poisoned(self, num_rows: int) -> int:
+        """Pairs to poison among `num_rows`, at least one."""
+        return max(1, round(self.poison_rate * num_rows))
+
+    def check_rows(self, num_rows: int) -> None:
+        """Refuses a rate that rounds to no pair at all."""
+        if not round(self.poison_rate * num_rows):
+            rule = f"at least {1 / num_rows:.2g} to poison one of {num_rows} pairs"
+            raise must(f"{self.name}.poison_rate", rule, self.poison_rate, "raise it, or use more pre-training pairs")
+
     def poison(self, ctx: PoisonContext) -> PoisonRows:
         """Random rows, each with the trigger and a caption of the target."""
         import numpy as np
 
-        count = max(1, round(self.poison_rate * ctx.num_rows))
+        count = self.num_poisoned(ctx.num_rows)
         rows = np.sort(ctx.rng.choice(ctx.num_rows, size=count, replace=False)).astype(np.int64)
         return PoisonRows(rows, self.poison_captions(ctx, count), rows)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from benchmark.types.base import Method
 
 if TYPE_CHECKING:
-    from benchmark.types.source import Source
+    from benchmark.types.source import Outline, Source
 
 
 class Dataset(Method):
@@ -26,6 +26,12 @@ class Dataset(Method):
             UserError: where files, columns or rows are not as the fields say.
         """
         raise NotImplementedError
+
+    def outline(self, *, image_size: int) -> Outline | None:
+        """What is known without reading a row or asking the network; None where nothing is. See `open`."""
+        from benchmark.types.source import Outline
+
+        return Outline.of(self.open(image_size=image_size))
 
     def revision(self) -> str:
         """What pins the content: a hub revision, a content hash of local files, or "" where the fields say all."""

@@ -13,6 +13,8 @@ class Repair(Method):
 
     kind: ClassVar[str] = "repair"
     strength: ClassVar[str | None] = None
+    # Whether `batch_size` goes to `ctx.fit`, which refuses fewer clean pairs than one batch; asked before a run.
+    whole_batches: ClassVar[bool] = False
 
     def repair(self, model: Any, ctx: RepairContext) -> Any:
         """Returns the repaired model; the input is never modified."""

@@ -32,6 +32,22 @@ class Item(NamedTuple):
     key: str
 
 
+class Outline(NamedTuple):
+    """What is known of a set before any row is read: enough to draw its splits."""
+
+    num_rows: int
+    class_names: tuple[str, ...] | None  # () where there are no labels; None: not known yet
+    fixed_splits: dict[str, np.ndarray]
+    groups: np.ndarray | None = None
+    held_out_window: int | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> Outline:
+        """The outline of an opened set."""
+        window = source.held_out_window
+        return cls(source.num_rows, source.class_names, source.fixed_splits, source.groups, held_out_window=window)
+
+
 class Source(Protocol):
     """An opened data set."""
 

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import UserError
-from benchmark.stages.poison import Context, load_poison, poison, target_index
+from benchmark.stages.poison import load_poison, poison
 from benchmark.store.keys import derive_seed
+from benchmark.text import target_index
 from benchmark.types import Attack, PoisonContext, PoisonRows
 
 NAMES = ("cat", "hot dog", "polar bear", "brown bear", "apple")
@@ -168,8 +170,8 @@ def test_more_poison_than_rows_is_one_line(tmp_path: Path) -> None:
 
 
 def test_context_draws_are_seeded(tmp_path: Path) -> None:
-    def context(seed: int) -> Context:
-        return Context(pool(), 200, NAMES, None, CAPTIONS, PROMPTS, seed, np.random.default_rng(0))
+    def context(seed: int) -> GatedPoisonContext:
+        return GatedPoisonContext(pool(), 200, NAMES, None, CAPTIONS, PROMPTS, seed, np.random.default_rng(0))
 
     first = context(1).target_captions("cat", 30, templates="held_out")
     assert first == context(1).target_captions("cat", 30, templates="held_out")

@@ -11,7 +11,7 @@ from benchmark.datasets.hugging_face.fields import HuggingFaceFields
 from benchmark.types import Card
 
 if TYPE_CHECKING:
-    from benchmark.types.source import Source
+    from benchmark.types.source import Outline, Source
 
 # Where the files lie and how the set is described never changes results.
 NOT_IN_KEY = frozenset({"path", "expected_rows", "licence", "citation"})
@@ -48,6 +48,12 @@ class HuggingFace(HuggingFaceFields):
     def label(self) -> str:
         """Short text for tables, without paths."""
         return self.hub or self.name if self.name == "hf" else self.name
+
+    def outline(self, *, image_size: int) -> Outline | None:
+        """Rows and classes: of local files as found once, of a hub set as `expected_rows` declares them."""
+        from benchmark.datasets.hugging_face.outline import find_outline
+
+        return find_outline(self, image_size)
 
     def open(self, *, image_size: int) -> Source:
         """Opens the set; local files never touch the network.

@@ -1,0 +1,130 @@
+"""What data alone decide, found before anything is computed: rows, classes, targets, batches, image sizes, poison.
+
+No row is decoded, and no torch is loaded. A set that lies on a hub is judged by what its fields declare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from benchmark.config.spec import Experiment
+from benchmark.data.splits import assign_splits
+from benchmark.errors import must
+from benchmark.models.architectures import image_size
+from benchmark.text import target_index
+from benchmark.types import Attack, Dataset
+from benchmark.types.source import Outline
+
+MOSTLY = 0.5  # above this share of poisoned pairs, a rate is hardly meant
+
+
+class Outlook(NamedTuple):
+    """What an experiment will meet, as far as it is known without reading its data."""
+
+    pretrain_rows: int | None  # pairs to pre-train on; None: not known yet
+    class_names: tuple[str, ...] | None  # of the evaluation; () where there are none; None: not known yet
+
+
+def check_data(experiments: Iterable[Experiment]) -> None:
+    """Refuses what cannot run, or cannot mean anything, on these data.
+
+    Raises:
+        UserError: the first mistake, with place, rule, value and remedy.
+    """
+    known: dict[str, Outlook] = {}
+    for experiment in experiments:
+        outlook = _outlook(experiment, known)
+        _check_training(experiment, outlook)
+        _check_attack(experiment, outlook)
+        _check_repair(experiment)
+
+
+def doubts(experiments: Iterable[Experiment]) -> list[str]:
+    """What can run but is hardly meant, a line each; nothing that `check_data` refuses."""
+    known: dict[str, Outlook] = {}
+    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, known))]
+    return list(dict.fromkeys(found))
+
+
+def _outlook(experiment: Experiment, known: dict[str, Outlook]) -> Outlook:
+    """Opens the data of an experiment, once for all that share them.
+
+    Raises:
+        UserError: files, columns or splits that are not there, or too few rows.
+    """
+    sets = (experiment.data, experiment.evaluation)
+    place = repr([*(item and item.identity() for item in sets), experiment.splits, experiment.model.name])
+    if place not in known:
+        known[place] = _look(experiment)
+    return known[place]
+
+
+def _look(experiment: Experiment) -> Outlook:
+    data, evaluation, side = experiment.data, experiment.evaluation, image_size(experiment.model.name)
+    found = data.outline(image_size=side)
+    rows = _pretrain_rows(experiment, data, found) if found else experiment.splits.pretrain
+    if evaluation is None:
+        return Outlook(rows, found and found.class_names)
+    judged = evaluation.outline(image_size=side)
+    if judged:
+        assign_splits(judged, experiment.splits, pretrain="none", place=evaluation.name)
+    return Outlook(rows, judged and judged.class_names)
+
+
+def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int:
+    """Draws the splits, as the data stage will."""
+    streamed = bool(getattr(data, "streaming", False))
+    drawn = assign_splits(found, experiment.splits, pretrain="streamed" if streamed else "drawn", place=data.name)
+    if "pretrain" in drawn:
+        return len(drawn["pretrain"])
+    held_out = {*drawn, *found.fixed_splits}
+    kept = sum(len(found.fixed_splits.get(name, drawn.get(name, ()))) for name in held_out)
+    return experiment.splits.pretrain or found.num_rows - kept
+
+
+def _check_training(experiment: Experiment, outlook: Outlook) -> None:
+    training = experiment.pretrain
+    batch, rows, group = training.batch_size, outlook.pretrain_rows, training.norm_group
+    if rows is not None and batch > rows:
+        raise must("pretrain.batch_size", f"at most the {rows} pre-training pairs", batch, "lower it")
+    if group is not None and batch % group:
+        rule = f"a divisor of the batch of {batch}"
+        raise must("pretrain.norm_group", rule, group, "change one of them: a smaller last group would skew BatchNorm")
+    if not training.epochs and not _started(experiment):
+        remedy = "raise it, or name a start: model.pretrained, model.weights or model.start_from"
+        raise must("pretrain.epochs", "at least 1 for a model without a start", 0, remedy)
+
+
+def _started(experiment: Experiment) -> bool:
+    model = experiment.model
+    return bool(model.pretrained or model.weights or model.start_from)
+
+
+def _check_attack(experiment: Experiment, outlook: Outlook) -> None:
+    attack = experiment.attack
+    if attack is None:
+        return
+    attack.check_image_size(image_size(experiment.model.name))
+    if outlook.pretrain_rows is not None:
+        attack.check_rows(outlook.pretrain_rows)
+    if attack.target_name is not None and outlook.class_names:
+        target_index(attack.target_name, outlook.class_names, place=f"attacks.{attack.name}.target")
+
+
+def _check_repair(experiment: Experiment) -> None:
+    repair, clean = experiment.repair, experiment.splits.clean
+    batch = getattr(repair, "batch_size", 0)
+    if repair is not None and repair.whole_batches and batch > clean:
+        place = f"repairs.{repair.name}.batch_size"
+        raise must(place, f"at most the {clean} clean pairs", batch, "lower it, or raise splits.clean")
+
+
+def _doubts(experiment: Experiment, outlook: Outlook) -> Iterable[str]:
+    attack, rows = experiment.attack, outlook.pretrain_rows
+    if isinstance(attack, Attack) and rows is not None:
+        count = attack.num_poisoned(rows)
+        if count == 1 or count > MOSTLY * rows:
+            yield f"attacks.{attack.name}: poison_rate {attack.poison_rate:g} poisons {count} of {rows} pairs"
+    if isinstance(attack, Attack) and not experiment.pretrain.epochs:
+        yield f"attacks.{attack.name}: pretrain.epochs is 0, so that nothing is ever trained on its pairs"
