@@ -1,4 +1,4 @@
-"""Metrics by hand and against scikit-learn; denominators; which samples count."""
+"""Metrics of outcomes by hand and against scikit-learn; denominators; which samples count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from benchmark.config import registry
 from benchmark.errors import UserError
@@ -20,8 +25,41 @@ from benchmark.metrics.clean_accuracy import CleanAccuracy
 from benchmark.metrics.poisoned_accuracy import PoisonedAccuracy
 from benchmark.metrics.retrieval_recall import RetrievalRecall
 from benchmark.metrics.target_rate import TargetRate
+from benchmark.metrics.tdpa import TDPA
 from benchmark.store.schemas import MEASURE, OUTCOMES
 from benchmark.types import Measure, Metric
+from tests.helpers.metrics import keyed, outcome_table
+
+
+def test_rows_with_a_target_of_their_own_are_judged_by_it() -> None:
+    victims = outcome_table(
+        "tdpa", "zero_shot", true_class=[0, 1, 2, 2], predicted=[3, 1, 2, 2], target=[3, 0, 2, 1], target_rank=[0] * 4
+    )
+    clean = outcome_table("clean", "zero_shot", true_class=[0, 1], predicted=[0, 0])
+    metrics = [AttackSuccessRate(), AttackSuccessRateInclusive(), PoisonedAccuracy(), TargetRate()]
+    found = keyed(measures([clean, victims], target=None, metrics=metrics))
+    assert {name: (item.count, item.total) for name, item in found.items()} == {
+        "attack_success_rate": (1, 3),  # the third victim is of its target's class
+        "attack_success_rate_inclusive": (2, 4),
+        "poisoned_accuracy": (2, 3),
+    }
+    # rows without one fall back on the attack's target
+    mixed = outcome_table("x", "zero_shot", true_class=[0, 0, 1], predicted=[3, 1, 1], target=[3, -1, -1])
+    found = keyed(measures([mixed], target=1, metrics=metrics))
+    assert (found["attack_success_rate"].count, found["attack_success_rate"].total) == (2, 2)
+    found = keyed(measures([mixed], target=None, metrics=metrics))
+    assert (found["attack_success_rate"].count, found["attack_success_rate"].total) == (1, 1)
+
+
+def test_read_outs_that_classify_nothing_are_no_classes() -> None:
+    tables = [
+        outcome_table(condition, readout, true_class=[0, 1], predicted=[-1, -1], target_rank=[0, 1], score=[0.5, 0.6])
+        for condition in ("clean", "badnet")
+        for readout in ("similarity", "similarity_square", "retrieval_target")
+    ]
+    metrics = [CleanAccuracy(), AttackSuccessRate(), PoisonedAccuracy(), ClassAccuracy(), RetrievalRecall(), TDPA()]
+    assert measures(tables, target=1, metrics=metrics) == []
+
 
 METRICS: tuple[Metric, ...] = (
     CleanAccuracy(),
@@ -60,6 +98,8 @@ def by_name(found: list[Measure]) -> dict[tuple[str, str], Measure]:
 # target is class 1; the fourth and fifth sample are of the target class
 TRUTH = [0, 0, 2, 1, 1, 2]
 CLEAN = table("clean", "zero_shot", TRUTH, [0, 1, 2, 1, 0, 0])
+
+
 TRIGGERED = table("badnet", "zero_shot", TRUTH, [1, 1, 2, 1, 1, 0])
 
 
