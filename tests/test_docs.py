@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import registry
+from benchmark.config import plugins
 from benchmark.testing.check import check_method
 
 pytestmark = pytest.mark.unit
@@ -18,5 +18,5 @@ def test_the_method_in_the_readme_passes_check(tmp_path: Path) -> None:
     begin = text.index('"""my_repair.py')
     file = tmp_path / "my_repair.py"
     file.write_text(text[begin : text.index("```", begin)])
-    (method,) = registry.load_plugin(registry.read_plugin(file))
+    (method,) = plugins.load_plugin(plugins.read_plugin(file))
     assert {result.name: result.detail for result in check_method(method) if not result.ok} == {}

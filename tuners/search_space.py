@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from benchmark.config.spec import validated
 from benchmark.errors import must, unknown
 from benchmark.types import Choices, Method, Range, Repair
+from benchmark.validation import validated
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.audit import options
-from benchmark.config import registry
+from benchmark.config import plugins, registry
 from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
 from benchmark.store.artifacts import open_store
@@ -55,8 +55,7 @@ def audit(given: Options) -> None:
         UserError: anything that cannot be opened, does not fit or is not there; nothing is written then. A repair that
             fails on its way is told the same way, after the report on the rest is written.
     """
-    for path in given.plugins:
-        registry.load_plugin(registry.read_plugin(path))
+    plugins.load_files(given.plugins)
     chosen = [cast(ModelDetector, options.method("detector", text)) for text in given.detectors]
     repair = cast(Repair, options.method("repair", given.repair)) if given.repair else None
     detectors = chosen or [

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from benchmark.audit.options import assigned, literal
-from benchmark.config.spec import Splits, validated
+from benchmark.audit.options import assigned
+from benchmark.config.notation import literal
+from benchmark.config.spec import Splits
 from benchmark.data.pools import CachedPool, open_split
 from benchmark.data.prepare import Progress, prepare_data
 from benchmark.datasets.hugging_face.dataset import HuggingFace
@@ -18,6 +19,7 @@ from benchmark.errors import UserError, must, unknown
 from benchmark.evaluation.evaluate import HeldOut
 from benchmark.stages.method_inputs import held_out
 from benchmark.store.artifacts import Artifact
+from benchmark.validation import validated
 
 COLUMNS = ("image", "caption", "label", "key", "group")
 SIZES = ("clean", "validation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmark.config import registry
+from benchmark.config import plugins
 
 
 def check(file: str, *, as_json: bool) -> int:
@@ -14,7 +14,7 @@ def check(file: str, *, as_json: bool) -> int:
 
     failed = 0
     report: dict[str, list[dict[str, Any]]] = {}
-    for cls in registry.load_plugin(registry.read_plugin(file)):
+    for cls in plugins.load_plugin(plugins.read_plugin(file)):
         if not as_json:
             print(f"{cls.kind} {cls.name}")
         for result in check_method(cls):

@@ -10,16 +10,17 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.suites import GRID, Resolved
+from benchmark.cli.suites import Resolved
 from benchmark.config import registry
+from benchmark.config.overrides import GRID
+from benchmark.config.plugins import load_files
 from benchmark.config.spec import Grid
 from benchmark.types import Method
 
 
 def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
     """Prints suites, and methods with their cards."""
-    for path in plugins or ():
-        registry.load_plugin(registry.read_plugin(path))
+    load_files(plugins or ())
     suites = {name: registry.suite(name)().title for name in registry.names("suite")}
     methods = {
         kind: {name: _card(registry.method(kind, name)) for name in registry.names(kind)} for kind in registry.KINDS

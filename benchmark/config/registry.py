@@ -1,21 +1,19 @@
-"""Names to methods and suites: entry points of installed packages, and single-file plugins."""
+"""Names to methods and suites: entry points of installed packages, and what single-file plugins register."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
-from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmark.errors import UserError, unknown
+from benchmark.config.notation import named
+from benchmark.errors import unknown
 from benchmark.types import Method
+from benchmark.validation import validated
 
 KINDS = ("dataset", "objective", "attack", "repair", "detector", "metric")
-_PLUGINS: dict[tuple[str, str], type[Method]] = {}  # filled once at start-up by `load_plugin`
+_PLUGINS: dict[tuple[str, str], type[Method]] = {}  # filled at start-up, by `register`
 
 
 @lru_cache(maxsize=1)
@@ -25,6 +23,11 @@ def _installed() -> dict[tuple[str, str], Any]:
         for point in entry_points(group=f"backstop.{kind}"):
             found[kind, point.name] = point
     return found
+
+
+def register(cls: type[Method]) -> None:
+    """Adds a plugin's method."""
+    _PLUGINS[cls.kind, cls.name] = cls
 
 
 def names(kind: str) -> list[str]:
@@ -69,57 +72,22 @@ def suite(name: str) -> Callable[[], Any]:
     return point.load()
 
 
-class Plugin(NamedTuple):
-    """A single-file plugin as it travels: by value, so that workers need no copy of the file."""
-
-    name: str  # stem of the file
-    source: str
-
-
-def read_plugin(path: str | Path) -> Plugin:
-    """Reads a plugin's source.
-
-    Raises:
-        UserError: if there is no such Python file.
-    """
-    file = Path(path)
-    if not file.is_file() or file.suffix != ".py":
-        raise UserError(f"--plugin {str(path)!r} must be a Python file, got none there; give the path of one")
-    return Plugin(file.stem, file.read_text())
-
-
-def load_plugin(plugin: Plugin) -> list[type[Method]]:
-    """Registers the methods that a plugin defines; the source's hash enters their content keys.
-
-    Raises:
-        UserError: if the source does not run, or defines no method.
-    """
-    tag = hashlib.sha256(plugin.source.encode()).hexdigest()[:16]
-    module_name = f"backstop_plugin_{plugin.name}_{tag[:8]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        module = ModuleType(module_name)
-        sys.modules[module_name] = module
-        try:
-            exec(compile(plugin.source, f"{plugin.name}.py", "exec"), module.__dict__)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UserError(f"plugin {plugin.name}.py: {type(error).__name__}: {error}; mend the file") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module_name and value.name
-    ]
-    if not found:
-        raise UserError(f"plugin {plugin.name}.py: defines no method; subclass Repair, Attack, … and set `name`")
-    for cls in found:
-        cls.plugin_source_hash = tag
-        _PLUGINS[cls.kind, cls.name] = cls
-    return found
-
-
-def build(kind: str, name: str, fields: dict[str, Any]) -> Method:
+def build(kind: str, name: str, fields: Mapping[str, Any]) -> Method:
     """Builds a method from its name and fields, with one-line errors for unknown or bad fields."""
-    from benchmark.config.spec import validated
-
     return validated(method(kind, name), fields, place=f"{kind} {name}")
+
+
+def from_text(kind: str, text: str, *, option: str) -> Method:
+    """Builds a method from `NAME[:FIELD=VALUE,…]`, where NAME may be the class's name too.
+
+    Args:
+        kind: what it must be.
+        text: what the user wrote.
+        option: what it was written after ("--detector ", "--add attack="); stands in every message.
+
+    Raises:
+        UserError: an unknown name or field, or a bad value.
+    """
+    name, fields = named(text, option)
+    name = by_class_name(kind, name)
+    return validated(method(kind, name), fields, place=option + name, inline=True)

@@ -6,12 +6,10 @@ devices, paths) is in `Resources`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from benchmark.errors import UserError, unknown
 from benchmark.types import (
     BaseAttack,
     Choices,
@@ -28,8 +26,6 @@ from benchmark.types import (
     Training,
     Transform,
 )
-
-T = TypeVar("T", bound=BaseModel)
 
 
 class ModelSpec(Frozen):
@@ -229,78 +225,3 @@ class ComputeOptions(Frozen):
     checkpoint_epochs: Count = 1
     address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else a local one
     max_failures: int = 2
-
-
-def validated(model: type[T], fields: Mapping[str, Any], *, place: str) -> T:
-    """Builds a model; the first pydantic complaint becomes one line that names place, rule, value and remedy.
-
-    Raises:
-        UserError: unknown field (with suggestions), wrong type, or a value out of range.
-    """
-    try:
-        return model.model_validate(dict(fields))
-    except ValidationError as error:
-        raise UserError(_one_line(model, error, place)) from None
-
-
-def _one_line(model: type[BaseModel], error: ValidationError, place: str) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    # `--set pretrain.epochs` names the field already; a rule about several fields has no place of its own
-    spot = place if not where or place.endswith((f".{where}", f" {where}")) else f"{place}.{where}"
-    if first["type"] == "extra_forbidden":
-        owner = _model_at(model, first["loc"][:-1])
-        return f"{place}: {unknown('field', str(first['loc'][-1]), owner.model_fields)}"
-    if first["type"] == "missing":
-        return f"{spot} must be given; set it with --set or in the suite"
-    rule = first["msg"].replace("String should ", "text that should ")
-    rule = rule.removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{spot} must be {rule}, got {first['input']!r}; change it with --set or in the suite"
-
-
-def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
-    for part in path:
-        field = model.model_fields.get(str(part))
-        inner = getattr(field, "annotation", None)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return model
-
-
-def override(suite: Suite, assignments: Mapping[str, str]) -> Suite:
-    """Applies `--set path=value` to a suite: `pretrain.epochs=3`, `data.path=FOLDER`, `attacks.badnet.size=4`.
-
-    Parts of tuples are named by the method's name (all of that name) or by position. Values are JSON where they
-    parse as JSON, else text.
-
-    Raises:
-        UserError: an unknown path or a bad value.
-    """
-    import json
-
-    for path, text in assignments.items():
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        suite = _set(suite, path.split("."), value, place="--set " + path)
-    return suite
-
-
-def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
-    head, rest = path[0], path[1:]
-    if isinstance(node, tuple):
-        hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
-        if not hits or not rest:
-            entries = {getattr(item, "name", None) or str(i) for i, item in enumerate(node)}
-            raise UserError(f"{place}: {unknown('entry', head, entries)}")
-        return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
-    if isinstance(node, dict):
-        return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}
-    if not isinstance(node, BaseModel):
-        raise UserError(f"{place}: {head!r} has no parts; drop it from the path")
-    if head not in type(node).model_fields:
-        raise UserError(f"{place}: {unknown('field', head, type(node).model_fields)}")
-    fields = {name: getattr(node, name) for name in type(node).model_fields}
-    fields[head] = _set(fields[head], rest, value, place=place) if rest else value
-    return validated(type(node), fields, place=place)

@@ -14,7 +14,7 @@ import cloudpickle
 import ray
 from ray import exceptions
 
-from benchmark.config.registry import Plugin
+from benchmark.config.plugins import Plugin
 from benchmark.config.spec import ComputeOptions
 from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from benchmark.config.registry import Plugin, load_plugin
+from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.errors import UserError
 from benchmark.stages.common import Tick
 from benchmark.stages.graph import Cell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from benchmark.config.registry import Plugin, load_plugin
+from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.engine.task import Task, TaskResult, execute
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.config.spec import validated
 from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.contexts.repair import GatedRepairContext, Report
@@ -27,6 +26,7 @@ from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.training.loop import LoopOptions, train
 from benchmark.types import Attack, BaseAttack, ModelAttack, TriggerState
+from benchmark.validation import validated
 
 COUNT, POOL = 12, 400
 MIN_GAIN = 0.3  # of ASR, as a share of what the clean twin leaves to gain under the same trigger

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
-from benchmark.config.spec import validated
 from benchmark.errors import UserError
 from benchmark.store.keys import canonical_json, digest
 from benchmark.testing.contract import Broken, Check, Checks, require
 from benchmark.types import Card, Method
+from benchmark.validation import validated
 
 # Values for required fields that the kit can know: the tiny set of the kit has a class of this name.
 TARGET = "square"

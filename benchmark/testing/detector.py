@@ -12,7 +12,6 @@ import functools
 import numpy as np
 import torch
 
-from benchmark.config.spec import validated
 from benchmark.contexts.defense import GatedContext
 from benchmark.metrics.auroc import auroc
 from benchmark.models.clip import ClipModel
@@ -20,6 +19,7 @@ from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.testing.suspect import COUNT, context, images, suspect, triggered
 from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetector, State
+from benchmark.validation import validated
 
 SHORT = {"epochs": 12, "num_overlays": 16, "batch_size": 32}  # fields of long searches
 MIN_PAIR_AUROC = 0.8

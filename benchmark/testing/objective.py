@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmark.config.spec import validated
 from benchmark.errors import NotApplicable
 from benchmark.rng import generator
 from benchmark.testing.contract import Broken, Check, Checks, require, same_tensors
 from benchmark.types import Augmentation, Features, Loss, Objective, Pass, Plan, State, Training
+from benchmark.validation import validated
 
 GLOBAL_BATCH, EMBED_DIM, NUM_ROWS = 24, 16, 96
 PLANNED = Training(epochs=24, batch_size=GLOBAL_BATCH, warmup_steps=4)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.config.spec import validated
 from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.contexts.repair import GatedRepairContext, Report
 from benchmark.errors import NotApplicable
@@ -22,6 +21,7 @@ from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.training.loop import LoopOptions
 from benchmark.types import Range, Repair
+from benchmark.validation import validated
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").
 SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400}

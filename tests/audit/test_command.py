@@ -439,7 +439,10 @@ REFUSED = {
         ["{bare}", *TINY_MODEL, "--detector", "dao"],
         "must be a detector of models, got one of pairs",
     ),
-    "a bad field": (["{bare}", *TINY_MODEL, "--detector", "decree:epochs=0"], "decree.epochs must be greater than"),
+    "a bad field": (
+        ["{bare}", *TINY_MODEL, "--detector", "decree:epochs=0"],
+        "decree:epochs must be greater than",
+    ),
     "an unknown repair": (
         ["{bare}", *TINY_MODEL, "--repair", "cleanclp"],
         "unknown repair 'cleanclp'; did you mean cleanclip",

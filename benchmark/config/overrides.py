@@ -1,0 +1,81 @@
+"""`--set` and `--add`: a suite with some of its fields changed, and with methods added to its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from benchmark.config import registry
+from benchmark.config.notation import assignment, literal
+from benchmark.config.spec import Suite
+from benchmark.errors import UserError, must, unknown
+from benchmark.validation import validated
+
+GRID = {"attack": "attacks", "repair": "repairs", "detector": "detectors", "objective": "objectives"}
+_ALIASES = {"defense": "repair", "defence": "repair"}
+
+
+def override(suite: Suite, assignments: Mapping[str, str]) -> Suite:
+    """Applies `--set path=value` to a suite: `pretrain.epochs=3`, `data.path=FOLDER`, `attacks.badnet.size=4`.
+
+    Parts of tuples are named by the method's name (all of that name) or by position. Values are JSON where they
+    parse as JSON, else text.
+
+    Raises:
+        UserError: an unknown path or a bad value.
+    """
+    for path, text in assignments.items():
+        suite = _set(suite, path.split("."), literal(text), place="--set " + path)
+    return suite
+
+
+def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
+    head, rest = path[0], path[1:]
+    if isinstance(node, tuple):
+        hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
+        if not hits or not rest:
+            entries = {getattr(item, "name", None) or str(i) for i, item in enumerate(node)}
+            raise UserError(f"{place}: {unknown('entry', head, entries)}")
+        return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
+    if isinstance(node, dict):
+        return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}
+    if not isinstance(node, BaseModel):
+        raise UserError(f"{place}: {head!r} has no parts; drop it from the path")
+    if head not in type(node).model_fields:
+        raise UserError(f"{place}: {unknown('field', head, type(node).model_fields)}")
+    fields = {name: getattr(node, name) for name in type(node).model_fields}
+    fields[head] = _set(fields[head], rest, value, place=place) if rest else value
+    return validated(type(node), fields, place=place)
+
+
+def add(suite: Suite, text: str) -> Suite:
+    """Adds what `--add KIND=NAME[:FIELD=VALUE,…]` names to the suite's own grid.
+
+    Raises:
+        UserError: an unknown kind, name or field, a bad value, or a method that makes no new cell.
+    """
+    example = " or ".join(f"--add {each}={text}" for each in GRID if text.partition(":")[0] in registry.names(each))
+    form = {"form": "KIND=NAME[:FIELD=VALUE,…]", "example": example or "--add repair=par"}
+    kind, named = assignment(text, "--add", **form)
+    if ":" in kind:  # the first equals sign is one of a field's: the kind is missing
+        raise must("--add", form["form"], text, f"e.g. {form['example']}")
+    kind = _ALIASES.get(kind, kind)
+    if kind not in GRID:
+        _refuse(kind, text)
+    method = registry.from_text(kind, named, option=f"--add {kind}=")
+    grown = suite.model_copy(update={GRID[kind]: (*getattr(suite, GRID[kind]), method)})
+    if len(grown.experiments()) == len(suite.experiments()):
+        raise UserError(
+            f"--add {text} must make a cell, got none; suite {suite.name} has it already, or defends none of its models"
+        )
+    return grown
+
+
+def _refuse(kind: str, text: str) -> NoReturn:
+    """Says what can be added, and how the data is chosen: a suite has one data set, which is replaced."""
+    if kind in ("data", "dataset", "evaluation"):
+        field = "evaluation" if kind == "evaluation" else "data"
+        raise must("--add", f"KIND=NAME with a KIND of {', '.join(GRID)}", text, f"a suite has one: --set {field}=NAME")
+    raise UserError(f"--add {text}: {unknown('kind', kind, [*GRID, 'defense'])}")
