@@ -53,6 +53,7 @@ DETECTOR_MEASURES = (
 JUDGED = "judged_"  # before a measure: its value in the form of the model in which the cell's attack shows
 AXES = ("dataset", "model", "objective", "attack", "repair", "detector", "seed", "searched")
 _ADDED: Mapping[int, Mapping[str, str]] = {2: {"detector": "none"}}  # schema version -> its new columns, filled
+_ADDED_TO_TRIALS = ("validation_floor",)  # since version 3; unknown in older tables
 
 
 class Results(NamedTuple):
@@ -129,6 +130,8 @@ def _read(path: Path, schema: pa.Schema, order: int) -> pa.Table:
         for version, columns in _ADDED.items():
             for name in set(columns) & set(schema.names) - set(table.column_names) if newest < version else ():
                 table = table.append_column(name, pa.array([columns[name]] * table.num_rows, pa.string()))
+        for name in set(_ADDED_TO_TRIALS) & set(schema.names) - set(table.column_names):
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.float64()))
         table = table.select(schema.names).cast(schema)
     except (OSError, KeyError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.config.spec import ModelSpec, Search, Splits, Suite
+from benchmark.config.spec import Gate, ModelSpec, Search, Splits, Suite
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.batch_norm_only import BatchNormOnly
@@ -40,4 +40,5 @@ def tiny_grid(
         searched=frozenset({"cleanclip"}),
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
         spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
+        gate=Gate(min_asr=0.8, min_asr_on="net"),  # as the bound: what a trigger does without poison is no backdoor
     )

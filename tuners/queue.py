@@ -204,10 +204,19 @@ def recover(cell: CellSearch, lookup: Callable[[Proposal], TrialResult | None]) 
     return cell._replace(finished=tuple(state.results[trial] for trial in sorted(state.results)))
 
 
+# By name, so that torch's and Ray's own classes count without importing them.
+_STATUSES = {
+    "MemoryError": "out_of_memory",
+    "OutOfMemoryError": "out_of_memory",
+    "NotApplicable": "not_applicable",
+    "GetTimeoutError": "timed_out",
+    "TimeoutError": "timed_out",
+}
+
+
 def failed(error: BaseException) -> TrialReport:
     """The report of a trial that raised: no numbers, and the reason in one line."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     kind = type(error).__name__
-    # by name, so that torch's and Ray's own classes count without importing them
-    status = "out_of_memory" if kind in ("MemoryError", "OutOfMemoryError") else "failed"
-    return {"status": status, "accuracy": None, "asr": None, "reason": f"{kind}: {text}" if text else kind}
+    reason = f"{kind}: {text}" if text else kind
+    return {"status": _STATUSES.get(kind, "failed"), "accuracy": None, "asr": None, "reason": reason}

@@ -38,6 +38,11 @@ class Rule(NamedTuple):
     key: Callable[[Row], Key | None]
     phases: frozenset[str] | None  # trials it may look at; None: all
     none_qualifies: str  # reason text, completed with the number of trials
+    lowest: float = 0.0  # validation CA below which an epoch has collapsed and stands for nothing
+
+    def may_look_at(self, phase: str) -> bool:
+        """Whether trials of a phase are behind this rule."""
+        return self.phases is None or phase in self.phases
 
 
 class Selected(NamedTuple):
@@ -50,24 +55,26 @@ class Selected(NamedTuple):
     fallback: bool = False  # the defaults stand in
 
 
-def oracle_key(row: Row, *, bound: float, floor: float | None, bound_on: str) -> Key | None:
+def oracle_key(row: Row, *, bound: float, floor: float | None, bound_on: str, lowest: float = 0.0) -> Key | None:
     """Best CA with (net) ASR under the bound; ties go to lower ASR, then the earlier trial, then the earlier epoch.
 
     Args:
         row: a measured epoch.
         bound: largest ASR that is accepted.
-        floor: ASR of the undefended clean twin under the same trigger; used where `bound_on` is "net".
+        floor: ASR of the undefended clean twin under the same trigger; used where `bound_on` is "net". One that is no
+            number qualifies nothing.
         bound_on: "net" or "absolute".
+        lowest: CA below which an epoch has collapsed; a model that answers nothing would have no ASR either.
     """
-    if row.asr is None or not (math.isfinite(row.accuracy) and math.isfinite(row.asr)):
+    if row.asr is None or not row.accuracy >= lowest:
         return None
     measured = row.asr - (floor or 0.0) if bound_on == "net" else row.asr
-    if measured > bound + _SLACK:
+    if not measured <= bound + _SLACK:
         return None
     return (row.accuracy, -row.asr, -row.trial, -row.epoch)
 
 
-def trigger_blind_key(row: Row, *, start_accuracy: float, drop: float) -> Key | None:
+def trigger_blind_key(row: Row, *, start_accuracy: float, drop: float, lowest: float = 0.0) -> Key | None:
     """Chooses without attack success, from trials whose proposals never saw it.
 
     With a strength: the strongest whose CA stays within `drop` of the start, then the later epoch, the lower loss and
@@ -77,8 +84,9 @@ def trigger_blind_key(row: Row, *, start_accuracy: float, drop: float) -> Key | 
         row: a measured epoch.
         start_accuracy: validation CA of the undefended model.
         drop: accepted loss of CA.
+        lowest: CA below which an epoch has collapsed.
     """
-    if row.phase not in BLIND_PHASES or not math.isfinite(row.accuracy):
+    if row.phase not in BLIND_PHASES or not row.accuracy >= lowest:
         return None
     loss = row.loss if row.loss is not None and math.isfinite(row.loss) else math.inf
     if row.strength is None:
@@ -93,29 +101,32 @@ def default_key(row: Row) -> Key | None:
     return (row.epoch,) if row.trial == 0 else None
 
 
-def default_rule() -> Rule:
-    """The rule of a repair that is not searched."""
-    return Rule("default", default_key, frozenset({"default"}), "the trial with the defaults has no finished epoch")
+def default_rule(lowest: float = 0.0) -> Rule:
+    """The rule of a repair that is not searched; a search ends defaults that fall below `lowest`."""
+    reason = "the trial with the defaults has no finished epoch that did not collapse"
+    return Rule("default", default_key, frozenset({"default"}), reason, lowest)
 
 
 def search_rules(search: Search, *, floor: float | None, start_accuracy: float) -> tuple[Rule, ...]:
     """The three rules of a searched cell: default, oracle, trigger-blind.
 
     Args:
-        search: bound, bound_on and blind_drop are read.
+        search: bound, bound_on, blind_drop and collapse are read.
         floor: validation ASR of the undefended clean twin under the same trigger.
         start_accuracy: validation CA of the undefended model.
     """
     measure = "net ASR" if search.bound_on == "net" else "ASR"
-    oracle = partial(oracle_key, bound=search.asr_bound, floor=floor, bound_on=search.bound_on)
-    blind = partial(trigger_blind_key, start_accuracy=start_accuracy, drop=search.blind_drop)
+    lowest = search.collapse * start_accuracy
+    oracle = partial(oracle_key, bound=search.asr_bound, floor=floor, bound_on=search.bound_on, lowest=lowest)
+    blind = partial(trigger_blind_key, start_accuracy=start_accuracy, drop=search.blind_drop, lowest=lowest)
     return (
-        default_rule(),
+        default_rule(lowest),
         Rule(
             "oracle",
             oracle,
             None,
             f"no (trial, epoch) of {{trials}} trials reached {measure} <= {_percent(search.asr_bound)}",
+            lowest,
         ),
         Rule(
             "trigger_blind",
@@ -123,6 +134,7 @@ def search_rules(search: Search, *, floor: float | None, start_accuracy: float) 
             BLIND_PHASES,
             f"no (trial, epoch) of {{trials}} trials kept CA within {100 * search.blind_drop:.3g} points of "
             f"{_percent(start_accuracy)}",
+            lowest,
         ),
     )
 
@@ -148,13 +160,19 @@ def select_all(rows: Sequence[Row], phases: Mapping[int, str], rules: Sequence[R
     Returns:
         selection -> what was chosen. Trigger-blind falls back to the defaults, and its reason says so.
     """
-    default = select(rows, default_key)
+    default = next((_standing(rule, rows) for rule in rules if rule.selection == "default"), None)
     return {rule.selection: _selected(rule, rows, phases, default) for rule in rules}
 
 
-def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], default: Row | None) -> Selected:
-    trials = sum(rule.phases is None or phase in rule.phases for phase in phases.values())
+def _standing(rule: Rule, rows: Sequence[Row]) -> Row | None:
+    """What a rule takes. The last epoch of defaults that collapsed is none, and an earlier one would be a choice."""
     row = select(rows, rule.key)
+    return row if row is not None and row.accuracy >= rule.lowest else None
+
+
+def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], default: Row | None) -> Selected:
+    trials = sum(rule.may_look_at(phase) for phase in phases.values())
+    row = _standing(rule, rows)
     if row is not None:
         return Selected(rule.selection, row, "", trials)
     reason = rule.none_qualifies.format(trials=trials)
@@ -165,7 +183,7 @@ def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], defaul
 
 def preferred_epochs(rows: Sequence[Row], rules: Sequence[Rule]) -> set[int]:
     """Epochs of one trial whose weights must be kept, as far as measured: one per rule, plus the defaults' last."""
-    chosen = (select(rows, rule.key) for rule in rules)
+    chosen = (_standing(rule, rows) for rule in rules)
     return {row.epoch for row in chosen if row is not None}
 
 

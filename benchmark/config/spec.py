@@ -21,7 +21,6 @@ from benchmark.types import (
     Method,
     Objective,
     Range,
-    Rate,
     Repair,
     Training,
     Transform,
@@ -71,8 +70,9 @@ class Search(Frozen):
 class Gate(Frozen):
     """When an attack counts as planted."""
 
-    min_asr: Rate = 0.8
-    max_accuracy_drop: Rate = 0.05
+    min_asr: Annotated[float, Field(ge=0, le=1, description="of the undefended model")] = 0.8
+    min_asr_on: Annotated[str, Field(pattern="^(net|absolute)$", description="net: ASR minus the floor")] = "absolute"
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1, description="CA below the clean twin's")] = 0.05
 
 
 class Readouts(Frozen):

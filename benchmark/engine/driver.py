@@ -56,7 +56,7 @@ class SuiteRun:
         self._judge()
         self._make("detect", stage_calls.detect_tasks(self._defensible(), compute))
         self._make("pre-train again", stage_calls.retrain_tasks(store, self._detected(), compute))
-        self._make("repair at defaults", stage_calls.default_tasks(self._defensible(), compute))
+        self._make("repair at defaults", stage_calls.default_tasks(self._with_repaired_twins(), compute))
         self._search()
         chosen = [(cell, choose(self.standing, cell, self.searched, self.results)) for cell in self.cells]
         self._evaluate("evaluate repaired", self._repaired(chosen))
@@ -88,6 +88,11 @@ class SuiteRun:
         """The cells to do, and the clean twins that they are compared with."""
         wanted = {cell.keys.twin for cell in self.cells}
         return self.cells + [cell for cell in self.all_cells if cell.keys.pretrain in wanted]
+
+    def _with_repaired_twins(self) -> list[Cell]:
+        """The cells to defend, and their clean twins through the same repairs, which tell the repaired floor."""
+        cells = self._defensible()
+        return cells + [graph.twin_cell(cell) for cell in cells if cell.experiment.attack]
 
     def _unblocked(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.standing.blocked(cell)]
@@ -138,6 +143,9 @@ class SuiteRun:
                     stage = "pretrain" if choice.detected else "defend"
                     ref = ModelRef(stage, choice.artifact, choice.epoch)
                     yield from (Evaluation(cell, ref, item, "test") for item in graph.own_conditions(cell))
+                if choice.repaired_twin:
+                    ref = ModelRef("defend", *choice.repaired_twin)
+                    yield from (Evaluation(cell, ref, item, "test") for item in graph.triggered_conditions(cell))
 
     def _record(self, chosen: Chosens) -> None:
         environment = self.executor.environment()

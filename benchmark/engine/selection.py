@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.engine.run_state import RunState
+from benchmark.engine.task import TaskResult
 from benchmark.engine.trials import SearchCell, rows_of, rules_of
 from benchmark.stages import graph, record
 from benchmark.stages.defend import epochs_of
 from benchmark.stages.graph import Cell, ConditionSpec
 from benchmark.stages.record import Selected
 from tuners import search_space
-from tuners.selection_rules import select_all
+from tuners.queue import TrialResult
+from tuners.selection_rules import Row, Rule, select_all
+
+ENDED = ("ok", "collapsed")  # how a trial ends that nothing went wrong with
 
 
 class CellResult(NamedTuple):
@@ -54,9 +58,12 @@ def choose(
         return CellResult([_not_run(standing, cell)])
     if cell.experiment.detector:
         return CellResult([_detected(standing, cell)])
-    if cell.experiment.search:
-        return _from_search(standing, searched[key], results[key])
-    return CellResult([_default(standing, cell)])
+    found = (
+        _from_search(standing, searched[key], results[key])
+        if cell.experiment.search
+        else CellResult([_default(standing, cell)])
+    )
+    return found._replace(choices=[with_repaired_twin(standing, cell, choice) for choice in found.choices])
 
 
 def _undefended(standing: RunState, cell: Cell) -> Selected:
@@ -117,36 +124,73 @@ def _repaired(standing: RunState, selection: str, repair: Any, key: str, **rest:
 
 def _from_search(standing: RunState, searched: SearchCell, results: Sequence[Any]) -> CellResult:
     cell = searched.cell
-    rows, table, repairs, keys, seconds = [], [], {}, {}, 0.0
+    rows, table, repairs, keys = [], [], {}, {}
     for result in results:
         repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
         key = graph.defend_key(cell, repair)
         repairs[result.trial], keys[result.trial] = repair, key
-        seconds += result.wall_s
         epochs = epochs_of(standing.store, key) if standing.store.has("defend", key) else []
         strength = search_space.strength(repair)
         rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
-        table += record.trial_rows(cell, result, epochs, artifact=key, strength=strength)
+        table += record.trial_rows(cell, result, epochs, artifact=key, strength=strength, floor=searched.floor)
     rules = rules_of(cell.experiment.search, start_accuracy=searched.start_accuracy, floor=searched.floor)
-    phases = {result.trial: result.phase for result in results}
+    chosen = select_all(rows, {result.trial: result.phase for result in results}, rules)
     choices = []
-    for selection, found in select_all(rows, phases, rules).items():
-        spent = {"trials": found.trials, "wall_s": seconds}
+    for rule in rules:
+        behind, found = [result for result in results if rule.may_look_at(result.phase)], chosen[rule.selection]
+        # what a rule costs are the trials that it looked at
+        spent = {"trials": found.trials, "wall_s": sum(result.wall_s for result in behind)}
+        reason = "; ".join(filter(None, (found.reason, _unfinished(behind))))
         if found.row is None:
-            choices.append(Selected(selection, "repair_failed", found.reason, **spent))
+            choices.append(_none_chosen(rule, rows, behind, reason)._replace(**spent))
             continue
         trial, epoch = found.row.trial, found.row.epoch
-        choice = _repaired(standing, selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
-        choices.append(choice._replace(reason=found.reason))
+        choice = _repaired(standing, rule.selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
+        choices.append(choice._replace(reason=reason))
     return CellResult(choices, table)
 
 
-def checked(standing: RunState, cell: Cell, choice: Selected) -> Selected:
-    """A choice whose evaluation failed carries that failure."""
-    if choice.artifact is None or choice.selection == "undefended":
+def _none_chosen(rule: Rule, rows: Sequence[Row], behind: Sequence[TrialResult], reason: str) -> Selected:
+    """A rule without a point: a result of the repair where it measured any epoch, else what befell its trials."""
+    failed = next((result for result in behind if result.status not in ENDED), None)
+    if failed is None or any(rule.may_look_at(row.phase) for row in rows):
+        return Selected(rule.selection, "repair_failed", reason)
+    return Selected(rule.selection, failed.status, failed.reason)
+
+
+def _unfinished(results: Sequence[TrialResult]) -> str:
+    """`7 of 9 trials ended; KeyError: 'x'`: how many ran as they should and why the first other one did not."""
+    failed = [result for result in results if result.status not in ENDED]
+    return f"{len(results) - len(failed)} of {len(results)} trials ended; {failed[0].reason}" if failed else ""
+
+
+def with_repaired_twin(standing: RunState, cell: Cell, choice: Selected) -> Selected:
+    """A repair's result at its defaults, with what the same repair made of the clean twin where that is there."""
+    repair = cell.experiment.repair
+    if repair is None or cell.experiment.attack is None or (choice.selection, choice.status) != ("default", "ok"):
         return choice
-    for item in graph.own_conditions(cell):
-        key = graph.evaluate_key(cell, item, split="test", model=choice.artifact, epoch=choice.epoch)
-        if key in standing.failures:
-            return choice._replace(status=standing.failures[key].status, reason=standing.failures[key].reason)
-    return choice
+    key = graph.defend_key(graph.twin_cell(cell), repair)
+    if (standing.facts("defend", key) or {}).get("status") != "ok":
+        return choice
+    epoch = epochs_of(standing.store, key)[-1]["epoch"]
+    return choice._replace(repaired_twin=record.RepairedTwin(key, epoch))
+
+
+def checked(standing: RunState, cell: Cell, choice: Selected) -> Selected:
+    """A choice whose evaluation failed carries that failure; it does without a twin whose evaluation failed."""
+    model = choice.artifact
+    if model is None or choice.selection == "undefended":
+        return choice
+    twin, triggered = choice.repaired_twin, graph.triggered_conditions(cell)
+    if twin and _failure(standing, cell, triggered, model=twin.artifact, epoch=twin.epoch):
+        choice = choice._replace(repaired_twin=None)
+    failed = _failure(standing, cell, graph.own_conditions(cell), model=model, epoch=choice.epoch)
+    return choice._replace(status=failed.status, reason=failed.reason) if failed else choice
+
+
+def _failure(
+    standing: RunState, cell: Cell, conditions: Sequence[ConditionSpec], *, model: str, epoch: int | None
+) -> TaskResult | None:
+    """The first evaluation on test that failed."""
+    keys = (graph.evaluate_key(cell, item, split="test", model=model, epoch=epoch) for item in conditions)
+    return next((standing.failures[key] for key in keys if key in standing.failures), None)

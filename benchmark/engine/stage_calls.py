@@ -111,8 +111,7 @@ def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
         model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
         yield from (Evaluation(cell, model, item, "test") for item in own)
         if cell.experiment.attack:
-            triggered = [item for item in own if item.attack]
-            under = (ConditionSpec(None, None, None), *triggered)
+            under = (ConditionSpec(None, None, None), *graph.triggered_conditions(cell))
             yield from (Evaluation(cell, twin, item, "test") for item in under)
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")

@@ -22,7 +22,7 @@ STAGE_VERSIONS = {
     "defend": 1,
     "detect": 1,
     "evaluate": 2,
-    "record": 2,
+    "record": 3,
 }
 SURROGATE_SEED = 1000  # added to the seed for the model that an attacker trains
 
@@ -155,6 +155,12 @@ def surrogate_cell(cell: Cell) -> Cell:
     return Cell(surrogate_of(cell.experiment), keys)
 
 
+def twin_cell(cell: Cell) -> Cell:
+    """The clean twin of an attacked cell through the same repair at its defaults, as a cell without a record."""
+    experiment = cell.experiment.model_copy(update={"attack": None, "search": None, "space": {}})
+    return Cell(experiment, cell.keys._replace(pretrain=cell.keys.twin, poison=None))
+
+
 def retrained_cell(cell: Cell) -> Cell:
     """A filtered cell whose model is the one that was trained again."""
     return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
@@ -268,6 +274,11 @@ def own_conditions(cell: Cell) -> list[ConditionSpec]:
     squash = [ConditionSpec(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
     transformed = [item._replace(transform=transform) for transform in transforms(cell) for item in plain]
     return [*plain, *squash, *transformed]
+
+
+def triggered_conditions(cell: Cell) -> list[ConditionSpec]:
+    """Of a cell's own conditions, those with its attack."""
+    return [item for item in own_conditions(cell) if item.attack]
 
 
 def transforms(cell: Cell) -> tuple[Transform, ...]:

@@ -23,6 +23,13 @@ from benchmark.types import Measure, Repair, proportion
 FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed"})
 
 
+class RepairedTwin(NamedTuple):
+    """The clean twin after the cell's repair at its defaults."""
+
+    artifact: str  # key of the defend artifact
+    epoch: int
+
+
 class Selected(NamedTuple):
     """What a selection rule chose for a cell: weights to evaluate, or the reason why there are none."""
 
@@ -37,6 +44,7 @@ class Selected(NamedTuple):
     wall_s: float = 0.0
     clean_pairs: int = 0
     detected: bool = False  # a detector's scores stand beside the measures of the weights
+    repaired_twin: RepairedTwin | None = None  # weights whose ASR is the repaired floor
 
 
 def outcomes(
@@ -64,6 +72,19 @@ def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, sp
             floors = outcomes(store, cell, conditions[1], model=cell.keys.twin, epoch=None, split=split)
             own = [*own, *_floor_and_net(own, measures([floors], target=target, metrics=[AttackSuccessRate()]))]
         found += [item._replace(name=under(item.name, transform)) for item in own]
+    return found
+
+
+def repaired_floors(store: Store, cell: Cell, twin: RepairedTwin) -> list[Measure]:
+    """ASR of the repaired clean twin under the cell's trigger: how much a repair itself answers with the target.
+
+    It stands beside the floor and decides nothing, or a repair that answers everything with the target would profit.
+    """
+    found, target = [], target_index(store, cell)
+    for item in graph.triggered_conditions(cell):
+        table = outcomes(store, cell, item, model=twin.artifact, epoch=twin.epoch, split="test")
+        rates = measures([table], target=target, metrics=[AttackSuccessRate()])
+        found += [rate._replace(name=under("repaired_floor", item.transform)) for rate in rates]
     return found
 
 
@@ -119,12 +140,13 @@ def value(found: Sequence[Measure], name: str, readout: str = "zero_shot") -> fl
 def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, transform: str | None = None) -> str:
     """ "" where the attack planted, else why not (protocol section 6, validity gate).
 
-    An attack that waits for a transform of the model must succeed under it.
+    An attack that waits for a transform of the model must succeed under it. A rate that is no number plants nothing.
     """
-    asr = value(own, under("attack_success_rate", transform))
+    net = gate.min_asr_on == "net"
+    asr = value(own, under("net_asr" if net else "attack_success_rate", transform))
     drop = value(twin, "clean_accuracy") - value(own, "clean_accuracy")
     if not asr >= gate.min_asr:
-        return f"undefended ASR {asr:.3f}, the gate asks for {gate.min_asr:g}"
+        return f"undefended {'net ASR' if net else 'ASR'} {asr:.3f}, the gate asks for {gate.min_asr:g}"
     if drop > gate.max_accuracy_drop:
         return f"clean accuracy {drop:.3f} below the clean twin, the gate allows {gate.max_accuracy_drop:g}"
     return ""
@@ -171,6 +193,8 @@ def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Ma
         if measured and choice.artifact
         else []
     )
+    if choice.repaired_twin and choice.status == "ok":
+        found = [*found, *repaired_floors(store, cell, choice.repaired_twin)]
     if choice.detected and choice.status == "ok":
         found = [*detection(store, cell), *found]
     method = choice.repair or experiment.repair or experiment.detector
@@ -204,7 +228,13 @@ def _finite(item: Measure) -> dict[str, Any]:
 
 
 def trial_rows(
-    cell: Cell, result: Any, epochs: Sequence[Mapping[str, Any]], *, artifact: str, strength: float | None
+    cell: Cell,
+    result: Any,
+    epochs: Sequence[Mapping[str, Any]],
+    *,
+    artifact: str,
+    strength: float | None,
+    floor: float | None,
 ) -> list[dict[str, Any]]:
     """Rows of `records.TRIALS`: one per measured epoch of a trial, one empty row for a trial that measured none."""
     head = {
@@ -218,5 +248,6 @@ def trial_rows(
         "reason": result.reason,
         "artifact": artifact,
         "wall_s": result.wall_s,
+        "validation_floor": floor,
     }
     return [head | dict(epoch) for epoch in epochs] or [head]

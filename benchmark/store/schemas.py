@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Status = Literal[
     "ok",
@@ -89,6 +89,7 @@ TRIALS = pa.schema(
         ("reason", pa.string()),
         ("artifact", pa.string()),  # key of the defend artifact
         ("wall_s", pa.float64()),
+        ("validation_floor", pa.float64()),  # ASR of the undefended clean twin on validation, which the rules subtract
         *EPOCHS,
     ]
 )
@@ -115,7 +116,7 @@ RECORDS = pa.schema(
         ("trials_behind_rule", pa.int32()),
         ("measures", pa.list_(MEASURE)),
         ("clean_pairs", pa.int64()),
-        ("wall_s", pa.float64()),  # of the repair: all trials for a searched rule, else the one run
+        ("wall_s", pa.float64()),  # of the repair: of the trials behind a searched rule, else of the one run
         ("device", pa.string()),
         ("environment", pa.string()),  # JSON: versions, host, threads
         ("specification", pa.string()),  # JSON: the full experiment

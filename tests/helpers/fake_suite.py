@@ -19,7 +19,7 @@ HOSTILE = "<script>alert('label')</script>"
 OBJECTIVES = ("mmcl", "mmcl-ssl")
 BADNET, BLENDED = "badnet(poison_rate=0.03,target=circle)", "blended(target=circle)"
 REPAIRS = ("none", "fine-tuning", "batch-norm-only", "cleanclip")
-TEST, TEST_ATTACKED, FLOOR = 2000, 1800, 0.021
+TEST, TEST_ATTACKED, FLOOR, VALIDATION_FLOOR = 2000, 1800, 0.021, 0.03
 PROTOCOL: dict[str, Any] = {
     "gate": {"min_asr": 0.8, "max_accuracy_drop": 0.05},
     "search": {
@@ -122,6 +122,7 @@ def trials(entry: dict[str, Any]) -> list[dict[str, Any]]:
                     "cell": entry["cell"], "trial": trial, "phase": "quasi_random", "round": trial // 2,
                     "parameters": "{}", "strength": strength, "status": "collapsed" if trial == 8 else "ok",
                     "reason": "", "artifact": "", "wall_s": 3.0, "epoch": epoch, "validation_accuracy": accuracy,
+                    "validation_floor": VALIDATION_FLOOR,
                     "validation_accuracy_total": 1000, "validation_asr": min(1.0, left), "validation_asr_total": 900,
                     "validation_poisoned_accuracy": accuracy * (1 - left), "validation_loss": 2.0,
                     "training_loss": 1.9, "learning_rate": strength,

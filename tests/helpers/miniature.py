@@ -25,6 +25,7 @@ SETTINGS = (
     "repairs.fine-tuning.epochs=1",
     "repairs.batch-norm-only.epochs=1",
     "gate.min_asr=0.0",
+    "gate.min_asr_on=absolute",
     "gate.max_accuracy_drop=1.0",
 )
 PLUGIN = Path(__file__).parents[1] / "plugin" / "interpolated_repair.py"

@@ -92,7 +92,7 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         "poison": "bb67c366c6a617c35af6398507e4eaa7",
         "pretrain": "9905296eef55de61604d4dadbcd4605e",
         "twin": "ce5e2aba7cb9dddfbb5a893631a63d0e",
-        "record": "fc8a14f395d673e870d6b56c83c97554",
+        "record": "8fb48d59387e2335f76914afe2eaefb8",
         "surrogate": None,
         "detect": None,
         "retrained": None,

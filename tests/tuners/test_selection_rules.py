@@ -62,6 +62,7 @@ def test_the_three_rules_choose_by_hand() -> None:
         ("absolute", 0.10, 0.05, True),
         ("absolute", 0.10, 0.06, False),
         ("net", 0.10, float("nan"), False),
+        ("net", float("nan"), 0.0, False),
     ],
 )
 def test_the_bound_is_on_net_or_on_absolute_attack_success(
@@ -135,6 +136,30 @@ def test_what_is_selected_in_the_end_was_kept_after_every_epoch_of_its_trial() -
                 held = preferred
             kept |= {(trial, epoch) for epoch in held}
         assert {(row.trial, row.epoch) for row in chosen} <= kept
+
+
+def test_a_collapsed_epoch_is_no_cure_under_any_rule() -> None:
+    """The oracle's case of `smoke`: CA from 73.4 to 20.5, under the share of 0.3, at ASR 1.4."""
+    rules = search_rules(Search(collapse=0.3), floor=0.01, start_accuracy=0.734)
+    start, low = Row(0, 1, "default", 0.707, 0.9, 1.0, 1.0), Row(2, 1, "quasi_random", 0.205, 0.014, 0.1, 9.0)
+    phases = {0: "default", 2: "quasi_random"}
+    chosen = select_all([start, low], phases, rules)
+    assert chosen["oracle"].row is None
+    assert chosen["oracle"].reason == "no (trial, epoch) of 2 trials reached net ASR <= 5 %"
+    assert chosen["trigger_blind"].row == chosen["default"].row == start._replace(strength=1.0, loss=1.0)
+    without_strength = [row._replace(strength=None) for row in (start, low)]  # the lowest loss is the collapsed one
+    assert select_all(without_strength, phases, rules)["trigger_blind"].row == without_strength[0]
+    for row in (low, low._replace(accuracy=float("nan"))):
+        assert preferred_epochs([row._replace(trial=0, phase="default")], rules) == set()
+    just_above = low._replace(accuracy=0.3 * 0.734)
+    assert select_all([start, just_above], phases, rules)["oracle"].row == just_above
+
+
+def test_defaults_that_collapse_do_not_stand_by_an_earlier_epoch() -> None:
+    rules = search_rules(SEARCH, floor=0.10, start_accuracy=0.70)
+    chosen = select_all([_row(0, 1, 0.69, 0.5), _row(0, 2, 0.1, 0.0)], {0: "default"}, rules)
+    assert chosen["default"].row is None and "did not collapse" in chosen["default"].reason
+    assert chosen["trigger_blind"].row == _row(0, 1, 0.69, 0.5)  # its own choice, no stand-in
 
 
 def test_an_unsearched_repair_keeps_its_last_epoch() -> None:

@@ -1,0 +1,162 @@
+"""From trials to choices: what a crash, a collapse and a cost become. Made-up trials in a real store, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmark.attacks.badnet import BadNet
+from benchmark.config.spec import Gate, ModelSpec, Search, Suite
+from benchmark.datasets.shapes.dataset import Shapes
+from benchmark.engine.run_state import RunState
+from benchmark.engine.selection import CellResult, choose
+from benchmark.engine.trials import SearchCell, repair_of
+from benchmark.objectives.mmcl import MMCL
+from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.stages import graph, record
+from benchmark.stages.graph import Cell
+from benchmark.store import schemas
+from benchmark.store.artifacts import Store
+from tuners.queue import TrialResult, failed
+
+PHASES = ("default", "quasi_random", "quasi_random", "tpe", "tpe")
+START = 0.734
+
+
+def searched_cell() -> Cell:
+    """BadNet, CleanCLIP: searched, five trials."""
+    suite = Suite(
+        name="made-up",
+        data=Shapes(num_rows=400),
+        model=ModelSpec(name="tiny-resnet"),
+        objectives=(MMCL(),),
+        attacks=(BadNet(target="ring"),),
+        repairs=(CleanCLIP(),),
+        searched=frozenset({"cleanclip"}),
+        search=Search(trials=4, quasi_random=2),
+    )
+    return graph.cells(suite)[-1]
+
+
+def trial(number: int, *, status: str = "ok", reason: str = "", wall_s: float = 1.0) -> TrialResult:
+    """A trial at its own learning rate."""
+    parameters = {"learning_rate": 1e-4 * (number + 1)}
+    return TrialResult("cell", number, 0, PHASES[number], parameters, None, None, status, reason, wall_s)  # type: ignore[arg-type]
+
+
+def keep(store: Store, cell: Cell, result: TrialResult, epochs: list[tuple[float, float]]) -> None:
+    """Writes what a trial measured: (CA, ASR) on validation, epoch by epoch."""
+    draft = store.draft("defend", graph.defend_key(cell, repair_of(cell, result.parameters)))
+    rows = [
+        {"epoch": 1 + place, "validation_accuracy": accuracy, "validation_asr": asr, "validation_loss": 1.0}
+        for place, (accuracy, asr) in enumerate(epochs)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.EPOCHS), draft.path("epochs.parquet"))
+    draft.commit({"status": result.status, "reason": result.reason, "wall_s": result.wall_s, "clean_pairs": 100})
+
+
+def chosen(store: Store, cell: Cell, results: list[TrialResult]) -> CellResult:
+    """The cell's choices."""
+    key = cell.keys.record
+    return choose(RunState(store, Gate()), cell, {key: SearchCell(cell, START, 0.012)}, {key: results})
+
+
+def by_rule(found: CellResult) -> dict[str, Any]:
+    return {choice.selection: choice for choice in found.choices}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "final"),
+    [
+        (KeyError("weights"), "failed", False),
+        (MemoryError("2 GiB"), "out_of_memory", False),
+        (TimeoutError("an hour"), "timed_out", False),
+        (type("NotApplicable", (RuntimeError,), {})("needs a transformer"), "not_applicable", True),
+    ],
+)
+def test_a_search_whose_every_trial_crashed_has_the_status_of_its_trials(
+    error: Exception, status: str, final: bool, tmp_path: Path
+) -> None:
+    report = failed(error)
+    results = [trial(number, status=report["status"], reason=report["reason"]) for number in range(5)]  # type: ignore[typeddict-item]
+    found = chosen(Store(tmp_path), searched_cell(), results)
+    assert {choice.status for choice in found.choices} == {status}
+    assert {choice.reason for choice in found.choices} == {report.get("reason")}
+    assert (status in record.FINAL) == final  # the same command tries again what is not final
+    assert {row["reason"] for row in found.trials} == {report.get("reason")}
+
+
+def test_some_crashed_trials_are_counted_and_no_point_is_a_result_where_an_epoch_was_measured(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), searched_cell()
+    results = [trial(0, status="failed", reason="KeyError: 'x'"), trial(1), trial(2), trial(3), trial(4)]
+    results[4] = trial(4, status="out_of_memory", reason="OutOfMemoryError")
+    for result in results[1:4]:
+        keep(store, cell, result, [(0.70, 0.9), (0.69, 0.5)])
+    rules = by_rule(chosen(store, cell, results))
+    assert (rules["default"].status, rules["default"].reason) == ("failed", "KeyError: 'x'")  # it measured nothing
+    assert rules["oracle"].status == "repair_failed"
+    assert rules["oracle"].reason == (
+        "no (trial, epoch) of 5 trials reached net ASR <= 5 %; 3 of 5 trials ended; KeyError: 'x'"
+    )
+    blind = rules["trigger_blind"]
+    assert (blind.status, blind.trial, blind.reason) == ("repair_failed", None, blind.reason)
+    assert "2 of 3 trials ended" in blind.reason
+
+
+def test_a_collapsed_trial_does_not_stand_as_the_oracles_repair(tmp_path: Path) -> None:
+    """As in `smoke`: the only point within the bound is epoch 1 of a trial that fell from CA 73 to 20."""
+    store, cell = Store(tmp_path), searched_cell()
+    results = [trial(0), trial(1, status="collapsed", reason="validation accuracy 0.205 after epoch 1")]
+    keep(store, cell, results[0], [(0.72, 0.5)])
+    keep(store, cell, results[1], [(0.205, 0.014)])
+    rules = by_rule(chosen(store, cell, results))
+    assert (rules["oracle"].status, rules["oracle"].artifact) == ("repair_failed", None)
+    assert "trials ended" not in rules["oracle"].reason  # a collapse is an end like any other
+    assert rules["default"].status == "ok"
+
+
+def test_every_rule_costs_the_trials_behind_it(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), searched_cell()
+    results = [trial(number, wall_s=10.0**number) for number in range(5)]
+    for result in results:
+        keep(store, cell, result, [(0.72, 0.02)])
+    rules = by_rule(chosen(store, cell, results))
+    assert {name: rule.wall_s for name, rule in rules.items()} == {
+        "default": 1.0,
+        "oracle": 11111.0,
+        "trigger_blind": 111.0,
+    }
+    assert {name: rule.trials for name, rule in rules.items()} == {"default": 1, "oracle": 5, "trigger_blind": 3}
+
+
+def test_the_default_names_the_repaired_twin_where_there_is_one(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), searched_cell()
+    results = [trial(0)]
+    keep(store, cell, results[0], [(0.72, 0.02)])
+    assert by_rule(chosen(store, cell, results))["default"].repaired_twin is None
+    twin, repair = graph.twin_cell(cell), cell.experiment.repair
+    assert repair is not None
+    draft = store.draft("defend", graph.defend_key(twin, repair))
+    pq.write_table(pa.Table.from_pylist([{"epoch": 4}], schema=schemas.EPOCHS), draft.path("epochs.parquet"))
+    draft.commit({"status": "ok"})
+    rules = by_rule(chosen(store, cell, results))
+    assert rules["default"].repaired_twin == (graph.defend_key(twin, repair), 4)
+    assert rules["oracle"].repaired_twin is None  # its hyper-parameters are not the twin's
+
+
+def test_the_repaired_twin_is_the_grids_own_cell() -> None:
+    """The same key, so that nothing is repaired twice."""
+    cell, repair = searched_cell(), CleanCLIP()
+    suite = Suite(
+        name="made-up",
+        data=Shapes(num_rows=400),
+        objectives=(MMCL(),),
+        attacks=(BadNet(target="ring"),),
+        repairs=(repair,),
+    )
+    own = next(item for item in graph.cells(suite) if item.experiment.repair and not item.experiment.attack)
+    assert graph.defend_key(graph.twin_cell(cell), repair) == graph.defend_key(own, repair)
