@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -22,9 +23,11 @@ from benchmark.cli.options import (
     Gpus,
     Inspectors,
     Json,
+    Limit,
     Local,
     Mend,
     MicroBatch,
+    Only,
     Out,
     Plugins,
     Quiet,
@@ -32,18 +35,35 @@ from benchmark.cli.options import (
     Stored,
     StorePath,
     Suite,
+    Verbose,
     Weights,
     Workers,
 )
 
 app = typer.Typer(
     name="backstop",
-    help="Benchmark and leaderboard for backdoor attacks and defenses on CLIP-style models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from benchmark import __version__
+
+        print(f"backstop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and end")
+    ] = False,
+) -> None:
+    """Benchmark and leaderboard for backdoor attacks and defenses on CLIP-style models."""
 
 
 @app.command("list")
@@ -68,14 +88,18 @@ def plan(
     set_: Assign = None,
     plugin: Plugins = None,
     add: Add = None,
+    only: Only = None,
+    limit: Limit = None,
     store: StorePath = None,
     behind: Behind = None,
     json: Json = False,
 ) -> None:
     """Say what a run would do: cells, cached and to make, time from past records, disk."""
-    from benchmark.cli import progress, suites
+    from benchmark.cli import asked, progress, suites
 
-    progress.plan(suites.resolve(suite, set_, plugin, add), suites.store_at(store, behind), as_json=json)
+    cells = asked.read_only(only or ())
+    resolved = suites.resolve(suite, set_, plugin, add)
+    progress.plan(resolved, suites.store_at(store, behind), cells, limit, as_json=json)
 
 
 @app.command()
@@ -84,6 +108,8 @@ def run(
     set_: Assign = None,
     plugin: Plugins = None,
     add: Add = None,
+    only: Only = None,
+    limit: Limit = None,
     store: StorePath = None,
     behind: Behind = None,
     local: Local = False,
@@ -94,10 +120,11 @@ def run(
     micro_batch: MicroBatch = None,
     address: Address = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Run a suite; run the same command again to resume."""
-    from benchmark.cli import running, suites
+    from benchmark.cli import asked, running, suites
     from benchmark.config.spec import ComputeOptions
 
     resources = ComputeOptions(
@@ -108,16 +135,17 @@ def run(
         micro_batch=micro_batch,
         address=address,
     )
+    wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose, json)
     resolved = suites.resolve(suite, set_, plugin, add)
-    running.run(resolved, suites.store_at(store, behind), resources, local=local, quiet=quiet, as_json=json)
+    running.run(resolved, suites.store_at(store, behind), resources, wanted)
 
 
 @app.command()
-def status(suite: Suite, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
+def status(suite: Suite, only: Only = None, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
     """Show the status of every cell of a suite as last run in this store."""
-    from benchmark.cli import progress, suites
+    from benchmark.cli import asked, progress, suites
 
-    progress.status(suite, suites.store_at(store, behind), as_json=json)
+    progress.status(suite, suites.store_at(store, behind), asked.read_only(only or ()), as_json=json)
 
 
 @app.command()

@@ -40,7 +40,21 @@ MicroBatch = Annotated[int | None, typer.Option("--micro-batch", metavar="N", mi
 Address = Annotated[
     str | None, typer.Option("--address", metavar="ADDRESS", help="Ray cluster [default: RAY_ADDRESS or local]")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the summary")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the summary")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="a line for each evaluation and each failure, and its log")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="AXIS=VALUE,…",
+        help="a part of the grid, e.g. objective=mmcl,attack=badnet; repeat an axis for more values",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="the first N cells that are not done, no more")
+]
 Weights = Annotated[
     str,
     typer.Argument(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.cli.asked import Only, first_left, select, select_places, share_of
 from benchmark.cli.suites import Resolved
 from benchmark.engine import plan as planning
 from benchmark.errors import UserError, unknown
@@ -21,11 +22,12 @@ from benchmark.store.artifacts import Store
 STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
 
 
-def plan(resolved: Resolved, store: Store, *, as_json: bool) -> None:
+def plan(resolved: Resolved, store: Store, only: Only, limit: int | None, *, as_json: bool) -> None:
     """Prints what a run would do."""
-    cells = graph.cells(resolved.suite)
-    stages = planning.plan(store, cells)
-    left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells)
+    suite_cells = graph.cells(resolved.suite)
+    cells = first_left(store, select(suite_cells, only), limit)
+    stages = planning.plan(store, cells, suite_cells)
+    left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells, stages)
     seconds = [stage.seconds for stage in stages]
     known = None if None in seconds else sum(value or 0 for value in seconds)
     if as_json:
@@ -33,7 +35,8 @@ def plan(resolved: Resolved, store: Store, *, as_json: bool) -> None:
         print(json.dumps(facts | {"stages": [stage._asdict() for stage in stages]}, indent=1))
         return
     console = Console(highlight=False)
-    console.print(f"[bold]{resolved.suite.name}[/bold]: {len(cells)} cells, {len(cells) - left} done, {left} to do\n")
+    number = share_of(cells, suite_cells)
+    console.print(f"[bold]{resolved.suite.name}[/bold]: {number}, {len(cells) - left} done, {left} to do\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", style="bold")
     for head in ("all", "in the store", "to make", "time on one slot"):
@@ -58,27 +61,28 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def status(name: str, store: Store, *, as_json: bool) -> None:
-    """Prints the status of every cell of a suite, as the store's last run wrote it down."""
+def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
+    """Prints the status of the cells of a suite, as the store's last run wrote it down."""
     document = store.read_json(f"suites/{name}.json")
     if document is None:
         known = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
         told = unknown("suite", name, known) if known else f"unknown suite {name!r}; none was run in it yet"
         raise UserError(f"store {store.root}: {told}{'' if known else f'; run it first with `backstop run {name}`'}")
+    cells = [document["cells"][place] for place in select_places(document["cells"], only)]
     rows = []
-    for cell in document["cells"]:
+    for cell in cells:
         found = store.find("record", cell["record"])
         statuses = found.facts["statuses"] if found else {"": "missing"}
         rows += [cell | {"selection": selection, "status": value} for selection, value in statuses.items()]
     if as_json:
         print(json.dumps({"suite": name, "cells": rows}, indent=1))
         return
-    several = len({cell["seed"] for cell in document["cells"]}) > 1
+    several = len({cell["seed"] for cell in cells}) > 1
     axes = ("objective", "attack", "defense", *(["seed"] if several else []))
-    for cell in (*document["cells"], *rows):
+    for cell in (*cells, *rows):
         named = [cell[kind] for kind in ("repair", "detector") if cell.get(kind, "none") != "none"]
         cell["defense"] = named[0] if named else "none"
-    shown = {axis: _shortest([str(cell[axis]) for cell in document["cells"]]) for axis in axes}
+    shown = {axis: _shortest([str(cell[axis]) for cell in cells]) for axis in axes}
     table = Table(box=None, pad_edge=False)
     for head in (*axes, "status"):
         table.add_column(head, overflow="fold")
@@ -89,7 +93,7 @@ def status(name: str, store: Store, *, as_json: bool) -> None:
     console.print(table)
     counts = Counter(row["status"].replace("_", " ") for row in rows)
     told = ", ".join(f"{number} {value}" for value, number in counts.most_common())
-    console.print(f"\n{len(document['cells'])} cells; by selection rule: {told}", highlight=False)
+    console.print(f"\n{share_of(cells, document['cells'])}; by selection rule: {told}", highlight=False)
 
 
 def _shortest(labels: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
+from benchmark.cli.asked import Only, first_left, select, share_of
 from benchmark.cli.suites import Resolved
 from benchmark.config.spec import ComputeOptions, Suite
 from benchmark.engine import plan as planning
@@ -15,20 +17,30 @@ from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 
 
-def run(
-    resolved: Resolved, store: Store, resources: ComputeOptions, *, local: bool, quiet: bool, as_json: bool
-) -> None:
-    """Makes every record of a suite that is missing, and says what there is."""
+class Wanted(NamedTuple):
+    """What a run is asked to make, and how it tells of it."""
+
+    only: Only = {}
+    limit: int | None = None
+    local: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+
+
+def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> None:
+    """Makes every record that is asked for and missing, and says what there is."""
     began = time.monotonic()
     suite = resolved.suite
     cells = graph.cells(suite)
-    if planning.todo(store, cells):
+    asked = first_left(store, select(cells, wanted.only), wanted.limit)
+    if planning.todo(store, asked):
         _check_before(suite, resources)
-        _drive(resolved, store, cells, resources, local=local, quiet=quiet)
+        _drive(resolved, store, cells, asked, resources, wanted)
     else:
         before = store.read_json(f"suites/{suite.name}.json") or {}
         planning.write_suite(store, suite, cells, command=resolved.command, environment=before.get("environment", {}))
-    _summary(suite, store, cells, time.monotonic() - began, as_json=as_json)
+    _summary(suite, store, cells, asked, time.monotonic() - began, as_json=wanted.as_json)
 
 
 def _check_before(suite: Suite, resources: ComputeOptions) -> None:
@@ -41,14 +53,15 @@ def _check_before(suite: Suite, resources: ComputeOptions) -> None:
 
 
 def _drive(
-    resolved: Resolved, store: Store, cells: list[Cell], resources: ComputeOptions, *, local: bool, quiet: bool
+    resolved: Resolved, store: Store, cells: list[Cell], asked: list[Cell], resources: ComputeOptions, wanted: Wanted
 ) -> None:
     from benchmark.engine.driver import SuiteRun
     from benchmark.engine.local import LocalExecutor
     from benchmark.stages.common import Compute
 
-    with Monitor(quiet=quiet) as monitor:
-        if local:
+    logs = store.local_root / "logs" if store.local_root else None
+    with Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose) as monitor:
+        if wanted.local:
             import torch
 
             compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
@@ -61,7 +74,7 @@ def _drive(
             executor = RayExecutor(store, monitor, resources, resolved.plugins)
             close = executor.close
         try:
-            run_ = SuiteRun(store, resolved.suite, cells, executor, monitor)
+            run_ = SuiteRun(store, resolved.suite, cells, executor, monitor, asked=asked)
             planning.write_suite(
                 store, resolved.suite, cells, command=resolved.command, environment=executor.environment()
             )
@@ -71,15 +84,18 @@ def _drive(
                 close()
 
 
-def _summary(suite: Suite, store: Store, cells: list[Cell], seconds: float, *, as_json: bool) -> None:
-    found = [store.find("record", cell.keys.record) for cell in cells]
+def _summary(
+    suite: Suite, store: Store, cells: list[Cell], asked: list[Cell], seconds: float, *, as_json: bool
+) -> None:
+    found = [store.find("record", cell.keys.record) for cell in asked]
     statuses = [value for item in found if item for value in item.facts["statuses"].values()]
     counts = {value: statuses.count(value) for value in sorted(set(statuses))}
     if as_json:
-        print(json.dumps({"suite": suite.name, "cells": len(cells), "statuses": counts, "seconds": round(seconds, 1)}))
+        print(json.dumps({"suite": suite.name, "cells": len(asked), "statuses": counts, "seconds": round(seconds, 1)}))
         return
     told = ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
-    print(f"{suite.name}: {len(cells)} cells, {len(statuses)} records ({told}) in {clock(seconds)}, store {store.root}")
+    records = f"{len(statuses)} records ({told})"
+    print(f"{suite.name}: {share_of(asked, cells)}, {records} in {clock(seconds)}, store {store.root}")
     logs = store.local_root / "logs" if store.local_root else None
     if counts.get("failed") and logs and logs.exists():
         print(f"logs of what failed: {logs}")

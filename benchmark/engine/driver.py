@@ -15,7 +15,7 @@ from benchmark.config.spec import Suite
 from benchmark.engine import stage_calls
 from benchmark.engine.local import Executor, cell_label
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.plan import detect_work, repair_work, todo
+from benchmark.engine.plan import detect_work, repair_work, todo, with_twins
 from benchmark.engine.run_state import RunState
 from benchmark.engine.selection import CellResult, checked, choose, search_cell
 from benchmark.engine.stage_calls import Evaluation
@@ -33,10 +33,20 @@ Chosens = Sequence[tuple[Cell, CellResult]]
 class SuiteRun:
     """One run of a suite on an executor."""
 
-    def __init__(self, store: Store, suite: Suite, cells: Sequence[Cell], executor: Executor, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        suite: Suite,
+        cells: Sequence[Cell],
+        executor: Executor,
+        monitor: Monitor,
+        *,
+        asked: Sequence[Cell] | None = None,
+    ) -> None:
+        """`asked` are the cells of the suite to make; None: all of them."""
         self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
         self.all_cells = list(cells)
-        self.cells = todo(store, cells)
+        self.cells = todo(store, cells if asked is None else asked)
         self.standing = RunState(store, suite.gate)
         self.searched: dict[str, SearchCell] = {}
         self.results: dict[str, list[Any]] = {}
@@ -86,8 +96,7 @@ class SuiteRun:
 
     def _with_twins(self) -> list[Cell]:
         """The cells to do, and the clean twins that they are compared with."""
-        wanted = {cell.keys.twin for cell in self.cells}
-        return self.cells + [cell for cell in self.all_cells if cell.keys.pretrain in wanted]
+        return with_twins(self.cells, self.all_cells)
 
     def _with_repaired_twins(self) -> list[Cell]:
         """The cells to defend, and their clean twins through the same repairs, which tell the repaired floor."""

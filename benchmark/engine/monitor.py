@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from rich.text import Text
 WIDEST = 120  # columns: on wider terminals the parts of a line would lie too far apart
 WARM_UP_S = 5.0  # before that a time left would be a guess
 REDRAW_S = 0.25
+FAILURES = frozenset({"failed", "out_of_memory", "timed_out", "not_applicable"})  # often many for one reason
 COUNTED = "evaluate"  # stages of many short tasks: a terminal gets one line for all that went well
 
 
@@ -34,9 +36,17 @@ class _Running(NamedTuple):
 class Monitor:
     """Collects what the executors tell and shows it."""
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        logs: Path | None = None,
+    ) -> None:
+        """`verbose` gives every evaluation and every failure its line, and names its file in the folder `logs`."""
         self.console = console or Console(stderr=True)
-        self.quiet = quiet
+        self.quiet, self.verbose, self._logs = quiet, verbose, logs
         self.stage = ""
         self._running: dict[str, _Running] = {}
         self._finished: set[str] = set()
@@ -45,6 +55,7 @@ class Monitor:
         self._work_began: float | None = None  # data and Ray's start tell nothing about the time that is left
         self._counts = (0, 0)
         self._passed: list[float] = []  # seconds of the tasks that get no line of their own
+        self._repeats: dict[tuple[str, str], int] = {}  # of this stage: status and reason -> failures without a line
         self._live: Live | None = None
         self._lock = threading.RLock()  # Live's own thread may draw in the middle of a line that is being printed
         self._stop = threading.Event()
@@ -109,11 +120,18 @@ class Monitor:
         self._finished.add(key)
         self._work_done += work
         self._counts = (self._counts[0] + 1, self._counts[1])
-        if status == "ok" and self._live and self.stage.startswith(COUNTED):
+        if status == "ok" and self._live and self.stage.startswith(COUNTED) and not self.verbose:
             self._passed.append(wall_s)
             return
+        if status in FAILURES and not self.verbose:
+            known = (status, reason) in self._repeats
+            self._repeats[status, reason] = self._repeats.get((status, reason), -1) + 1
+            if known:
+                return
         told = f"  [yellow]{status.replace('_', ' ')}: {escape(reason)}[/yellow]" if status != "ok" else ""
         self._told(escape(label) + told, wall_s, well=status == "ok")
+        for file in sorted(self._logs.glob(f"*-{key}.txt")) if self._logs and status in FAILURES else ():
+            self.say(f"              [dim]log: {escape(str(file))}[/dim]")
 
     def _told(self, text: str, wall_s: float | None, *, well: bool = True) -> None:
         """Prints what has ended: on a terminal one line of what went well, and all of the reason of what did not."""
@@ -134,6 +152,11 @@ class Monitor:
         if self._passed:
             self._told(f"{len(self._passed)} evaluations  [dim]{clock(sum(self._passed))} in all[/dim]", None)
             self._passed = []
+        for (status, reason), count in self._repeats.items():
+            if count:
+                again = f"{count} more: [yellow]{status.replace('_', ' ')}: {escape(reason)}[/yellow]"
+                self._told(again, None, well=False)
+        self._repeats = {}
 
     def say(self, text: str) -> None:
         """Prints a line above the live lines."""

@@ -64,12 +64,24 @@ def num_rows(store: Store, cell: Cell) -> int:
     return experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))
 
 
-def plan(store: Store, cells: Sequence[Cell]) -> list[StagePlan]:
-    """Counts what is there and what is missing, stage by stage."""
+def with_twins(asked: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that are asked for, and those of the suite whose model is the clean twin of one of them."""
+    wanted = {cell.keys.twin for cell in asked}
+    return [*asked, *(cell for cell in cells if cell.keys.pretrain in wanted)]
+
+
+def plan(store: Store, cells: Sequence[Cell], suite_cells: Sequence[Cell] = ()) -> list[StagePlan]:
+    """Counts what is there and what is missing, stage by stage.
+
+    Args:
+        store: where artifacts are looked for.
+        cells: the cells that are asked for.
+        suite_cells: all cells of their suite, where the clean twins of the cells are found.
+    """
     missing = todo(store, cells)
     data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation)}
     poison = {cell.keys.poison for cell in cells if cell.keys.poison}
-    pretrain = {cell.keys.pretrain: cell for cell in cells}
+    pretrain = {cell.keys.pretrain: cell for cell in with_twins(cells, suite_cells)}
     pretrain |= {cell.keys.surrogate: graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate}
     retrain = {cell.keys.retrained: cell for cell in cells if cell.keys.retrained}
     detect = {cell.keys.detect: cell for cell in cells if cell.keys.detect}
@@ -128,11 +140,11 @@ def _seconds(work: float, rate: float) -> float | None:
     return 0.0 if not work else work / rate if rate else None
 
 
-def disk_estimate(store: Store, cells: Sequence[Cell]) -> int:
-    """Bytes that the run will add, roughly: decoded images, and weights with their optimiser state."""
+def disk_estimate(store: Store, cells: Sequence[Cell], planned: Sequence[StagePlan]) -> int:
+    """Bytes that a planned run will add, roughly: decoded images, and weights with their optimiser state."""
     from benchmark.models.architectures import image_size
 
-    stages = {stage.stage: stage for stage in plan(store, cells)}
+    stages = {stage.stage: stage for stage in planned}
     if not cells:
         return 0
     side = image_size(cells[0].experiment.model.name)

@@ -17,12 +17,12 @@ from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
 COMMANDS = {
     "list": {"--plugin", "--json"},
     "show": {"--set", "--plugin", "--add"},
-    "plan": {"--set", "--plugin", "--add", "--store", "--from", "--json"},
+    "plan": {"--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json"},
     "run": {
-        *("--set", "--plugin", "--add", "--store", "--from", "--json", "--local", "--workers", "--concurrency"),
-        *("--cpus", "--gpus", "--micro-batch", "--address", "--quiet"),
+        *("--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json", "--local", "--workers"),
+        *("--concurrency", "--cpus", "--gpus", "--micro-batch", "--address", "--quiet", "--verbose"),
     },
-    "status": {"--store", "--from", "--json"},
+    "status": {"--only", "--store", "--from", "--json"},
     "check": {"--json"},
     "board": {"--out", "--store", "--from"},
     "audit": {
@@ -98,6 +98,22 @@ def test_status_and_board_show_the_run(
     assert code == 0
     assert "interpolated" in (tmp_path / "index.html").read_text().lower()
     assert (tmp_path / "figures" / "scatter.pdf").stat().st_size > 1000
+
+
+def test_a_part_of_the_grid_leaves_the_suite_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One cell, whose twin is made as its input; the suite's document names all 24."""
+    store, only = ["--store", str(tmp_path)], ["--only", "objective=mmcl,attack=badnet"]
+    words = ["run", "smoke", *MINI, *store, *only, "--limit", "1", "--local", "--quiet"]
+    code, out, _ = call(capsys, monkeypatch, *words)
+    assert code == 0
+    assert out.startswith("smoke: 1 of 24 cells, 1 records (1 ok) in ")
+    assert len(list((tmp_path / "pretrain").iterdir())) == 2
+    code, out, _ = call(capsys, monkeypatch, "status", "smoke", *store, "--json")
+    assert [cell["status"] for cell in json.loads(out)["cells"]].count("missing") == 23
+    code, out, _ = call(capsys, monkeypatch, "status", "smoke", *store, *only, "--json")
+    assert [cell["status"] for cell in json.loads(out)["cells"]] == ["ok", "missing", "missing", "missing"]
 
 
 @pytest.mark.ray

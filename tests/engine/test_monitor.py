@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -143,3 +144,28 @@ def test_a_terminal_shows_all_of_a_reason_and_one_line_of_what_went_well() -> No
     assert f"       12 s ✓ {TRIAL[:60]}" in printed(monitor.console)
     assert "       12 s ✗ mmcl-ssl" in printed(monitor.console)
     assert " ".join(words).count(reason) == 1
+
+
+def test_one_reason_of_many_failures_is_told_once_with_their_number(tmp_path: Path) -> None:
+    (tmp_path / "pretrain-b.txt").write_text("a traceback")
+    for verbose, lines in ((False, 2), (True, 3)):
+        with Monitor(
+            console(terminal=False, width=300), verbose=verbose, logs=tmp_path if verbose else None
+        ) as monitor:
+            monitor.enter("pre-train", total=3, cached=0)
+            for key in "abc":
+                ended(monitor, key, status="failed", reason="too few pairs", label=f"model {key}")
+        told = [line for line in printed(monitor.console).splitlines() if "too few pairs" in line]
+        assert len(told) == lines
+        assert told[0].endswith("model a  failed: too few pairs")
+        assert told[-1].endswith("model c  failed: too few pairs" if verbose else "2 more: failed: too few pairs")
+        assert ("pretrain-b.txt" in printed(monitor.console)) == verbose
+
+
+def test_verbose_gives_each_evaluation_a_line() -> None:
+    with Monitor(console(terminal=True), verbose=True) as monitor:
+        monitor.enter("evaluate repaired", total=2, cached=0)
+        for key in "ab":
+            ended(monitor, key, label=f"model {key}")
+    assert "✓ model a" in printed(monitor.console)
+    assert "✓ model b" in printed(monitor.console)
