@@ -9,7 +9,7 @@ The threshold is the engine's, from clean reference images.
 Limits: the sum over classes makes Omega the projection of an image on one direction for all images. Of many classes, it
 is what descriptions have and nonsense lacks; of ten, and under a text tower that knows little but their names, another
 draw of nonsense gives another direction, and an AUROC on either side of a half.
-Reference code: github.com/Purshow/BDetCLIP could not be had; read instead: the paper, and a re-implementation,
+Reference code: github.com/Purshow/BDetCLIP_badCLIP, the authors', at 3d457a1 (src/evaluate.py); a re-implementation,
 github.com/jsrdcht/SSL-Backdoor at 138b78c (ssl_backdoor/defenses/bdetclip/evaluation.py, prompts.py).
 """
 

@@ -1,8 +1,11 @@
 """A bank of past embeddings: first in, first out, asked for nearest neighbours. SafeCLIP and RoCLIP share it.
 
 Dwibedi et al. 2021 (NNCLR), arXiv 2104.14548, section 3.1.
-Differs: a batch that does not fit into the rest of the bank pushes out the oldest entries; `lightly`'s bank, which both
-published codes use, drops what does not fit and starts at the front again.
+Differs from `lightly` 1.2.39, whose bank both published codes use: a batch that does not fit into the rest of the bank
+pushes out the oldest entries, where theirs drops what does not fit and starts at the front again. A new bank has rows
+of norm 1, as in lightly 1.6.0. In 1.2.39 the normalised bank is thrown away, so that rows have a norm of about sqrt(D),
+come back as neighbours at that length, and make logits that much larger until the bank has been filled once: with
+SafeCLIP after a batch or so, with RoCLIP after 21,845 captions of matched epochs.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def new_bank(size: int, embed_dim: int, *, seed: int) -> torch.Tensor:
-    """(S, D) random directions, as the published codes start."""
+    """(S, D) random directions of norm 1."""
     import torch
     from torch.nn import functional
 

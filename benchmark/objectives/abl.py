@@ -3,13 +3,15 @@
 Li et al.: Anti-Backdoor Learning: Training Clean Models on Poisoned Data, NeurIPS 2021, arXiv 2110.11571, section 3.
 Differs: a port from classification. Its cross-entropy becomes each pair's InfoNCE, and gamma (0.5 for ten classes)
 keeps its share of the loss of a blind guess: log(batch) in place of log(10). Local gradient ascent, sign(l - g) l, and
-flooding, |l - g| + g, have the same gradient; the second is what is logged. A pair is scored by its loss in its last
-isolation epoch, in training mode ("loss"), or by its cosine under the model after it ("cosine"). InfoNCE needs other
-pairs to contrast with, so that unlearning sees the isolated pairs among others and takes the ascent of theirs.
-Variant "as_released" (the default) is the code's: gamma for the mean of a batch, then training on the rest alone, and
-in the last epochs ascent on the isolated pairs alone, at 1/200 of the peak rate (5e-4 of 0.1). Variant "as_intended" is
-the paper's: gamma for each pair, and after isolation every step descends on the rest and ascends on the isolated pairs;
-that ascent has no bound, and where clean pairs were isolated it costs the model.
+flooding, |l - g| + g, have the same gradient; the second is what is logged. A pair's score "loss" is the one it was
+trained on in the last isolation epoch: in training mode, under that step's weights, among its batch. The released code
+scores in a pass of its own after that epoch, in evaluation mode and each image alone. So does "cosine", with the cosine
+under the model, as a pair alone has no InfoNCE. For the same reason unlearning sees the isolated pairs among others and
+takes the ascent of theirs.
+Variant "as_released" (the default) is the code's in the rest: gamma for the mean of a batch, then training without the
+isolated pairs, and in the last epochs ascent on these alone, at 1/200 of the peak rate (5e-4 of 0.1). Variant
+"as_intended" is the paper's: gamma for each pair, and after isolation every step descends on the rest and ascends on
+the isolated pairs; that ascent has no bound, and where clean pairs were isolated it costs the model.
 Limits: InfoNCE has a floor that cross-entropy has not. Where captions tell classes apart and nothing else, it is
 log(batch / classes), 2.6 for 128 pairs of ten classes, and a flood below it (gamma 0.5 stands for 1.05) never starts:
 raise gamma, or isolate in the few epochs in which the trigger is known and the classes are not. Triggers that are

@@ -3,13 +3,15 @@
 Bansal et al., ICCV 2023, arXiv 2303.03323, section 4.2, equation 4; hyper-parameters of section 5.
 Differs: variant "as_intended" (the default) starts with a fresh optimiser, really warms up, and draws text
 augmentations anew each epoch. Variant "as_released" does what the released code does: it inherits the poisoned run's
-Adam state together with its weight decay and betas, its warm-up never happens because the schedule starts one epoch
-late, and captions are augmented once for all epochs.
+Adam state together with its weight decay and betas, its schedule starts one epoch late, so that a warm-up of one epoch
+or less never happens, and captions are augmented once for all epochs. Which parameters decay is the benchmark's choice
+under both (see `training.optimizer.adamw`).
 Reference code: github.com/nishadsinghi/CleanCLIP at d6e2f1d (main.py, src/scheduler.py, utils/augment_text.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -22,6 +24,7 @@ class CleanCLIP(Repair):
     """Fine-tunes with MMCL + SSL; stronger as the learning rate grows."""
 
     name: ClassVar[str] = "cleanclip"
+    value_versions: ClassVar[Mapping[str, int]] = {"variant=as_released": 2}  # with the schedule of that name
     strength: ClassVar[str | None] = "learning_rate"
     whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from benchmark.config.spec import Experiment, ModelSpec, Suite
 from benchmark.errors import UserError
 from benchmark.store.keys import content_key
-from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Transform
+from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Training, Transform
 
 # Raised when a stage's code changes what it computes.
 STAGE_VERSIONS = {
@@ -196,7 +196,7 @@ def pretrain_key(experiment: Experiment, pairs: str) -> str:
     spec = {
         "model": model_identity(experiment.model),
         "objective": _identity(experiment.objective),
-        "training": experiment.pretrain.model_dump(mode="json", exclude_defaults=True),
+        "training": _training(experiment.pretrain),
         "seed": experiment.seed,
     }
     return key("pretrain", spec, [pairs])
@@ -298,10 +298,17 @@ def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
     return ident | {"fields": fields}
 
 
+def _training(training: Training) -> dict[str, Any]:
+    """Its fields that are not at their defaults, and the versions of their values."""
+    return training.model_dump(mode="json", exclude_defaults=True) | training.versions_in_use()
+
+
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
     by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits"}
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
+    if "pretrain" in plain:
+        plain["pretrain"] = _training(experiment.pretrain)
     methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     if experiment.detector:
         methods["detector"] = _identity(experiment.detector)

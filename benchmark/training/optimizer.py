@@ -19,15 +19,15 @@ def learning_rate(training: Training, step: int, *, steps_per_epoch: int) -> flo
         step: 0-based step over the whole run.
         steps_per_epoch: steps of one epoch.
 
-    The first step of a warm-up of W is `peak / W`. `as_released` counts from one epoch later, as the released code
-    does: a short warm-up never happens and the rate rises again in the last epoch.
+    The first step of a warm-up of W is `peak / W`. `as_released` counts from one epoch later, as the released loop
+    does, whose epochs start at 1: a warm-up of an epoch or less never happens, a longer one starts one epoch up, and
+    the rate rises again in the last epoch.
     """
     total = training.epochs * steps_per_epoch
     k = step + (steps_per_epoch if training.schedule == "as_released" else 0)
     warmup = training.warmup_steps
     if k < warmup:
-        shift = 0 if training.schedule == "as_released" else 1
-        return training.learning_rate * (k + shift) / warmup
+        return training.learning_rate * (k + 1) / warmup
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (k - warmup) / max(1, total - warmup)))
 
 
@@ -38,7 +38,12 @@ def named_parameters(network: nn.Module, own: nn.ParameterDict | None = None) ->
 
 
 def adamw(network: nn.Module, training: Training, own: nn.ParameterDict | None = None) -> torch.optim.AdamW:
-    """AdamW without decay on norms, biases and the logit scale (protocol section 2)."""
+    """AdamW without decay on norms, biases, the logit scale and every other vector (protocol section 2).
+
+    Differs, under every schedule: the released code of CleanCLIP exempts by name, whatever holds "bn", "ln", "bias" or
+    "logit_scale". By that rule the four `visual.layer*.0.downsample.1.weight` of RN50 (norms, too) and the class
+    embedding of a ViT decay; here they do not.
+    """
     decay, plain = [], []
     for name, parameter in named_parameters(network, own):
         exempt = parameter.ndim < 2 or name.endswith("bias") or "logit_scale" in name

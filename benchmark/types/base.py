@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,15 @@ class Frozen(BaseModel):
     """A typed value: immutable, comparable, and strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # `field=value` -> version of that choice, raised where its results change and those of other choices do not
+    value_versions: ClassVar[Mapping[str, int]] = {}
+
+    def versions_in_use(self) -> dict[str, dict[str, int]]:
+        """What content keys hold beside the fields: the versions of chosen values, or nothing."""
+        chosen = {f"{name}={value}" for name, value in self}
+        found = {choice: version for choice, version in self.value_versions.items() if choice in chosen}
+        return {"value_versions": found} if found else {}
 
 
 class Range(NamedTuple):
@@ -73,12 +83,13 @@ class Method(Frozen):
     def identity(self) -> dict[str, Any]:
         """What of this method goes into a content key: fields at their defaults are left out.
 
-        So a field added later leaves old keys alone, and a changed default must raise `version`.
+        So a field added later leaves old keys alone, and a changed default must raise `version`. Where one choice of a
+        field changes what it does, `value_versions` moves the keys of those who choose it, and no others.
         """
         parts: dict[str, Any] = {"name": self.name, "version": self.version}
         parts["fields"] = self.model_dump(mode="json", exclude_defaults=True)
         source = self.plugin_source_hash
-        return parts | ({"source": source} if source else {})
+        return parts | self.versions_in_use() | ({"source": source} if source else {})
 
     @property
     def label(self) -> str:

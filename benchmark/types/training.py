@@ -23,6 +23,8 @@ AUGMENTATIONS: Mapping[View, Augmentation] = {"image_augmented": "autoaugment", 
 class Training(Frozen):
     """How one training runs; every objective and repair uses the same loop. All of it may change results."""
 
+    value_versions: ClassVar[Mapping[str, int]] = {"schedule=as_released": 2}  # its warm-up was one step behind
+
     epochs: Annotated[int, Field(ge=0, description="passes over the pairs")] = 10
     batch_size: Annotated[int, Field(ge=2, description="global contrastive batch")] = 128
     learning_rate: Annotated[float, Field(ge=0, description="peak of AdamW's schedule")] = 5e-4
@@ -33,7 +35,7 @@ class Training(Frozen):
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     schedule: Annotated[
         Literal["cosine", "as_released"],
-        Field(description="as_released starts one epoch late, so a short warm-up never happens"),
+        Field(description="as_released starts one epoch late, so a warm-up of one epoch or less never happens"),
     ] = "cosine"
     norm_group: Annotated[
         int | None, Field(ge=2, description="samples that share batch statistics; None: the whole global batch")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.detectors._density import DensityFilter, nearest, surroundings
+from benchmark.detectors._density import DensityFilter, Indexing, nearest, surroundings
 from benchmark.detectors.dao import DAO
 from benchmark.detectors.slof import SLOF
 from benchmark.errors import NotApplicable
@@ -19,10 +19,9 @@ from tests.helpers.detectors import fake, points
 pytestmark = pytest.mark.unit
 
 
-def released(x: torch.Tensor, captions: torch.Tensor | None, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """SLOF and DAO of image rows as the released detectors compute them, one row after another, in single precision."""
-    reference = x if captions is None else torch.cat([x, captions])
-    whole = torch.cdist(reference, reference, compute_mode="donot_use_mm_for_euclid_dist")
+def released(x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """SLOF and DAO as the released detectors compute them, one row after another, in single precision."""
+    whole = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     ordered = whole.sort(dim=1).values
     kth = ordered[:, k]
     dimension = -k / torch.log(ordered[:, :k] / ordered[:, k, None] + 1e-4).sum(1)
@@ -35,14 +34,20 @@ def released(x: torch.Tensor, captions: torch.Tensor | None, k: int) -> tuple[to
     return torch.stack(slof), torch.stack(dao)
 
 
-@pytest.mark.parametrize("captions", [False, True])
-def test_density_as_released(captions: bool) -> None:
-    x = points(duplicate=not captions)  # which of two equally distant neighbours comes first is anybody's guess
-    texts = points(seed=1, duplicate=False) if captions else None
-    wanted = released(x, texts, 5)
-    around = surroundings(x if texts is None else torch.cat([x, texts]), 5, indexing="released")
-    for detector, each in zip((SLOF(), DAO()), wanted, strict=True):
-        torch.testing.assert_close(detector.score(around)[: len(x)].float(), each, rtol=1e-4, atol=1e-4)
+def test_density_as_released_far_from_the_origin_and_with_duplicates() -> None:
+    """With captions: tests/parity, by the released code itself."""
+    x = points()
+    around = surroundings(x, 5, indexing="released")
+    for detector, each in zip((SLOF(), DAO()), released(x, 5), strict=True):
+        torch.testing.assert_close(detector.score(around).float(), each, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("indexing", "k", "nearest_image"), [("exact", 3, 2), ("released", 4, 3)])
+def test_an_own_caption_is_nobodys_neighbour(indexing: Indexing, k: int, nearest_image: int) -> None:
+    """Each caption lies on its own image, so that every other pair counts twice, and a pair's own not at all."""
+    x = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    own = surroundings(x, k, indexing=indexing, captions=x.clone()).own
+    torch.testing.assert_close(own, nearest(x, nearest_image).distances[:, -1])
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0])

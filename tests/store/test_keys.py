@@ -14,12 +14,15 @@ from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
+from benchmark.detectors.dao import DAO
+from benchmark.detectors.slof import SLOF
 from benchmark.stages.graph import Cell
 from benchmark.store.keys import KEY_LENGTH, canonical_json, content_key, derive_seed, digest
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
+from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb
 from benchmark.config.spec import ModelSpec, ComputeOptions, Search, Splits, Suite
 from benchmark.types import Range, Training
 
@@ -164,6 +167,23 @@ def test_a_field_added_at_its_default_leaves_the_keys() -> None:
     assert cell(used).keys.twin == old.twin
     raised = suite.model_copy(update={"attacks": (NewBadNet(**fields),)})
     assert cell(raised).keys.poison != old.poison
+
+
+def test_a_mended_choice_moves_the_keys_of_those_who_chose_it() -> None:
+    """Results of these were other numbers once, and are never to be found again."""
+    assert CleanCLIP().identity() == {"name": "cleanclip", "version": 1, "fields": {}}
+    assert CleanCLIP(variant="as_released").identity()["value_versions"] == {"variant=as_released": 2}
+    assert ShrinkAndPerturb(variant="as_released").identity()["value_versions"] == {"variant=as_released": 2}
+    assert "value_versions" not in DAO(indexing="exact").identity()
+    assert SLOF(reference="images_and_captions").identity()["value_versions"] == {"reference=images_and_captions": 2}
+
+
+def test_a_mended_schedule_moves_the_pre_trainings_that_follow_it() -> None:
+    suite = smoke_of_the_first_day()
+    released = suite.model_copy(update={"pretrain": suite.pretrain.model_copy(update={"schedule": "as_released"})})
+    mended = cell(released).keys
+    assert mended.pretrain != "f2943be50ca9789860f930449633eeaf"  # its key while the warm-up was one step behind
+    assert mended.record != "97187011ede717704b19023761a15948"
 
 
 def test_only_what_depends_on_a_change_moves() -> None:

@@ -160,7 +160,7 @@ def test_as_released_skips_a_short_warm_up_and_rises_at_the_end() -> None:
     assert last == sorted(last)
     assert last[0] < last[-1]
     longer = training.model_copy(update={"warmup_steps": 8})
-    assert learning_rate(longer, 0, steps_per_epoch=4) == 0.5  # a warm-up of two epochs starts half way up
+    assert learning_rate(longer, 0, steps_per_epoch=4) == 5 / 8  # a warm-up of two epochs starts at its fifth step
 
 
 def test_loop_follows_the_schedule() -> None:
