@@ -75,12 +75,12 @@ def cells(suite: Suite) -> list[Cell]:
     Raises:
         UserError: a data set whose files are missing.
     """
-    revisions: dict[str, str] = {}
+    revisions: dict[str, dict[str, Any]] = {}
     return [Cell(experiment, keys(experiment, suite, revisions)) for experiment in suite.experiments()]
 
 
-def keys(experiment: Experiment, suite: Suite, revisions: dict[str, str]) -> Keys:
-    """Content keys of one experiment. `revisions` remembers what pins each data set."""
+def keys(experiment: Experiment, suite: Suite, revisions: dict[str, dict[str, Any]]) -> Keys:
+    """Content keys of one experiment. `revisions` remembers what identifies each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
     askers = [method for method in methods_of(experiment) if "surrogate" in method.card.needs]
@@ -166,17 +166,14 @@ def retrained_cell(cell: Cell) -> Cell:
     return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
 
 
-def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, str]) -> str:
+def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, dict[str, Any]]) -> str:
     """Key of a prepared data set."""
     from benchmark.models.architectures import image_size
 
-    ident = _identity(dataset)
-    name = str(ident)
-    if name not in revisions:
-        revisions[name] = dataset.revision()
-    spec = {
-        "dataset": without_paths(ident),
-        "revision": revisions[name],
+    name = repr(dataset)
+    if name not in revisions:  # found once: the content of a set may be many thousand files
+        revisions[name] = {"dataset": without_paths(_identity(dataset)), "revision": dataset.revision()}
+    spec = revisions[name] | {
         "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True),
         "image_size": image_size(experiment.model.name),
     }

@@ -53,8 +53,7 @@ def _outlook(experiment: Experiment, known: dict[str, Outlook]) -> Outlook:
     Raises:
         UserError: files, columns or splits that are not there, or too few rows.
     """
-    sets = (experiment.data, experiment.evaluation)
-    place = repr([*(item and item.identity() for item in sets), experiment.splits, experiment.model.name])
+    place = repr([experiment.data, experiment.evaluation, experiment.splits, experiment.model.name])
     if place not in known:
         known[place] = _look(experiment)
     return known[place]

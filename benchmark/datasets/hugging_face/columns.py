@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, must, unknown
 from benchmark.types.source import Item
 
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "image_path", "filepath", "file_name", "path")
@@ -33,8 +33,13 @@ class Columns(NamedTuple):
         return sorted({name for name in self if name is not None})
 
 
-def resolve(spec: HuggingFaceFields, names: Sequence[str], features: Mapping[str, Any]) -> Columns:
+def resolve(spec: HuggingFaceFields, names: Sequence[str], types: Mapping[str, str]) -> Columns:
     """Finds the columns: those that the fields name, else by type and usual names.
+
+    Args:
+        spec: the set.
+        names: of its columns, in order.
+        types: names of the library's types ("Image", "ClassLabel", …) by column, where they are known.
 
     Raises:
         UserError: a column that is not there (with suggestions), no image, or neither caption nor label.
@@ -46,7 +51,7 @@ def resolve(spec: HuggingFaceFields, names: Sequence[str], features: Mapping[str
             if given not in names:
                 raise UserError(f"{spec.name}.{field}: {unknown('column', given, names)} (columns: {', '.join(names)})")
             return given
-        typed = [name for name in names if type(features.get(name)).__name__ == kind]
+        typed = [name for name in names if kind is not None and types.get(name) == kind]
         return next(iter([*typed, *(name for name in usual if name in names)]), None)
 
     image = find("image_column", "Image", IMAGE_NAMES)
@@ -64,7 +69,7 @@ class Reader(NamedTuple):
     split: str
     columns: Columns
     root: Path | None  # of local files; names in manifests are relative to it
-    base: Path | None  # where image paths of a CSV start
+    base: Path | None  # where image paths of a table start
     labels: Mapping[Any, int] | None  # stored label to class; None: stored as class numbers
 
     def item(self, row: int, record: Mapping[str, Any]) -> Item:
@@ -79,13 +84,15 @@ class Reader(NamedTuple):
         if isinstance(value, Mapping):
             path = value.get("path") or ""
             data = value.get("bytes")
-            return (data if data is not None else _read(path)), self._relative(path)
+            return (data if data is not None else self._read(path)), self._relative(path)
         if isinstance(value, str):
-            path = os.path.join(self.base or "", value)
-            return _read(path), self._relative(path)
+            return self._read(value), self._relative(os.path.join(self.base or "", value))
         if value is None or isinstance(value, bytes):
             return value, ""
         return np.asarray(value.convert("RGB")), ""  # a stream without a schema decodes by itself
+
+    def _read(self, path: str) -> bytes | None:
+        return _read(path if "://" in path else os.path.join(self.base or "", path)) if path else None
 
     def _relative(self, path: str) -> str:
         if self.root is not None and os.path.isabs(path):
@@ -100,15 +107,28 @@ class Reader(NamedTuple):
 
     def _label(self, record: Mapping[str, Any]) -> int:
         value = record[self.columns.label] if self.columns.label else None
-        if value is None or value == -1:  # hidden labels
+        if value is None or value in (-1, "") or value != value:  # hidden or missing labels
             return -1
         if self.labels is None:
-            return int(value)
+            return self._number(value)
         if value not in self.labels:
             wrong = unknown("class", str(value), map(str, self.labels))
-            place = f"split {self.split!r}, column {self.columns.label!r}"
-            raise UserError(f"{place}: {wrong}; name all classes in class_names")
+            raise UserError(f"{self._label_place}: {wrong}; name all classes in class_names")
         return self.labels[value]
+
+    def _number(self, value: Any) -> int:
+        """A class number, also where a column with gaps stores it as a float."""
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = None
+        if number is None or number != value:
+            raise must(self._label_place, "class numbers", value, "mend the column, or choose another label_column")
+        return number
+
+    @property
+    def _label_place(self) -> str:
+        return f"split {self.split!r}, column {self.columns.label!r}"
 
 
 def _read(path: str) -> bytes | None:
@@ -118,7 +138,7 @@ def _read(path: str) -> bytes | None:
 
             with fsspec.open(path, "rb") as file:
                 return file.read()  # type: ignore[union-attr]
-        return Path(path).read_bytes() if path else None
+        return Path(path).read_bytes()
     except OSError:
         return None
 
@@ -135,7 +155,8 @@ def class_names(spec: HuggingFaceFields, stored: Sequence[Any], *, place: str) -
         return spec.class_names
     if not stored:
         raise UserError(
-            f"{spec.name}.class_names must name the classes of column {place!r}, got (); give them in order"
+            f"{spec.name}.class_names must name the classes of column {place!r} in the order of its numbers, got (); "
+            'give them, e.g. class_names=["cat","dog"]'
         )
     short = [spec.display_name(str(name)) for name in stored]
     # shortened names that fall together stay whole

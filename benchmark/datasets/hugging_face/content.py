@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.store.keys import KEY_LENGTH, canonical_json, digest
+
+MISSING = "missing"
 
 
 def content_hash(files: Sequence[Path], root: Path) -> str:
@@ -22,18 +24,37 @@ def content_hash(files: Sequence[Path], root: Path) -> str:
     Returns:
         KEY_LENGTH hex digits of a sha256.
     """
+    return named_hash({file.relative_to(root).as_posix(): file for file in sorted(files)})
+
+
+def named_hash(files: Mapping[str, Path]) -> str:
+    """Hashes names and bytes of files, in order; one that is not there counts as missing.
+
+    Args:
+        files: by the name that stands for each of them.
+
+    Returns:
+        KEY_LENGTH hex digits of a sha256.
+    """
     known = _read_cache()
     fresh: dict[str, str] = {}
     whole = hashlib.sha256()
-    for file in sorted(files):
-        stamp = _stamp(file)
-        hashed = known.get(stamp)
-        if hashed is None:
-            hashed = fresh[stamp] = _sha256(file)
-        whole.update(f"{file.relative_to(root).as_posix()}\0{hashed}\n".encode())
+    for name, file in files.items():
+        whole.update(f"{name}\0{_hash_of(file, known, fresh)}\n".encode())
     if fresh:
         _write_cache(fresh)
     return whole.hexdigest()[:KEY_LENGTH]
+
+
+def _hash_of(file: Path, known: Mapping[str, str], fresh: dict[str, str]) -> str:
+    try:
+        stamp = _stamp(file)
+        hashed = known.get(stamp) or fresh.get(stamp)
+        if hashed is None:
+            hashed = fresh[stamp] = _sha256(file)
+        return hashed
+    except OSError:  # as the reader takes it, which counts the row as broken
+        return MISSING
 
 
 def remembered(what: str, files: Sequence[Path], make: Callable[[], str]) -> str:

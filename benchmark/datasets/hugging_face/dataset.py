@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
+from benchmark.store.keys import digest
 from benchmark.types import Card
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ class HuggingFace(HuggingFaceFields):
     )
 
     def revision(self) -> str:
-        """The hub's commit, or the content hash of the local files."""
+        """The hub's commit, or the content hash of the local files, those that a table names by path included."""
         if self.path is None:
             return str(self.hub_revision)
-        from benchmark.datasets.hugging_face.content import content_hash
+        from benchmark.datasets.hugging_face.content import content_hash, named_hash
+        from benchmark.datasets.hugging_face.referenced import referenced_images
 
         layout = self.layout()
-        return content_hash([file for files in layout.splits.values() for file in files], layout.root)
+        hashed = content_hash([file for files in layout.splits.values() for file in files], layout.root)
+        images = referenced_images(self, layout)
+        return digest(f"{hashed}\n{named_hash(images)}") if images else hashed
 
     def identity(self) -> dict[str, Any]:
         """The fields that may change results and the content's revision, without where the files lie."""

@@ -57,6 +57,25 @@ def find_layout(path: Path, *, format: Format | None, splits: Iterable[str], pla
     return Layout(kind, root, _by_split(files, root, wanted, place))
 
 
+def image_folder(layout: Layout, split: str) -> Path | None:
+    """Where the image paths in a split's tables start: their folder. None: the format has no such tables.
+
+    Raises:
+        UserError: CSV files in several folders.
+    """
+    if layout.format not in ("csv", "parquet"):
+        return None
+    folders = {file.parent for file in layout.splits[split]}
+    if len(folders) == 1:
+        return folders.pop()
+    if layout.format == "csv":
+        raise UserError(
+            f"{str(layout.root)!r} must hold the CSV files of split {split!r} in one folder, got {len(folders)}; "
+            "image paths are relative to it: move them together"
+        )
+    return layout.root  # Parquet mostly holds the images themselves
+
+
 def _visible(file: Path, root: Path) -> bool:
     return file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
 

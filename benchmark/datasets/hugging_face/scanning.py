@@ -5,6 +5,7 @@ The `datasets` library reads whole row groups ahead and makes a record of every 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def open_scan(files: Sequence[Path], columns: Sequence[str], types: Any) -> Scan
 
     counts = []
     for file in files:
-        with _readable(file):
+        with readable(file):
             found = pq.read_metadata(file)
         stored = found.schema.to_arrow_schema()
         if any(name not in stored.names or stored.field(name).type != types.field(name).type for name in columns):
@@ -66,7 +67,7 @@ def records(scan: Scan, rows: RowSet, *, start: int) -> Iterator[tuple[int, dict
     for file, count in zip(scan.files, scan.counts, strict=True):
         if rows.count(start, start + count):
             # pre_buffer would hold whole row groups
-            with _readable(file), pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as opened:
+            with readable(file), pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as opened:
                 yield from _of_file(opened, scan.columns, rows, start)
         start += count
 
@@ -98,11 +99,12 @@ def _of_group(
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def readable(file: Path) -> Iterator[None]:
+    """Turns what a reader raises on a damaged or missing file into a UserError."""
     import pyarrow as pa
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{str(file)!r} cannot be read ({type(error).__name__}: {reason}); fetch it again") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,15 @@ import numpy as np
 from benchmark.data.images import decode_items, shuffled
 from benchmark.datasets.hugging_face.columns import Columns, Reader, class_names, resolve
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
-from benchmark.datasets.hugging_face.layouts import Layout
+from benchmark.datasets.hugging_face.layouts import Layout, image_folder
 from benchmark.datasets.hugging_face.loading import count_rows, load_splits
 from benchmark.datasets.hugging_face.scanning import Scan, open_scan, records
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
 from benchmark.types.rows import RowSet, picked
 from benchmark.types.source import Item, Samples, Source
+
+TEXT = ("string", "large_string", "string_view")  # CSV gives the second one
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,11 @@ def open_source(spec: HuggingFaceFields, image_size: int) -> Source:
     loaded = load_splits(spec, layout)
     first = next(iter(loaded.values()))
     names = list(first.column_names or next(iter(first)))
-    columns = resolve(spec, names, first.features or {})
+    columns = resolve(spec, names, {name: type(feature).__name__ for name, feature in (first.features or {}).items()})
     tables = {split: _narrow(table, columns) for split, table in loaded.items()}
     classes, maps = _classes(spec, columns, tables)
     readers = tuple(
-        Reader(split, columns, layout.root if layout else None, _csv_folder(spec, layout, split), maps[split])
+        Reader(split, columns, layout.root if layout else None, layout and image_folder(layout, split), maps[split])
         for split in tables
     )
     scans = tuple(_scan(spec, layout, split, table, columns) for split, table in tables.items())
@@ -170,8 +171,12 @@ def _classes(
             f"{spec.name}.class_names must be {len(first)} names for column {columns.label!r}, got {len(names)}; "
             "name every class in stored order"
         )
-    if _is_text(tables, columns.label):
-        stored_order = names if set(first) <= set(names) else first
+    feature = (next(iter(tables.values())).features or {}).get(columns.label)
+    if feature is None:  # a stream whose types only its rows tell: names or numbers
+        either = {key: place for place, name in enumerate(names) for key in (name, place)}
+        return names, dict.fromkeys(tables, either)
+    if _holds_text(feature):
+        stored_order = names if set(first) <= set(names) else _in_order(first)
         whole = {name: place for place, name in enumerate(stored_order)}
         return names, dict.fromkeys(tables, whole)
     position = {name: place for place, name in enumerate(first)}
@@ -187,26 +192,18 @@ def _stored_names(table: Any, column: str) -> list[str]:
     feature = (table.features or {}).get(column)
     if isinstance(feature, ClassLabel):
         return list(feature.names or ())
-    if getattr(feature, "dtype", "") == "string" and hasattr(table, "unique"):
-        return sorted(name for name in table.unique(column) if name is not None)
+    if _holds_text(feature) and hasattr(table, "unique"):
+        return sorted(name for name in table.unique(column) if name)
     return []
 
 
-def _is_text(tables: Mapping[str, Any], column: str) -> bool:
-    feature = (next(iter(tables.values())).features or {}).get(column)
-    return type(feature).__name__ != "ClassLabel" and getattr(feature, "dtype", "") == "string"
+def _holds_text(feature: Any) -> bool:
+    return type(feature).__name__ != "ClassLabel" and getattr(feature, "dtype", "") in TEXT
 
 
-def _csv_folder(spec: HuggingFaceFields, layout: Layout | None, split: str) -> Path | None:
-    if layout is None or layout.format != "csv":
-        return None
-    folders = {file.parent for file in layout.splits[split]}
-    if len(folders) > 1:
-        raise UserError(
-            f"{spec.name}.path must hold the CSV files of split {split!r} in one folder, got {len(folders)}; "
-            "image paths are relative to it: move them together"
-        )
-    return folders.pop()
+def _in_order(names: Sequence[str]) -> Sequence[str]:
+    """Stored labels as people count them: numbers that are stored as text go by their value, so 2 before 10."""
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
 def _count(spec: HuggingFaceFields, layout: Layout | None, split: str, table: Any) -> int:
