@@ -1,4 +1,4 @@
-"""Set before torch is loaded: one thread for each process of the tests, which run side by side."""
+"""Set before torch and Ray are loaded: one thread for each process of the tests, which run side by side; a token."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmark.engine.ray_token import set_token
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+set_token()  # a test that opens Ray in its own process, and every run that a test starts
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -68,6 +68,9 @@ def _drive(
             executor = LocalExecutor(store, monitor, compute)
             close = None
         else:
+            from benchmark.engine.ray_token import set_token
+
+            set_token(resources.address)
             from benchmark.engine.ray_pool import RayExecutor
 
             monitor.say("starting Ray and its workers …")

@@ -34,7 +34,10 @@ _QUIET = {
 
 
 def connect(resources: ComputeOptions) -> None:
-    """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine."""
+    """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine.
+
+    `ray_token.set_token` comes before the import of this module.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
@@ -44,9 +47,8 @@ def connect(resources: ComputeOptions) -> None:
     if address:
         ray.init(address=address, **options)
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # this machine only, closed again at the end
     # Train's cleaner of worker groups needs the dashboard; a pool of actors does not
-    ray.init(include_dashboard=resources.workers > 1, object_store_memory=256 << 20, **options)
+    ray.init("local", include_dashboard=resources.workers > 1, object_store_memory=256 << 20, **options)
 
 
 class RayExecutor:

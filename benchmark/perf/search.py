@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.config.spec import Search
+from benchmark.engine.ray_token import set_token
 from benchmark.perf.report import Line, Settings, at_most
 from benchmark.types import Choices, Range
 from tuners.queue import CellSearch, TrialReport, TrialResult
@@ -46,9 +47,9 @@ class Sleeper:
 
 def run(_: Settings) -> list[Line]:
     """Short trials and long ones, on one pool of warm workers."""
+    set_token()
     import ray
 
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(
         address="local",
         num_cpus=WORKERS,

@@ -233,12 +233,11 @@ def test_a_saved_searcher_comes_back_with_its_results_and_asks_again_for_what_wa
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """A local Ray cluster of two CPUs that the workers take whole; this module travels to them by value."""
     import ray
     from ray import cloudpickle
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ray.init(num_cpus=2, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
