@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 
 
@@ -38,3 +40,21 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     else:
         hint = "none is registered"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
+
+
+def tells_no_space(text: str) -> bool:
+    """Whether an error's text says that a disk or a quota is full; safetensors' own error has the number only there."""
+    numbers = f"{errno.ENOSPC}|{errno.EDQUOT}"
+    return re.search(rf"\b(errno|os error) ({numbers})\b", text, re.IGNORECASE) is not None
+
+
+def refusal(error: BaseException) -> str | None:
+    """The one line for what the machine refuses: no space, no permission; None for every other error."""
+    place = getattr(error, "filename", None)
+    remedy = "choose another with --store or --out"
+    if tells_no_space(str(error)):
+        return f"{place or 'the disk'} must have space left, got none; free some or {remedy}"
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        told = (error.strerror or "no access").lower()
+        return f"{place or 'the place'} must be open to this user, got {told}; {remedy}"
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from benchmark.audit import options
 from benchmark.config import plugins, registry
 from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
+from benchmark.output import print_json
 from benchmark.store.artifacts import open_store
 from benchmark.types import ModelDetector, Repair
 
@@ -65,7 +65,7 @@ def audit(given: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="backstop-audit-") as scratch, Monitor() as monitor:
         found, folder = _run(given, detectors, repair, out, Path(scratch), monitor, named=bool(chosen))
     if given.as_json:
-        print(json.dumps(found | {"out": str(folder)}, indent=1))
+        print_json(found | {"out": str(folder)})
     else:
         _tell(found, folder)
     if found["repair"] is not None and found["repair"]["status"] != "ok":

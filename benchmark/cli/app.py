@@ -40,6 +40,8 @@ from benchmark.cli.options import (
     Workers,
 )
 
+MISTAKE, INTERRUPTED = 2, 130  # exit codes
+
 app = typer.Typer(
     name="backstop",
     no_args_is_help=True,
@@ -137,7 +139,8 @@ def run(
     )
     wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose, json)
     resolved = suites.resolve(suite, set_, plugin, add)
-    running.run(resolved, suites.store_at(store, behind), resources, wanted)
+    stored = suites.store_at(store, behind)
+    raise typer.Exit(running.run(resolved, stored, resources, wanted))
 
 
 @app.command()
@@ -199,22 +202,25 @@ def doctor(store: StorePath = None, json: Json = False) -> None:
 
 
 def main() -> None:
-    """Runs the command; a user's mistake is one line on stderr and exit code 2."""
-    from benchmark.errors import UserError
+    """Runs the command; ends with 0, 1 (something that was asked for failed), 2 (a user's mistake) or 130."""
+    from benchmark.errors import UserError, refusal
 
     try:
         app()
     except UserError as error:
-        print(f"backstop: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("backstop: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        import errno
-
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        sys.exit(_mistake(str(error)))
+    except SystemExit as end:
+        # typer turns an interrupt into this code, so that it never arrives here as what it was
+        if end.code == INTERRUPTED:
+            print("backstop: interrupted; run the same command again to go on", file=sys.stderr)
+        raise
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
             raise
-        place = error.filename or "the store's disk"
-        print(f"backstop: {place} must have space left, got none; free some or choose --store", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_mistake(told))
+
+
+def _mistake(line: str) -> int:
+    print(f"backstop: {line}", file=sys.stderr)
+    return MISTAKE

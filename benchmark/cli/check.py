@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from benchmark.config import plugins
+from benchmark.output import print_json
 
 
 def check(file: str, *, as_json: bool) -> int:
@@ -25,7 +25,7 @@ def check(file: str, *, as_json: bool) -> int:
                     f"  {'ok  ' if result.ok else 'FAIL'}  {result.name}{': ' + result.detail if result.detail else ''}"
                 )
     if as_json:
-        print(json.dumps(report, indent=1))
+        print_json(report)
     else:
         print("all contracts hold" if not failed else f"{failed} contract(s) broken")
     return 1 if failed else 0

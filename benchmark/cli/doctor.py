@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.errors import UserError
+from benchmark.output import print_json
 from benchmark.store.artifacts import open_store
 
 
@@ -32,7 +32,7 @@ def doctor(path: str | None, *, as_json: bool) -> int:
     """Prints what a run would meet on this machine; 0 where nothing needed is missing."""
     found = diagnose(path)
     if as_json:
-        print(json.dumps([item._asdict() for item in found], indent=1))
+        print_json([item._asdict() for item in found])
     else:
         marks = {"ok": ("ok", "green"), "note": ("note", "cyan"), "bad": ("BAD", "bold red")}
         table = Table.grid(padding=(0, 2, 0, 0))

@@ -15,6 +15,7 @@ from benchmark.config import registry
 from benchmark.config.overrides import GRID
 from benchmark.config.plugins import load_files
 from benchmark.config.spec import Grid
+from benchmark.output import print_json
 from benchmark.types import Method
 
 
@@ -26,7 +27,7 @@ def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
         kind: {name: _card(registry.method(kind, name)) for name in registry.names(kind)} for kind in registry.KINDS
     }
     if as_json:
-        print(json.dumps({"suites": suites, "methods": methods}, indent=1))
+        print_json({"suites": suites, "methods": methods})
         return
     console = Console()
     console.print(_listing("Suites", {name: (title, "") for name, title in suites.items()}))

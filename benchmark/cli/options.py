@@ -91,4 +91,15 @@ DataFields = Annotated[
 ]
 AuditOut = Annotated[str, typer.Option("--out", metavar="FOLDER", help="folder to write to")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="of the split, the detectors and the repair")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def _alone(context: typer.Context, value: bool) -> bool:
+    """Keeps all else off stdout while a command runs with `--json`."""
+    if value:
+        from benchmark.output import document_alone
+
+        context.with_resource(document_alone())
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON", callback=_alone)]

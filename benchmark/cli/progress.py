@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -16,6 +15,7 @@ from benchmark.cli.asked import Only, first_left, select, select_places, share_o
 from benchmark.cli.suites import Resolved
 from benchmark.engine import plan as planning
 from benchmark.errors import UserError, unknown
+from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.store.artifacts import Store
 
@@ -32,7 +32,7 @@ def plan(resolved: Resolved, store: Store, only: Only, limit: int | None, *, as_
     known = None if None in seconds else sum(value or 0 for value in seconds)
     if as_json:
         facts = {"suite": resolved.suite.name, "cells": len(cells), "to_do": left, "disk_bytes": disk, "seconds": known}
-        print(json.dumps(facts | {"stages": [stage._asdict() for stage in stages]}, indent=1))
+        print_json(facts | {"stages": [stage._asdict() for stage in stages]})
         return
     console = Console(highlight=False)
     number = share_of(cells, suite_cells)
@@ -71,11 +71,11 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     cells = [document["cells"][place] for place in select_places(document["cells"], only)]
     rows = []
     for cell in cells:
-        found = store.find("record", cell["record"])
-        statuses = found.facts["statuses"] if found else {"": "missing"}
+        facts = store.facts("record", cell["record"])
+        statuses = facts["statuses"] if facts else {"": "missing"}
         rows += [cell | {"selection": selection, "status": value} for selection, value in statuses.items()]
     if as_json:
-        print(json.dumps({"suite": name, "cells": rows}, indent=1))
+        print_json({"suite": name, "cells": rows})
         return
     several = len({cell["seed"] for cell in cells}) > 1
     axes = ("objective", "attack", "defense", *(["seed"] if several else []))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import NamedTuple
 
@@ -12,9 +11,14 @@ from benchmark.config.spec import ComputeOptions, Suite
 from benchmark.engine import plan as planning
 from benchmark.engine.monitor import Monitor, clock
 from benchmark.errors import UserError
+from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
+
+# What a command that was asked for these cells did not do. All other statuses are results: an attack that did not
+# plant, a repair that met no bound, a method that does not apply.
+NOT_MEASURED = frozenset({"failed", "out_of_memory", "timed_out", "missing"})
 
 
 class Wanted(NamedTuple):
@@ -28,19 +32,20 @@ class Wanted(NamedTuple):
     as_json: bool = False
 
 
-def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> None:
-    """Makes every record that is asked for and missing, and says what there is."""
+def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> int:
+    """Makes every record that is asked for and missing, and says what there is; 1 where a cell was not measured."""
     began = time.monotonic()
     suite = resolved.suite
     cells = graph.cells(suite)
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
     if planning.todo(store, asked):
         _check_before(suite, resources)
+        store.require_writable()
         _drive(resolved, store, cells, asked, resources, wanted)
     else:
         before = store.read_json(f"suites/{suite.name}.json") or {}
         planning.write_suite(store, suite, cells, command=resolved.command, environment=before.get("environment", {}))
-    _summary(suite, store, cells, asked, time.monotonic() - began, as_json=wanted.as_json)
+    return _summary(suite, store, cells, asked, time.monotonic() - began, as_json=wanted.as_json)
 
 
 def _check_before(suite: Suite, resources: ComputeOptions) -> None:
@@ -87,19 +92,20 @@ def _drive(
                 close()
 
 
-def _summary(
-    suite: Suite, store: Store, cells: list[Cell], asked: list[Cell], seconds: float, *, as_json: bool
-) -> None:
-    found = [store.find("record", cell.keys.record) for cell in asked]
-    statuses = [value for item in found if item for value in item.facts["statuses"].values()]
+def _summary(suite: Suite, store: Store, cells: list[Cell], asked: list[Cell], seconds: float, *, as_json: bool) -> int:
+    found = [store.facts("record", cell.keys.record) for cell in asked]
+    statuses = [value for facts in found for value in (facts["statuses"].values() if facts else ["missing"])]
     counts = {value: statuses.count(value) for value in sorted(set(statuses))}
+    code = int(not NOT_MEASURED.isdisjoint(counts))
     if as_json:
-        print(json.dumps({"suite": suite.name, "cells": len(asked), "statuses": counts, "seconds": round(seconds, 1)}))
-        return
+        told = {"suite": suite.name, "cells": len(asked), "statuses": counts, "seconds": round(seconds, 1)}
+        print_json(told, indent=None)
+        return code
     told = ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
-    records = f"{len(statuses)} records ({told})"
+    records = f"{len(statuses) - counts.get('missing', 0)} records ({told})"
     print(f"{suite.name}: {share_of(asked, cells)}, {records} in {clock(seconds)}, store {store.root}")
     logs = store.local_root / "logs" if store.local_root else None
     if counts.get("failed") and logs and logs.exists():
         print(f"logs of what failed: {logs}")
     print(f"to see them: backstop board {suite.name} --store {store.root}")
+    return code

@@ -7,6 +7,7 @@ cached; `excluded.npy` names the rows that its stream must leave out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,7 @@ def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int,
     rows = table["row"].to_numpy()[table["split"].to_numpy() == split]
     place = {row: at for at, row in enumerate(rows.tolist())}
     shape = (len(rows), image_size, image_size, 3)
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    images = new_images(file, shape)
     for items in chunks(dataset.open(image_size=image_size).stream(seed=None, rows=RowSet.of(rows)), CHUNK):
         decoded = decode_all([item.image for item in items], image_size, squash=True)
         for item, image in zip(items, decoded, strict=True):
@@ -120,6 +121,21 @@ def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int,
             f"{dataset.name}: all {len(rows)} images of {split} must be read again for the squash control, but row "
             f"{min(place)} was not; put the files back as they were, or set readouts.squash to false"
         )
+
+
+def new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Opens a new uint8 array on the disk, with all its space taken: a page that finds none later ends the process.
+
+    Raises:
+        OSError: there is no space for it.
+    """
+    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    with open(file, "r+b") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from None
+    return images
 
 
 def captions_for(source: Source, rows: np.ndarray, captions: Sequence[str], labels: np.ndarray, seed: int) -> list[str]:
@@ -193,7 +209,7 @@ class _Writer:
         self._folder, self._place, self._source, self._seed = folder, place, source, seed
         self._columns: dict[str, list[Any]] = {name: [] for name in ("row", "key", "caption", "label", "split")}
         shape = (capacity, image_size, image_size, 3)
-        self._images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        self._images = new_images(folder / "images.npy", shape)
         self._at = 0
 
     def add(self, split: str, samples: Samples) -> None:

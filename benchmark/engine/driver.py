@@ -19,9 +19,9 @@ from benchmark.engine.plan import detect_work, repair_work, todo, with_twins
 from benchmark.engine.run_state import RunState
 from benchmark.engine.selection import CellResult, checked, choose, search_cell
 from benchmark.engine.stage_calls import Evaluation
-from benchmark.engine.task import Task
+from benchmark.engine.task import Task, no_space
 from benchmark.engine.trials import SearchCell, describe
-from benchmark.errors import UserError
+from benchmark.errors import UserError, tells_no_space
 from benchmark.stages import graph, record
 from benchmark.stages.evaluate import ModelRef
 from benchmark.stages.graph import Cell
@@ -144,6 +144,8 @@ class SuiteRun:
         for item in searches:
             self.monitor.expect(-repair_work(self.searched[item.cell].cell.experiment) * len(item.finished))
         self.results = self.executor.search(self.searched, searches)
+        if any(tells_no_space(trial.reason) for trials in self.results.values() for trial in trials):
+            raise UserError(no_space(self.store))  # such trials say nothing about the repair
 
     def _repaired(self, chosen: Chosens) -> Iterable[Evaluation]:
         for cell, found in chosen:

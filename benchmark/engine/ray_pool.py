@@ -13,6 +13,7 @@ from typing import Any
 import cloudpickle
 import ray
 from ray import exceptions
+from ray._private import worker as ray_printing
 
 from benchmark.config.plugins import Plugin
 from benchmark.config.spec import ComputeOptions
@@ -42,6 +43,8 @@ def connect(resources: ComputeOptions) -> None:
         os.environ.setdefault(name, value)
     if ray.is_initialized():
         return
+    # Ray prints a paragraph for each worker that dies, and has no public switch for it; what died is a status anyway
+    ray_printing._worker_logs_enabled = False
     address = resources.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, tells_no_space
 from benchmark.stages.common import Tick
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
@@ -46,26 +45,25 @@ def execute(task: Task, store: Store, tick: Tick) -> TaskResult:
         return TaskResult(task.key, "ok", "", time.perf_counter() - began, value=value)
     except UserError as error:
         return TaskResult(task.key, "failed", str(error), time.perf_counter() - began, user_error=True)
-    except OSError as error:
-        reason = _one_line(error)
-        if error.errno == errno.ENOSPC:
-            return TaskResult(task.key, "failed", no_space(store, error), time.perf_counter() - began, user_error=True)
-        log(store, task, reason)
-        return TaskResult(task.key, "failed", reason, time.perf_counter() - began)
     except Exception as error:
-        log(store, task, _one_line(error))
-        return TaskResult(task.key, status_of(error), _one_line(error), time.perf_counter() - began)
+        reason, seconds = _one_line(error), time.perf_counter() - began
+        if tells_no_space(reason):
+            return TaskResult(task.key, "failed", no_space(store, error), seconds, user_error=True)
+        log(store, task, reason)
+        return TaskResult(task.key, status_of(error), reason, seconds)
 
 
-def no_space(store: Store, error: OSError) -> str:
+def no_space(store: Store, error: BaseException | None = None) -> str:
     """The one line for a full disk."""
-    where = error.filename or store.root
+    where = getattr(error, "filename", None) or store.root
     return f"store {where}: there must be space left on the device, got none; free some or choose another with --store"
 
 
 def status_of(error: BaseException) -> Status:
     """The status that an exception means."""
     name = type(error).__name__
+    if isinstance(error, OSError):  # a file or a connection, also where its class is a TimeoutError
+        return "failed"
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return "out_of_memory"
     if name == "NotApplicable":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+_log = logging.getLogger(__name__)
 _FILE = "checkpoint.safetensors"
 _PARTS = ("network", "optimizer", "objective", "parameters")
 
@@ -42,11 +44,21 @@ def save(folder: Path, snapshot: Snapshot) -> None:
 
 
 def load(folder: Path) -> Snapshot | None:
-    """Reads the last snapshot; None where there is none."""
-    if not (folder / _FILE).exists():
+    """Reads the last snapshot; None where there is none, or none that can be read: that one is dropped."""
+    file = folder / _FILE
+    if not file.exists():
         return None
+    try:
+        return _read(file)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        _log.warning("backstop: checkpoint %s cannot be read (%s); it is dropped, training starts anew", file, error)
+        file.unlink(missing_ok=True)
+        return None
+
+
+def _read(path: Path) -> Snapshot:
     parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in _PARTS}
-    with safe_open(folder / _FILE, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["facts"])
         for key in file.keys():  # noqa: SIM118  (not a dict)
             part, _, name = key.partition("|")

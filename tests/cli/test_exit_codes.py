@@ -1,0 +1,167 @@
+"""How a command ends: 0 as expected, 1 something asked for was not measured, 2 a user's mistake, 130 interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from benchmark.cli import app
+from benchmark.cli.suites import resolve
+from benchmark.engine.driver import SuiteRun
+from benchmark.stages import graph
+from benchmark.store.artifacts import Store
+from benchmark.store.schemas import Status
+from tests.helpers import fake_suite
+
+CLEAN = ["smoke", "--set", "attacks=[]", "--set", "repairs=[]"]  # two cells
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Exit code, stdout and stderr of one command, in this process."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["backstop", *words])
+        with pytest.raises(SystemExit) as end:
+            app.main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def finish(root: Path, status: str) -> None:
+    """Leaves a final record of this status for one cell, and one that is ok for the other."""
+    for cell, value in zip(graph.cells(resolve(CLEAN[0], CLEAN[2::2]).suite), (status, "ok"), strict=True):
+        Store(root).draft("record", cell.keys.record).commit({"statuses": {"undefended": value}, "final": True})
+
+
+@pytest.mark.parametrize("status", [status for status in get_args(Status) if status != "missing"])
+def test_run_ends_with_one_where_a_cell_was_not_measured(status: str, tmp_path: Path, call: Call) -> None:
+    finish(tmp_path, status)
+    code, out, _ = call("run", *CLEAN, "--store", str(tmp_path), "--json")
+    assert code == (1 if status in ("failed", "out_of_memory", "timed_out") else 0)
+    assert json.loads(out)["statuses"] == ({"ok": 2} if status == "ok" else {"ok": 1, status: 1})
+    assert call("status", "smoke", "--store", str(tmp_path))[0] == 0  # looking is no failure
+
+
+def test_cells_that_a_run_left_without_a_record_are_missing(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SuiteRun, "run", lambda _: print("from a method"))
+    code, out, err = call("run", *CLEAN, "--local", "--quiet", "--store", str(tmp_path), "--json")
+    assert code == 1
+    assert json.loads(out)["statuses"] == {"missing": 2}  # one document, whatever methods print
+    assert "from a method" in err
+    code, out, _ = call("run", *CLEAN, "--local", "--quiet", "--store", str(tmp_path))
+    assert code == 1
+    assert "from a method" in out
+    assert "2 cells, 0 records (2 missing)" in out
+
+
+def test_a_plugin_that_prints_leaves_json_alone(tmp_path: Path, call: Call) -> None:
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text(
+        "from benchmark.types import Card, Repair\nprint('HELLO')\n\n\nclass Noisy(Repair):\n    name = 'noisy'\n"
+        "    card = Card(title='Noisy', citation='none', access='weights', needs=frozenset(), summary='Prints.')\n"
+    )
+    code, out, err = call("list", "--plugin", str(plugin), "--json")
+    assert code == 0
+    assert "noisy" in json.loads(out)["methods"]["repair"]
+    assert "HELLO" in err
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: SuiteRun) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SuiteRun, "run", interrupted)
+    code, out, err = call("run", *CLEAN, "--local", "--quiet", "--store", str(tmp_path))
+    assert (code, out) == (130, "")
+    assert err == "backstop: interrupted; run the same command again to go on\n"
+
+
+REFUSALS = {
+    "full disk": (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x must have space left, got none"),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "/d/x"), "/d/x must have space left, got none"),
+    "read-only": (
+        OSError(errno.EROFS, "Read-only file system", "/d/x"),
+        "/d/x must be open to this user, got read-only",
+    ),
+    "forbidden": (PermissionError(errno.EACCES, "Permission denied", "/d/x"), "got permission denied; choose another"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_the_machine_refuses_is_one_line(
+    name: str, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, told = REFUSALS[name]
+
+    def refused(_: SuiteRun) -> None:
+        raise error
+
+    monkeypatch.setattr(SuiteRun, "run", refused)
+    code, _, err = call("run", *CLEAN, "--local", "--quiet", "--store", str(tmp_path))
+    assert code == 2
+    (line,) = err.splitlines()
+    assert told in line
+
+
+PLACES = {
+    "typo in --from": (
+        ["plan", "smoke", "--from", "/nonexistent"],
+        "--from /nonexistent must be a store, got no format",
+    ),
+    "unknown protocol": (["plan", "smoke", "--store", "foo://bar"], "store foo://bar: unknown protocol 'foo'"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_place_that_is_none_is_one_line(name: str, call: Call) -> None:
+    words, told = PLACES[name]
+    code, _, err = call(*words)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert told in line
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A finished store on a file system that is mounted read-only; a user who may not mount skips."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("only a user who may mount can make a file system read-only")
+    try:
+        fake_suite.write(Store(place), fake_suite.grid((fake_suite.BADNET,), (0,)))
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_read_only_store_can_be_read_and_says_so_where_it_cannot(read_only: Path, call: Call) -> None:
+    for words, told in (
+        (
+            ["run", *CLEAN, "--local", "--quiet"],
+            "must be writable, got one that is read-only; choose another with --store",
+        ),
+        (
+            ["board", "demo"],
+            "must be open to this user, got read-only file system; choose another with --store or --out",
+        ),
+    ):
+        code, _, err = call(*words, "--store", str(read_only))
+        assert code == 2
+        assert told in err.splitlines()[-1]
+    assert call("status", "demo", "--store", str(read_only))[0] == 0

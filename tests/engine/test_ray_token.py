@@ -1,0 +1,129 @@
+"""Every Ray that is started here asks for a token, and Ctrl-C ends a run on it with one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.engine.ray_token import set_token
+from tests.helpers.miniature import start
+
+NAMES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A process in which nobody has said anything about Ray."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that what the test sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    return monkeypatch
+
+
+def said() -> dict[str, str]:
+    return {name: os.environ[name] for name in NAMES if name in os.environ}
+
+
+def test_a_ray_of_ones_own_gets_a_random_token_once(bare: pytest.MonkeyPatch) -> None:
+    set_token()
+    first = said()
+    assert first["RAY_AUTH_MODE"] == "token"
+    assert len(first["RAY_AUTH_TOKEN"]) == 64
+    set_token()
+    assert said() == first
+    for name in NAMES:
+        bare.delenv(name, raising=False)
+    set_token()
+    assert said()["RAY_AUTH_TOKEN"] != first["RAY_AUTH_TOKEN"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "disabled"}),
+        ({"RAY_AUTH_TOKEN": "mine"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "mine"}),
+        ({"RAY_AUTH_TOKEN_PATH": "/f"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/f"}),
+        ({"RAY_ADDRESS": "10.0.0.1:6379"}, {"RAY_ADDRESS": "10.0.0.1:6379"}),
+    ],
+)
+def test_what_the_user_said_stands(given: dict[str, str], expected: dict[str, str], bare: pytest.MonkeyPatch) -> None:
+    for name, value in given.items():
+        bare.setenv(name, value)
+    set_token()
+    assert said() == expected
+
+
+def test_a_cluster_that_is_there_has_its_own_rule(bare: pytest.MonkeyPatch) -> None:
+    set_token("10.0.0.1:6379")
+    assert said() == {}
+
+
+def test_the_command_sets_it_before_ray_is_imported() -> None:
+    """Ray reads the variables when it is imported; later ones are not sent by its own client."""
+    code = (
+        "import os, sys; from benchmark.cli import running; assert 'ray' not in sys.modules\n"
+        "from benchmark.engine import ray_token\n"
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where Ray writes its logs; short, since its sockets' paths may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="bs-", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
+def processes(mark: str) -> dict[str, tuple[bytes, bytes]]:
+    """Process id -> (command line, environment) of those that have the mark in their environment."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+            if mark.encode() in environment:
+                found[folder.name] = (folder / "cmdline").read_bytes(), environment
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_run_on_ray_has_a_token_and_ends_at_an_interrupt_with_one_line(
+    bare: pytest.MonkeyPatch, tmp_path: Path, ray_folder: Path
+) -> None:
+    token = "0123456789abcdef" * 4
+    bare.setenv("RAY_AUTH_TOKEN", token)
+    store = tmp_path / "store"
+    process = start(store)
+    while process.poll() is None and not list(store.glob("poison/*/manifest.json")):
+        time.sleep(0.1)
+    running = processes(str(ray_folder))
+    servers = [environment for line, environment in running.values() if b"gcs_server" in line]
+    worker = next(number for number, (line, _) in running.items() if line.startswith(b"ray::Worker"))
+    os.kill(int(worker), signal.SIGKILL)
+    time.sleep(3)  # Ray says so within a second or two
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all of them
+    printed, complaints = process.communicate()
+
+    assert len(servers) == 1
+    assert b"RAY_AUTH_MODE=token" in servers[0].split(b"\0")
+    assert not [line for line, _ in running.values() if token.encode() in line]
+    files = [path for root in (store, ray_folder) for path in root.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("gcs_server") for path in files)
+    assert not [path for path in files if token.encode() in path.read_bytes()]
+
+    assert process.returncode == 130
+    assert printed == ""
+    assert complaints.strip() == "backstop: interrupted; run the same command again to go on"

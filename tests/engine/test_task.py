@@ -1,0 +1,58 @@
+"""What becomes of an exception in a task: a status, or the one line of a full disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from benchmark.engine.task import Task, execute
+from benchmark.store.artifacts import Store
+
+pytestmark = pytest.mark.unit
+# as safetensors 0.8 says it on a full tmpfs
+FULL = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+
+def ended(store: Path, error: BaseException) -> tuple[str, str, bool]:
+    def raises(*_: object, tick: object) -> None:
+        raise error
+
+    result = execute(Task("pretrain", "k", "label", raises, (), 0.0, ()), Store(store), lambda *_: None)
+    return result.status, result.reason, result.user_error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError(FULL),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_stops_the_run_with_one_line(error: BaseException, tmp_path: Path) -> None:
+    status, reason, mistake = ended(tmp_path, error)
+    assert (status, mistake) == ("failed", True)
+    assert reason == (
+        f"store {tmp_path}: there must be space left on the device, got none; free some or choose another with --store"
+    )
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("28 rows"), "failed"),
+        (SafetensorError("Error while deserializing header: header too small"), "failed"),
+        (MemoryError("4 GiB"), "out_of_memory"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "failed"),
+    ],
+)
+def test_another_error_is_a_status_with_a_log(error: BaseException, status: str, tmp_path: Path) -> None:
+    found, reason, mistake = ended(tmp_path, error)
+    assert (found, mistake) == (status, False)
+    assert reason.startswith(f"{type(error).__name__}: ")
+    assert "Traceback" in (tmp_path / "logs" / "pretrain-k.txt").read_text()
