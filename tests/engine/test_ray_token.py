@@ -99,6 +99,7 @@ def processes(mark: str) -> dict[str, tuple[bytes, bytes]]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_on_ray_has_a_token_and_ends_at_an_interrupt_with_one_line(
     bare: pytest.MonkeyPatch, tmp_path: Path, ray_folder: Path
