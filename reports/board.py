@@ -98,6 +98,7 @@ def _markdown(results: Results, found: Found) -> str:
         forms=found.forms,
         targeted=found.targeted,
         reasons=found.reasons,
+        skipped=[plain(line) for line in results.skipped],
         methods=(found.names, results.cards),
     )
 
@@ -214,6 +215,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "forms": found.forms,
         "targeted": found.targeted,
         "reasons": found.reasons,
+        "skipped": [plain(line) for line in results.skipped],
         "methods": views.method_rows(names, results.cards),
         "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
         "measures": MEASURES,

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmark.data.skipped import told
 from benchmark.errors import UserError, unknown
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
@@ -74,6 +75,7 @@ class Results(NamedTuple):
     detections: Frame
     transforms: tuple[str, ...]
     cards: Cards
+    skipped: tuple[str, ...] = ()  # a line for each data set that was prepared without some of its rows
 
 
 def compile_suite(store: Store, name: str) -> Results:
@@ -86,7 +88,7 @@ def compile_suite(store: Store, name: str) -> Results:
     if suite is None:
         names = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
         raise unknown(f"suite in store {store.root}:", name, names)
-    records, trials = _read_tables(store, suite["cells"])
+    records, trials, skipped = _read_tables(store, suite["cells"])
     cards = cards_of(suite)
     cells = _with_missing(_entries(suite["cells"]), records.drop_columns("measures").to_pandas())
     measures = _measures(records).merge(cells[["order", "selection", "row"]], on=["order", "selection"])
@@ -98,21 +100,24 @@ def compile_suite(store: Store, name: str) -> Results:
     detecting = cells["detector"] != "none"
     detections = _widened(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
     defended = cells[~detecting].reset_index(drop=True)
-    return Results(suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards)
+    return Results(suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, skipped)
 
 
-def _read_tables(store: Store, entries: list[Mapping[str, Any]]) -> tuple[pa.Table, Frame]:
-    """All records and all trials, each with a column `order`: the place of their cell in the suite."""
+def _read_tables(store: Store, entries: list[Mapping[str, Any]]) -> tuple[pa.Table, Frame, tuple[str, ...]]:
+    """All records and all trials, each with a column `order` (the place of their cell in the suite); skipped rows."""
+    skipped: dict[str, None] = {}
     records, trials = [_empty(RECORDS)], [_empty(TRIALS)]
     for order, entry in enumerate(entries):
         artifact = store.find("record", entry["record"])
         if artifact is None:
             continue
+        skipped |= dict.fromkeys(told(found) for found in artifact.facts.get("skipped", ()))
         records.append(_read(artifact.path("records.parquet"), RECORDS, order))
         if artifact.path("trials.parquet").exists():
             trials.append(_read(artifact.path("trials.parquet"), TRIALS, order))
     axes = _entries(entries)[["order", *AXES]]
-    return pa.concat_tables(records), pa.concat_tables(trials).to_pandas().merge(axes, on="order")
+    rows = pa.concat_tables(trials).to_pandas().merge(axes, on="order")
+    return pa.concat_tables(records), rows, tuple(skipped)
 
 
 def _empty(schema: pa.Schema) -> pa.Table:

@@ -48,6 +48,7 @@ def document(
     forms: Sequence[Form],
     targeted: Sequence[TargetedRow],
     reasons: Sequence[Reason],
+    skipped: Sequence[str],
     methods: tuple[Names, Cards],
 ) -> str:
     """All main tables, one after another."""
@@ -66,8 +67,9 @@ def document(
         parts += [f"## Models in {escaped(form.name)}", _form(form)]
     if targeted:
         parts += ["## Attacks on chosen images", _targeted(targeted)]
-    if reasons:
-        parts += ["## What did not run or does not count", _reasons(reasons)]
+    if reasons or skipped:
+        parts += ["## What did not run or does not count", *(escaped(line) for line in skipped)]
+        parts += [_reasons(reasons)] if reasons else []
     if cards := _cards(*methods):
         parts += ["## Methods", cards]
     return "\n\n".join(parts) + "\n"

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.markup import escape
+
 from benchmark.config.spec import Suite
+from benchmark.data.skipped import told
 from benchmark.engine import stage_calls
 from benchmark.engine.local import Executor, cell_label
 from benchmark.engine.monitor import Monitor
@@ -25,6 +28,7 @@ from benchmark.errors import UserError, tells_no_space
 from benchmark.stages import graph, record
 from benchmark.stages.evaluate import ModelRef
 from benchmark.stages.graph import Cell
+from benchmark.stages.record import skipped_rows
 from benchmark.store.artifacts import Store
 
 Chosens = Sequence[tuple[Cell, CellResult]]
@@ -58,6 +62,7 @@ class SuiteRun:
         store, compute = self.store, self.executor.compute
         self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
         self._make("data", stage_calls.data_tasks(self.cells))
+        self._tell_skipped()
         self._make("pre-train from outside", stage_calls.surrogate_tasks(store, self.cells, compute))
         self._make("poison", stage_calls.poison_tasks(self.cells))
         self._make("pre-train", stage_calls.pretrain_tasks(store, self._with_twins(), compute))
@@ -90,6 +95,12 @@ class SuiteRun:
             if result.status != "ok":
                 for _, artifact in unique[key].writes:
                     self.standing.failures[artifact] = result
+
+    def _tell_skipped(self) -> None:
+        """Says, once for each set, which rows it was prepared without; also where it was in the store already."""
+        cells = {(cell.keys.data, cell.keys.evaluation): cell for cell in self.cells}.values()
+        for line in dict.fromkeys(told(found) for cell in cells for found in skipped_rows(self.store, cell)):
+            self.monitor.say(f"  [yellow]{escape(line)}[/yellow]")
 
     def _evaluate(self, title: str, wanted: Iterable[Evaluation]) -> None:
         self._make(title, stage_calls.evaluation_tasks(wanted, self.executor.compute))

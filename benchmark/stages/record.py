@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.config.spec import Experiment, Gate
+from benchmark.data.skipped import skipped
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.stages import graph
@@ -182,7 +183,17 @@ def write_record(
     if trials:
         pq.write_table(pa.Table.from_pylist(list(trials), schema=schemas.TRIALS), draft.path("trials.parquet"))
     statuses = {choice.selection: choice.status for choice in choices}
-    draft.commit({"statuses": statuses, "final": all(status in FINAL for status in statuses.values())})
+    facts = {"statuses": statuses, "final": all(status in FINAL for status in statuses.values())}
+    left_out = skipped_rows(store, cell)
+    draft.commit(facts | ({"skipped": left_out} if left_out else {}))
+
+
+def skipped_rows(store: Store, cell: Cell) -> list[dict[str, Any]]:
+    """What the cell's data sets left out, see `data.skipped`; [] where nothing, or nothing is prepared yet."""
+    experiment, keys = cell.experiment, cell.keys
+    sets = {keys.evaluation: experiment.evaluation or experiment.data, keys.data: experiment.data}
+    prepared = [(dataset.name, store.facts("data", key)) for key, dataset in reversed(sets.items())]
+    return [found for name, facts in prepared if facts and (found := skipped(name, facts))]
 
 
 def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,8 +163,17 @@ def rows_of(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return made
 
 
-def write(store: Store, cells: Rows, changed: dict[str, Rows | None] | None = None) -> None:
-    """Writes the suite `demo`; `changed` replaces the records of single cells, None leaves a cell without any."""
+def write(
+    store: Store,
+    cells: Rows,
+    changed: dict[str, Rows | None] | None = None,
+    *,
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """Writes the suite `demo`; `changed` replaces the records of single cells, None leaves a cell without any.
+
+    `facts` stand in the manifest of every record.
+    """
     for cell in cells:
         rows = (changed or {}).get(cell["cell"], rows_of(cell))
         if rows is None:
@@ -173,7 +182,7 @@ def write(store: Store, cells: Rows, changed: dict[str, Rows | None] | None = No
         pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), draft.path("records.parquet"))
         if cell["searched"] and any(row["status"] == "ok" for row in rows):
             pq.write_table(pa.Table.from_pylist(trials(cell), schema=TRIALS), draft.path("trials.parquet"))
-        draft.commit({})
+        draft.commit(facts or {})
     environment = {"python": "3.11.9", "torch": "2.15.0", "open_clip": "3.3.0", "threads": 2}
     suite = {"suite": "demo", "title": "Demo of the board", "key": content_key("suite", 1, "demo")}
     store.write_json("suites/demo.json", {**suite, "protocol": PROTOCOL, "environment": environment, "cells": cells})

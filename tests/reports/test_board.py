@@ -222,6 +222,21 @@ def test_ids_are_unique_and_inner_links_lead_somewhere(page: str) -> None:
     assert inner <= set(ids)
 
 
+def test_skipped_rows_are_said_once_on_the_page_and_in_markdown(tmp_path: Path) -> None:
+    names = {"count": 40, "keys": ["<b>1.png", "2.png", "3.png"]}
+    left_out = {"dataset": "mine", "rows": 1234, "broken": names, "empty_captions": {"count": 1, "keys": ["a|b"]}}
+    store = Store(tmp_path / "store")
+    fake_suite.write(store, fake_suite.grid(("badnet",), (0,)), facts={"skipped": [left_out]})
+    line = "mine: skipped 41 of 1,234 rows: 40 with a missing or broken image (<b>1.png, 2.png, 3.png, …), "
+    line += "1 with neither caption nor label (a|b)"
+    shown = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert shown.count(html.escape(line)) == 1 and '<a href="#standing">' in shown
+    told = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
+    assert told.count(line.replace("<b>", r"\<b\>").replace("a|b", r"a\|b")) == 1
+    fake_suite.write(store, fake_suite.grid(("badnet",), (0,)))
+    assert "skipped" not in write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+
+
 def test_the_headline_counts_only_what_planted_and_finished(page: str) -> None:
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
     # MMCL: 1396 / 1424 − 1 = −2.0 %; MMCL+SSL: no point met the bound
