@@ -15,7 +15,8 @@ from scipy.stats import binomtest
 from benchmark.audit.data import Pairs
 from benchmark.audit.weights import Suspect
 from benchmark.contexts.defense import GatedContext, MethodInputs
-from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report
+from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable, UserError
 from benchmark.evaluation import readouts
 from benchmark.evaluation.evaluate import Condition, encode
@@ -254,8 +255,9 @@ def mend(
             base_key="",
             progress=progress,
         )
+        recorder = EpochRecorder(report, around)
         context = GatedRepairContext(
-            repair.card, around, report, seed=derive_seed(seed, "defend"), options=LoopOptions()
+            repair.card, around, recorder, seed=derive_seed(seed, "defend"), options=LoopOptions()
         )
         found, reason = None, ""
         try:
@@ -264,4 +266,4 @@ def mend(
             reason = str(error)
     findings = {key: value for key, value in context.findings.items() if not isinstance(value, torch.Tensor)}
     right = None if found is None else accuracy(found, pairs)
-    return Repaired(repair, found, reason, time.monotonic() - began, right, context.rows, findings)
+    return Repaired(repair, found, reason, time.monotonic() - began, right, recorder.rows, findings)

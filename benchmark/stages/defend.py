@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report, weights_name
+from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
@@ -40,24 +41,23 @@ def defend_stage(
         return found.facts
     draft, watch = store.draft("defend", key), Stopwatch()
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
-    context = _context(store, cell, repair.card, inputs, compute, draft, model, tick, base=cell.keys.pretrain)
+    context, recorder = _context(store, cell, repair.card, inputs, compute, draft, model, tick, base=cell.keys.pretrain)
     status, reason = "ok", ""
     try:
         repaired = repair.repair(model, context)
-        if not context.rows:  # a repair that never reported: its result is measured once
-            context.report(1, repaired)
+        recorder.measure_result(repaired)
     except Collapsed as error:
         status, reason = "collapsed", str(error)
     except Diverged as error:
         status, reason = "failed", str(error)
-    findings = context.write()
-    last = context.rows[-1] if context.rows else {}
+    findings = recorder.write(context.findings)
+    last = recorder.rows[-1] if recorder.rows else {}
     facts = {
         "status": status,
         "reason": reason,
         "accuracy": last.get("validation_accuracy"),
         "asr": last.get("validation_asr"),
-        "epochs": len(context.rows),
+        "epochs": recorder.count,
         "parameters": repair.model_dump(mode="json"),
         "findings": findings,
         "clean_pairs": context.clean_pairs_used,
@@ -72,12 +72,16 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     assert isinstance(attack, ModelAttack)
     draft, watch = store.draft("pretrain", keys.pretrain), Stopwatch()
     twin = load_pretrained(store, keys.twin).to(compute.device)
-    context = _context(store, cell, attack.card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
+    context, recorder = _context(store, cell, attack.card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
     attacked = attack.implant(twin, context)
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts
     facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}
-    facts |= {"history": [], "parents": {"twin": keys.twin, "poison": keys.poison}, "findings": context.write()}
+    facts |= {
+        "history": [],
+        "parents": {"twin": keys.twin, "poison": keys.poison},
+        "findings": recorder.write(context.findings),
+    }
     draft.commit(facts | {"wall_s": watch.seconds()})
 
 
@@ -92,7 +96,8 @@ def _context(
     tick: Tick,
     *,
     base: str,
-) -> GatedRepairContext:
+) -> tuple[GatedRepairContext, EpochRecorder]:
+    """What the method is handed, and what the engine keeps to itself."""
     experiment = cell.experiment
     evaluation = required(store, "data", cell.keys.evaluation)
     report = Report(
@@ -107,7 +112,9 @@ def _context(
     )
     options = LoopOptions(micro_batch=compute.micro_batch, prefetch=compute.prefetch)
     resources = method_inputs(store, cell, model, key=base)
-    return GatedRepairContext(card, resources, report, seed=derive_seed(experiment.seed, "defend"), options=options)
+    recorder = EpochRecorder(report, resources)
+    seed = derive_seed(experiment.seed, "defend")
+    return GatedRepairContext(card, resources, recorder, seed=seed, options=options), recorder
 
 
 def load_repaired(store: Store, key: str, epoch: int) -> ClipModel:

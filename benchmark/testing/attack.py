@@ -17,7 +17,8 @@ import torch
 
 from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.contexts.poison import GatedPoisonContext
-from benchmark.contexts.repair import GatedRepairContext, Report
+from benchmark.contexts.recorder import EpochRecorder, Report
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models import model_transforms
@@ -248,8 +249,9 @@ def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipM
             base_key="twin",
             progress=lambda end: None,
         )
+        recorder = EpochRecorder(report, resources)
         return attack.implant(
-            twin, GatedRepairContext(attack.card, resources, report, seed=seed, options=LoopOptions())
+            twin, GatedRepairContext(attack.card, resources, recorder, seed=seed, options=LoopOptions())
         )
 
 

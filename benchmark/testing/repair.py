@@ -6,6 +6,7 @@ parts (`ClipModel.add_adapter`), so that a saved model can be built again.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +14,16 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.repair import GatedRepairContext, Report
+from benchmark.contexts.recorder import EpochRecorder, Report
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition
 from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.testing import world
+from benchmark.testing.blindness import differences
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.training.loop import LoopOptions
-from benchmark.types import Range, Repair
+from benchmark.types import Card, Range, Repair
 from benchmark.validation import validated
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").
@@ -28,6 +31,7 @@ SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400}
 SHORT |= {"patch_steps": 5, "inversion_steps": 5, "depth": 1}
 
 
+CHANCE_FACTOR = 1.2  # times chance: below it nothing was learnt, or all of it lost
 ARCHITECTURES = ("tiny-resnet", "tiny-vit")  # in the order in which they are tried
 
 
@@ -43,18 +47,17 @@ class Repaired(NamedTuple):
 def repair_checks(repair: Repair) -> Checks:
     """The checks of one repair, on a model with a BadNet backdoor; long trainings are cut short."""
     short = shortened(repair)
-    runs: list[Repaired] = []
-
-    def first() -> Repaired:
-        if not runs:
-            runs.append(run_repair(short))
-        return runs[0]
+    first = functools.cache(lambda: run_repair(short))
+    # the second run is measured under another trigger: where both agree, the method is deterministic and blind at once
+    second = functools.cache(lambda: run_repair(short, planted=_elsewhere(first().planted)))
 
     yield Check("repairs with what its card names", lambda: _runs(first()))
     yield Check("returns a model of the same shapes", lambda: _shapes(first()))
     yield Check("is the same after saving", lambda: _saves(first()))
     yield Check("input model unmodified", lambda: _unmodified(short, first().planted))
-    yield Check("deterministic under the seed", lambda: _deterministic(short, first()))
+    yield Check("deterministic under the seed", lambda: _deterministic(short, first(), second()))
+    yield Check("sees nothing of the trigger", lambda: _blind(repair, first(), second()))
+    yield Check("tells classes apart", lambda: _tells_classes_apart(first()))
     yield Check("reports its epochs", lambda: _reports(first()))
     yield Check("strength", lambda: _strength(repair))
     yield Check("effect (for information)", lambda: _effect(repair, first().planted))
@@ -93,6 +96,17 @@ def run_repair(
 
 def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: int) -> Repaired:
     suspect = model or planted.model.clone()
+    with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
+        context, recorder = open_context(repair.card, planted, suspect, Path(folder), seed=seed)
+        repaired = repair.repair(suspect, context)
+        recorder.measure_result(repaired)  # as in the defend stage
+    return Repaired(repaired, planted, recorder.rows, context.clean_pairs_used)
+
+
+def open_context(
+    card: Card, planted: world.Planted, suspect: ClipModel, folder: Path, *, seed: int = 1
+) -> tuple[GatedRepairContext, EpochRecorder]:
+    """The engine's own context in the kit's world, and what the engine keeps to itself."""
     resources = MethodInputs(
         model=suspect,
         clean_pairs=world.clean_pairs(),
@@ -105,22 +119,18 @@ def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: 
         trigger=planted.trigger,
         surrogate=lambda: world.clean_twin().eval(),
     )
-    with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
-        report = Report(
-            validation=world.held_out(),
-            conditions=(Condition("clean", planted.trigger.target), planted.trigger),
-            keep=lambda found: set(),
-            start_accuracy=None,
-            collapse=0.0,
-            folder=Path(folder),
-            base_key="backdoored",
-            progress=lambda end: None,
-        )
-        context = GatedRepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
-        repaired = repair.repair(suspect, context)
-        if not context.rows:  # as in the defend stage: a repair that never trained is measured once
-            context.report(1, repaired)
-    return Repaired(repaired, planted, context.rows, context.clean_pairs_used)
+    report = Report(
+        validation=world.held_out(),
+        conditions=(Condition("clean", planted.trigger.target), planted.trigger),
+        keep=lambda found: set(),
+        start_accuracy=None,
+        collapse=0.0,
+        folder=folder,
+        base_key="backdoored",
+        progress=lambda end: None,
+    )
+    recorder = EpochRecorder(report, resources)
+    return GatedRepairContext(card, resources, recorder, seed=seed, options=LoopOptions()), recorder
 
 
 def _runs(found: Repaired) -> str:
@@ -171,11 +181,57 @@ def _unmodified(repair: Repair, planted: world.Planted) -> str:
     return ""
 
 
-def _deterministic(repair: Repair, first: Repaired) -> str:
+def _deterministic(repair: Repair, first: Repaired, second: Repaired) -> str:
     torch.rand(3)  # the global generator must not matter
-    second = run_repair(repair)
-    require(same_tensors(_tensors(first.model), _tensors(second.model)), "the same seed must give the same weights")
+    again = second if _same(first, second) else run_repair(repair, planted=first.planted)
+    require(_same(first, again), "the same seed must give the same weights")
     return ""
+
+
+def _same(first: Repaired, second: Repaired) -> bool:
+    return same_tensors(_tensors(first.model), _tensors(second.model))
+
+
+def _elsewhere(planted: world.Planted) -> world.Planted:
+    """The same suspect model, measured under a trigger that does nothing and aims at another class."""
+    target = (planted.trigger.target or 0) + 1
+    nothing = Condition("trigger", target % len(world.source().class_names), lambda images, ids: images)
+    return planted._replace(trigger=nothing)
+
+
+def _blind(repair: Repair, first: Repaired, second: Repaired) -> str:
+    """Attack success is measured for the board; a method that reads it on its way is tuned on the answer."""
+    if "trigger" in repair.card.needs:
+        return "declared oracle: its card names the trigger"
+    shown = trigger_shows(repair.card, first.planted)
+    require(not shown, f"the context must show nothing of the trigger, but it differs at {', '.join(shown[:3])}")
+    text = "weights must not depend on the trigger that epochs are measured under; do not look at attack success"
+    require(_same(first, second), f"{text}, or make the repair deterministic")
+    return "the same weights whatever trigger is measured"
+
+
+def trigger_shows(card: Card, planted: world.Planted) -> list[str]:
+    """Public places of a repair's context at which two worlds differ that differ in the measured trigger alone."""
+    suspect = planted.model.clone()
+    with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
+        worlds = (planted, _elsewhere(planted))
+        contexts = [open_context(card, each, suspect, Path(name))[0] for each in worlds]
+        told = [context.report(1, suspect) for context in contexts]
+        return [*differences(*contexts), *differences(*told, place="ctx.report()")]
+
+
+def _tells_classes_apart(found: Repaired) -> str:
+    """A model that always gives one answer has no backdoor and no use."""
+    models, classes = (found.planted.model, found.model), len(world.source().class_names)
+    before, after = (world.predictions(model) for model in models)
+    accuracies = [float((answers == world.held_out().labels).mean()) for answers in (before, after)]
+    numbers = f"CA {accuracies[1]:.2f}, {accuracies[0]:.2f} before, {len(set(after))} of {classes} classes predicted"
+    limit = CHANCE_FACTOR / classes
+    if accuracies[0] < limit:  # the kit's transformer has learnt next to nothing, so that nothing can be lost
+        return numbers
+    require(len(set(after)) > 1, f"a repaired model must not predict one class for every image, got {numbers}")
+    require(accuracies[1] >= limit, f"a repaired model must be more accurate than chance, got {numbers}")
+    return numbers
 
 
 def _reports(found: Repaired) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from benchmark.config.spec import ModelSpec
 from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
-from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, validate
+from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, text_head, validate
 from benchmark.models.clip import ClipModel, build
 from benchmark.stages.poison import Poison, load_poison, poison
 from benchmark.training.loop import train
@@ -156,6 +156,16 @@ def measured(model: ClipModel, trigger: Condition) -> Validation:
     """Zero-shot validation on the test rows."""
     names, templates = source().class_names, source().evaluation_templates
     return validate(model, held_out(), [trigger], class_names=names, templates=templates, batch_size=NUM_TEST)
+
+
+@torch.no_grad()
+def predictions(model: ClipModel) -> np.ndarray:
+    """(NUM_TEST,) int64 classes that a model gives the test rows, zero-shot; its mode is left as found."""
+    was_training = model.training
+    head = text_head(model.eval(), source().class_names, source().evaluation_templates)
+    found = (model.encode_images(held_out().images) @ head.weights.T).argmax(1).cpu().numpy()
+    model.train(was_training)
+    return found
 
 
 def _mmcl() -> Objective:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.repair import Collapsed, GatedRepairContext, Report, weights_name
+from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.objectives.mmcl import MMCL
@@ -57,7 +58,7 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Gated
         suspect_features=lambda: pair_features(trained.model, pairs()),
         trigger=None,
     )
-    return GatedRepairContext(card, resources, report, seed=9, options=LoopOptions())
+    return GatedRepairContext(card, resources, EpochRecorder(report, resources), seed=9, options=LoopOptions())
 
 
 def card(*needs: Need) -> Card:
@@ -121,9 +122,11 @@ def test_every_epoch_is_measured_and_the_input_left_alone(repair: Repair, suspec
     before = tensors(suspect.model)
     ctx = context(repair.card, suspect, tmp_path)
     found = repair.repair(suspect.model, ctx)
-    assert [row["epoch"] for row in ctx.rows] == [1, 2]
-    assert all(row["validation_accuracy_total"] == 20 and row["validation_asr_total"] == 13 for row in ctx.rows)
-    assert all(row["training_loss"] > 0 for row in ctx.rows)
+    assert [row["epoch"] for row in ctx._recorder.rows] == [1, 2]
+    assert all(
+        row["validation_accuracy_total"] == 20 and row["validation_asr_total"] == 13 for row in ctx._recorder.rows
+    )
+    assert all(row["training_loss"] > 0 for row in ctx._recorder.rows)
     assert differing(before, tensors(suspect.model)) == []
     assert differing(tensors(found), before)
 
@@ -150,7 +153,7 @@ def test_a_collapse_ends_the_run(suspect: Trained, tmp_path: Path) -> None:
     ctx = context(FineTuning.card, suspect, tmp_path, start_accuracy=1.0, collapse=1.0)
     with pytest.raises(Collapsed, match=r"validation accuracy 0\.\d+ after epoch 1, 1\.000 at the start"):
         FineTuning(**SHORT).repair(suspect.model, ctx)
-    assert len(ctx.rows) == 1
+    assert len(ctx._recorder.rows) == 1
 
 
 class TwoFits(Repair):
@@ -167,8 +170,8 @@ class TwoFits(Repair):
 def test_epochs_of_a_second_fit_go_on(suspect: Trained, tmp_path: Path) -> None:
     ctx = context(TwoFits.card, suspect, tmp_path)
     TwoFits().repair(suspect.model, ctx)
-    assert [row["epoch"] for row in ctx.rows] == [1, 2, 3, 4]
-    ctx.write()
+    assert [row["epoch"] for row in ctx._recorder.rows] == [1, 2, 3, 4]
+    ctx._recorder.write(ctx.findings)
     assert [file.name for file in tmp_path.iterdir()] == ["epochs.parquet"]
 
 

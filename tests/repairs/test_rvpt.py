@@ -12,7 +12,8 @@ import torch
 
 from benchmark.config.spec import ModelSpec
 from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.repair import GatedRepairContext, Report
+from benchmark.contexts.recorder import EpochRecorder, Report
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import CachedPool
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
@@ -90,7 +91,9 @@ def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 
         base_key="base",
         progress=lambda end: None,
     )
-    return GatedRepairContext(repair.card, resources, report, seed=seed, options=LoopOptions())
+    return GatedRepairContext(
+        repair.card, resources, EpochRecorder(report, resources), seed=seed, options=LoopOptions()
+    )
 
 
 TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 0.3, "epochs": 15}
@@ -100,11 +103,11 @@ def test_rvpt_lowers_the_success_rate_of_a_backdoored_transformer(tmp_path: Path
     repair = RVPT(**TINY_RVPT)
     start = prompting(repair, tmp_path)
     start.report(1, transformer())
-    assert start.rows[0]["validation_accuracy"] > 0.95 and start.rows[0]["validation_asr"] > 0.95
+    assert start._recorder.rows[0]["validation_accuracy"] > 0.95 and start._recorder.rows[0]["validation_asr"] > 0.95
     for seed in (1, 2):
         ctx = prompting(repair, tmp_path, seed=seed)
         repair.repair(transformer(), ctx)
-        assert ctx.rows[-1]["validation_asr"] < 0.5 and ctx.rows[-1]["validation_accuracy"] > 0.9
+        assert ctx._recorder.rows[-1]["validation_asr"] < 0.5 and ctx._recorder.rows[-1]["validation_accuracy"] > 0.9
 
 
 def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> 
 
     assert list(load_file(tmp_path / "epoch-0003.safetensors")) == ["visual.prompts.tokens"]
     assert found.adapters == {"prompts": {"depth": 0, "tokens": 4}}
-    assert [row["learning_rate"] for row in ctx.rows] == pytest.approx([0.3, 0.225, 0.075])
+    assert [row["learning_rate"] for row in ctx._recorder.rows] == pytest.approx([0.3, 0.225, 0.075])
     assert all(parameter.requires_grad for parameter in found.network.parameters())
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from benchmark.config import registry
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.testing import world
 from benchmark.testing.check import CheckResult, check_method
-from benchmark.testing.repair import run_repair
+from benchmark.testing.repair import run_repair, trigger_shows
 from benchmark.types import Attack, Card, Features, Loss, Metric, Repair, RepairContext, State, Training
 
 pytestmark = pytest.mark.unit
@@ -142,6 +143,59 @@ class Greedy(Repair):
         return ctx.fit(ctx.reference, ctx.clean_pairs, MMCL(), Training(epochs=1, batch_size=32))
 
 
+class Peeking(Repair):
+    """Reaches behind the context for attack success and stops where it is low, as no defender could."""
+
+    name: ClassVar[str] = "peeking"
+    card: ClassVar[Card] = CARD
+
+    def repair(self, model: Any, ctx: Any) -> Any:
+        for _ in range(3):
+            model = ctx.fit(model, ctx.clean_pairs, MMCL(), Training(epochs=1, batch_size=64, warmup_steps=2))
+            if ctx._recorder.rows[-1]["validation_asr"] < 0.5:
+                break
+        return model
+
+
+class Asking(Repair):
+    """Asks for the rows that a report once left in the open."""
+
+    name: ClassVar[str] = "asking"
+    card: ClassVar[Card] = CARD
+
+    def repair(self, model: Any, ctx: Any) -> Any:
+        ctx.report(1, model)
+        return model.clone() if ctx.rows[-1]["validation_asr"] else model
+
+
+class Constant(Repair):
+    """Takes the backdoor away with everything else: one class for every image."""
+
+    name: ClassVar[str] = "constant"
+    card: ClassVar[Card] = CARD
+
+    def repair(self, model: Any, ctx: RepairContext) -> Any:
+        found = model.clone()
+        with torch.no_grad():
+            for parameter in found.network.parameters():
+                parameter.zero_()
+        return found
+
+
+class Shuffled(Repair):
+    """Random weights: every class now and then, and all of it chance."""
+
+    name: ClassVar[str] = "shuffled"
+    card: ClassVar[Card] = CARD
+
+    def repair(self, model: Any, ctx: RepairContext) -> Any:
+        found = model.clone()
+        with torch.no_grad():
+            for parameter in found.network.parameters():
+                parameter.normal_(std=0.05, generator=ctx.generator)
+        return found
+
+
 class Ordered(MMCL):
     """A loss that weighs samples by their place and grows with training."""
 
@@ -180,6 +234,10 @@ class Nameless(Repair):
         (Invisible, {"trigger shows", "attack plants"}),
         (Careless, {"input model unmodified", "deterministic under the seed"}),
         (Greedy, {"repairs with what its card names"}),
+        (Peeking, {"sees nothing of the trigger"}),
+        (Asking, {"repairs with what its card names"}),
+        (Constant, {"tells classes apart"}),
+        (Shuffled, {"tells classes apart"}),
         (Ordered, {"order of the batch does not matter", "loss is finite"}),
         (Boundless, {"within bounds", "denominators", "outcomes unmodified"}),
         (Nameless, {"name", "card", "docstrings", "builds"}),
@@ -190,6 +248,27 @@ def test_breaches_are_found(cls: Any, expected: set[str]) -> None:
     found = failures(check_method(cls))
     assert expected <= set(found)
     assert all(detail and "\n" not in detail for detail in found.values())
+
+
+@pytest.mark.parametrize("needs", [frozenset(), frozenset({"clean_pairs", "labels", "reference", "class_names"})])
+def test_a_context_shows_the_same_whatever_trigger_is_measured(needs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    card, planted = CARD.model_copy(update={"needs": needs}), world.backdoored()
+    assert trigger_shows(card, planted) == []
+    monkeypatch.setattr(GatedRepairContext, "rows", property(lambda ctx: ctx._recorder.rows), raising=False)
+    assert "ctx.rows[0]['validation_asr']" in trigger_shows(card, planted)
+    monkeypatch.undo()
+
+    def telling(ctx: GatedRepairContext, epoch: int, model: Any) -> Any:
+        ctx._recorder.measure(epoch, model, training_loss=0.0, learning_rate=0.0)
+        return ctx._recorder.rows[-1]["validation_asr"]
+
+    monkeypatch.setattr(GatedRepairContext, "report", telling)
+    assert trigger_shows(card, planted) == ["ctx.report()"]
+
+
+def test_a_context_opens_the_trigger_to_declared_oracles_alone() -> None:
+    card = CARD.model_copy(update={"needs": frozenset({"trigger"})})
+    assert any(place.startswith("ctx.trigger") for place in trigger_shows(card, world.backdoored()))
 
 
 def test_checks_without_findings_come_first_to_last_once() -> None:
