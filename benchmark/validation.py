@@ -32,6 +32,7 @@ def validated(model: type[T], fields: Mapping[str, Any], *, place: str, inline: 
 
 def _one_line(model: type[BaseModel], error: ValidationError, place: str, *, inline: bool) -> str:
     first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
     where = ".".join(str(part) for part in first["loc"])
     # `--set pretrain.epochs` names the field already; a rule about several fields has no place of its own
     whole = not where or place.endswith((f".{where}", f" {where}"))
@@ -41,6 +42,8 @@ def _one_line(model: type[BaseModel], error: ValidationError, place: str, *, inl
         return f"{place}: {unknown('field', str(first['loc'][-1]), owner.model_fields)}"
     if first["type"] == "missing":
         return f"{spot} must be given; {f'write {spot}=…' if inline else 'set it with --set or in the suite'}"
+    if isinstance(cause, UserError):  # a part that was read by itself has said all
+        return f"{spot}: {cause}"
     rule = first["msg"].replace("String should ", "text that should ")
     rule = rule.removeprefix("Input should be ").removeprefix("Value error, ")
     remedy = "change it there" if inline else "change it with --set or in the suite"

@@ -104,9 +104,8 @@ def _joined(items: Sequence[Inspected]) -> str:
 
 
 def _method(method: Method) -> dict[str, Any]:
-    fields = method.model_dump(mode="json")
     card = {"title": method.card.title, "citation": method.card.citation, "summary": method.card.summary}
-    return {"name": method.name, "fields": fields} | card
+    return method.to_dict() | card
 
 
 def _inspected(item: Inspected, class_names: Sequence[str]) -> dict[str, Any]:

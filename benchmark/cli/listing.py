@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from benchmark.cli.suites import Resolved
 from benchmark.config import registry
-from benchmark.config.overrides import GRID
 from benchmark.config.plugins import load_files
-from benchmark.config.spec import Grid
 from benchmark.output import print_json
 from benchmark.types import Method
 
@@ -24,7 +22,8 @@ def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
     load_files(plugins or ())
     suites = {name: registry.suite(name)().title for name in registry.names("suite")}
     methods = {
-        kind: {name: _card(registry.method(kind, name)) for name in registry.names(kind)} for kind in registry.KINDS
+        kind: {name: _described(registry.method(kind, name)) for name in registry.names(kind)}
+        for kind in registry.KINDS
     }
     if as_json:
         print_json({"suites": suites, "methods": methods})
@@ -32,7 +31,7 @@ def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
     console = Console()
     console.print(_listing("Suites", {name: (title, "") for name, title in suites.items()}))
     for kind, found in methods.items():
-        told = {name: (card["summary"], _small_print(card)) for name, card in found.items()}
+        told = {name: (item["card"]["summary"], _small_print(item["card"])) for name, item in found.items()}
         console.print(_listing(f"\n{kind.capitalize()}s", told))
 
 
@@ -52,27 +51,18 @@ def _small_print(card: Mapping[str, Any]) -> str:
     return f"access {card['access']}{needs} · {card['citation']}"
 
 
-def _card(cls: Any) -> dict[str, Any]:
-    return cls.card.model_dump(mode="json") | {"needs": sorted(cls.card.needs), "fields": sorted(cls.model_fields)}
+def _described(cls: type[Method]) -> dict[str, Any]:
+    """A method as it is written on paper, at its defaults: null where there is none; and its card."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+    required = {name for name, field in cls.model_fields.items() if field.is_required()}
+    written = {"kind": cls.kind, "name": cls.name, "version": cls.version}
+    source = {"source": cls.plugin_source_hash} if cls.plugin_source_hash else {}
+    fields = {name: None if name in required else to_jsonable_python(value) for name, value in defaults.items()}
+    card = cls.card.model_dump(mode="json") | {"needs": sorted(cls.card.needs)}
+    return written | source | {"fields": fields, "required": sorted(required), "card": card}
 
 
 def show(resolved: Resolved) -> None:
-    """Prints a suite in full, with the names of its methods."""
-    suite = resolved.suite
-    dump = {"name": suite.name, "title": suite.title} | suite.model_dump(mode="json", exclude={"also"})
-    for field in ("data", "evaluation"):
-        method = getattr(suite, field)
-        dump[field] = method and _named(method)
-    dump |= _grid(suite)
-    dump["also"] = [grid.model_dump(mode="json") | _grid(grid) for grid in suite.also]
-    print(json.dumps(dump, indent=2))
-
-
-def _grid(grid: Grid) -> dict[str, Any]:
-    """The methods of a grid, with their names."""
-    methods = {field: [_named(method) for method in getattr(grid, field)] for field in GRID.values()}
-    return methods | {"searched": sorted(grid.searched)}
-
-
-def _named(method: Method) -> dict[str, Any]:
-    return {"name": method.name, "version": method.version} | method.model_dump(mode="json")
+    """Prints a suite in full, as `backstop run` reads it."""
+    written = resolved.suite.to_dict()
+    print_json({"name": written["name"], "title": written["title"]} | written, indent=2)

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from benchmark.config.notation import named
-from benchmark.errors import unknown
+from benchmark.errors import must, unknown
 from benchmark.types import Method
 from benchmark.validation import validated
 
@@ -77,7 +77,37 @@ def build(kind: str, name: str, fields: Mapping[str, Any]) -> Method:
     return validated(method(kind, name), fields, place=f"{kind} {name}")
 
 
-def from_text(kind: str, text: str, *, option: str) -> Method:
+def from_dict(kind: str, written: Mapping[str, Any]) -> Method:
+    """Rebuilds a method from what `Method.to_dict` wrote.
+
+    Raises:
+        UserError: no name or an unknown one, another version or source than is registered, or fields that do not fit.
+    """
+    if not isinstance(written.get("name"), str):
+        raise must(kind, "written with its name", dict(written), 'e.g. {"name": …, "fields": {…}}')
+    if "source" in written and (kind, written["name"]) not in _PLUGINS:
+        raise must(
+            f"{kind} {written['name']}", "loaded from its source", written["source"], "give its file with --plugin"
+        )
+    return method(kind, written["name"]).from_dict(written)
+
+
+def read(kind: str, value: object) -> Method:
+    """A method in any of its forms: itself, what `to_dict` wrote, or `NAME:FIELD=VALUE,…`.
+
+    Raises:
+        UserError: it is none of them, or of another kind.
+    """
+    if isinstance(value, str):
+        return from_text(kind, value)
+    if isinstance(value, Mapping):
+        return from_dict(kind, value)
+    if not isinstance(value, Method) or value.kind != kind:
+        raise must(kind, "NAME, NAME:FIELD=VALUE,… or {name, fields}", value, f"known: {', '.join(names(kind))}")
+    return value
+
+
+def from_text(kind: str, text: str, *, option: str = "") -> Method:
     """Builds a method from `NAME[:FIELD=VALUE,…]`, where NAME may be the class's name too.
 
     Args:

@@ -6,10 +6,13 @@ devices, paths) is in `Resources`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from benchmark.config import registry
 from benchmark.types import (
     BaseAttack,
     Choices,
@@ -25,6 +28,38 @@ from benchmark.types import (
     Training,
     Transform,
 )
+from benchmark.validation import validated
+
+# On paper a method is what `Method.to_dict` writes; it may be given as NAME:FIELD=VALUE,… too.
+_written = PlainSerializer(Method.to_dict)
+DatasetForm = Annotated[Dataset, BeforeValidator(partial(registry.read, "dataset")), _written]
+ObjectiveForm = Annotated[Objective, BeforeValidator(partial(registry.read, "objective")), _written]
+AttackForm = Annotated[BaseAttack, BeforeValidator(partial(registry.read, "attack")), _written]
+RepairForm = Annotated[Repair, BeforeValidator(partial(registry.read, "repair")), _written]
+DetectorForm = Annotated[Detector, BeforeValidator(partial(registry.read, "detector")), _written]
+Names = Annotated[frozenset[str], PlainSerializer(sorted, when_used="json")]  # in one order, so that equal is equal
+
+
+def _several(value: object) -> object:
+    """One method's text stands for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+class Spec(Frozen):
+    """What is written as JSON and read again."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """It on paper, as JSON: every field in full, methods as `Method.to_dict` writes them."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any], *, place: str = "specification") -> Self:
+        """Rebuilds what `to_dict` wrote; fields that are left out get their defaults.
+
+        Raises:
+            UserError: an unknown field or method, another version or source of a method, or a bad value.
+        """
+        return validated(cls, written, place=place)
 
 
 class ModelSpec(Frozen):
@@ -89,41 +124,42 @@ class Readouts(Frozen):
     ] = False
 
 
-class Experiment(Frozen):
+class Experiment(Spec):
     """One cell: everything that may change its content. Attack and repair of None are the controls.
 
     A cell has a repair, or a detector, or neither.
     """
 
-    data: SerializeAsAny[Dataset]
-    evaluation: SerializeAsAny[Dataset] | None = None  # None: validation and test come from `data`
+    data: DatasetForm
+    evaluation: DatasetForm | None = None  # None: validation and test come from `data`
     splits: Splits = Splits()
     model: ModelSpec = ModelSpec()
-    objective: SerializeAsAny[Objective]
+    objective: ObjectiveForm
     pretrain: Training = Training()
-    attack: SerializeAsAny[BaseAttack] | None = None
-    repair: SerializeAsAny[Repair] | None = None
-    detector: SerializeAsAny[Detector] | None = None
+    attack: AttackForm | None = None
+    repair: RepairForm | None = None
+    detector: DetectorForm | None = None
     search: Search | None = None  # None: the repair runs once, as given
     space: dict[str, Range | Choices] = {}  # overrides the repair's own ranges
     readouts: Readouts = Readouts()
     transforms: tuple[Transform, ...] = ()  # of the model; it is evaluated as it is, and under each of them
+    gate: Gate = Gate()
     seed: int = 0
 
 
-class Grid(Frozen):
+class Grid(Spec):
     """Models and what is done to them: objectives x attacks x (repairs and detectors) of one architecture."""
 
     model: ModelSpec = ModelSpec()
     pretrain: Training = Training()
-    objectives: tuple[SerializeAsAny[Objective], ...]
-    attacks: tuple[SerializeAsAny[BaseAttack], ...]  # the clean twin is always added
-    repairs: tuple[SerializeAsAny[Repair], ...] = ()  # "no repair" is always added
-    detectors: tuple[SerializeAsAny[Detector], ...] = ()
+    objectives: Annotated[tuple[ObjectiveForm, ...], BeforeValidator(_several)]
+    attacks: Annotated[tuple[AttackForm, ...], BeforeValidator(_several)]  # the clean twin is always added
+    repairs: Annotated[tuple[RepairForm, ...], BeforeValidator(_several)] = ()  # "no repair" is always added
+    detectors: Annotated[tuple[DetectorForm, ...], BeforeValidator(_several)] = ()
     # names of the objectives and attacks whose models are repaired and inspected too; None: all
-    defended_objectives: frozenset[str] | None = None
-    defended_attacks: frozenset[str] | None = None
-    searched: frozenset[str] = frozenset()  # names of repairs that are searched on attacked models
+    defended_objectives: Names | None = None
+    defended_attacks: Names | None = None
+    searched: Names = frozenset()  # names of repairs that are searched on attacked models
 
     def combinations(self) -> list[tuple[Objective, BaseAttack | None, Repair | Detector | None]]:
         """Objective, attack (clean twin first), defense (none first), in board order."""
@@ -149,8 +185,8 @@ class Suite(Grid):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str = ""
-    data: SerializeAsAny[Dataset]
-    evaluation: SerializeAsAny[Dataset] | None = None
+    data: DatasetForm
+    evaluation: DatasetForm | None = None
     splits: Splits = Splits()
     search: Search = Search()
     spaces: dict[str, dict[str, Range | Choices]] = {}  # repair name -> field -> range
@@ -210,6 +246,7 @@ class Suite(Grid):
             space=self.spaces.get(repair.name, {}) if searched and repair else {},
             readouts=self.readouts,
             transforms=self.transforms,
+            gate=self.gate,
             seed=seed,
         )
 

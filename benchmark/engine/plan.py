@@ -161,12 +161,13 @@ def write_suite(
     store: Store, suite: Suite, cells: Sequence[Cell], *, command: str, environment: Mapping[str, Any]
 ) -> None:
     """Writes the document that lists a suite's cells, so that a board can show what is missing too."""
-    dump = suite.model_dump(mode="json")
+    dump = suite.to_dict()
     document = {
         "suite": suite.name,
         "title": suite.title,
         "key": graph.key("record", dump, []),
         "command": command,
+        "specification": dump,
         "protocol": _protocol(dump),
         "environment": dict(environment),
         "methods": _cards(suite),

@@ -76,10 +76,10 @@ def cells(suite: Suite) -> list[Cell]:
         UserError: a data set whose files are missing.
     """
     revisions: dict[str, dict[str, Any]] = {}
-    return [Cell(experiment, keys(experiment, suite, revisions)) for experiment in suite.experiments()]
+    return [Cell(experiment, keys(experiment, revisions)) for experiment in suite.experiments()]
 
 
-def keys(experiment: Experiment, suite: Suite, revisions: dict[str, dict[str, Any]]) -> Keys:
+def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
     """Content keys of one experiment. `revisions` remembers what identifies each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
@@ -88,7 +88,7 @@ def keys(experiment: Experiment, suite: Suite, revisions: dict[str, dict[str, An
     poison = poison_key(experiment, data, surrogate if experiment.attack in askers else None)
     twin = pretrain_key(experiment, data)
     suspect = _suspect_key(experiment, data, poison, twin)
-    spec = _specification(experiment) | {"gate": suite.gate.model_dump(mode="json", exclude_defaults=True)}
+    spec = _specification(experiment)
     found = Keys(
         data=data,
         evaluation=evaluation,
@@ -302,14 +302,15 @@ def _training(training: Training) -> dict[str, Any]:
 
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
-    by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits"}
+    by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits", "gate"}
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     if "pretrain" in plain:
         plain["pretrain"] = _training(experiment.pretrain)
     methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     if experiment.detector:
         methods["detector"] = _identity(experiment.detector)
-    return plain | methods | {"model": model_identity(experiment.model)}
+    gate = experiment.gate.model_dump(mode="json", exclude_defaults=True)
+    return plain | methods | {"model": model_identity(experiment.model), "gate": gate}
 
 
 def model_identity(spec: ModelSpec) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Ma
         "wall_s": choice.wall_s,
         "device": environment.get("device", ""),
         "environment": json.dumps(environment, sort_keys=True),
-        "specification": json.dumps(experiment.model_dump(mode="json"), sort_keys=True),
+        "specification": json.dumps(experiment.to_dict(), sort_keys=True),
         "artifacts": json.dumps(dict(cell.keys._asdict(), weights=choice.artifact), sort_keys=True),
     }
 

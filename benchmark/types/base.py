@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.errors import UserError, unknown
+from benchmark.validation import validated
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +74,15 @@ class Card(Frozen):
     summary: str = ""
 
 
+_REMEDIES = {
+    "kind": "write it where methods of its kind stand",
+    "name": "name the class that is meant",
+    "version": "results differ: take the release that has it, or leave the version out to use the one here",
+    "value_versions": "results differ: take the release that has it, or leave both versions out to use the ones here",
+    "source": "give the file that it was with --plugin",
+}
+
+
 class Method(Frozen):
     """Base of every method. `name` is the registered name; `version` is raised when results change."""
 
@@ -90,6 +102,32 @@ class Method(Frozen):
         parts["fields"] = self.model_dump(mode="json", exclude_defaults=True)
         source = self.plugin_source_hash
         return parts | self.versions_in_use() | ({"source": source} if source else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The method on paper, as JSON: kind, name, versions and every field; of a plugin, its source's hash too."""
+        written = {"kind": self.kind, "name": self.name, "version": self.version} | self.versions_in_use()
+        source = {"source": self.plugin_source_hash} if self.plugin_source_hash else {}
+        return written | source | {"fields": self.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """Rebuilds a method of this class from what `to_dict` wrote. A person may leave out all but the fields.
+
+        Raises:
+            UserError: a kind, name, version or source that is not this class's, or fields that do not fit.
+        """
+        place = f"{cls.kind} {cls.name}"
+        built = validated(cls, written.get("fields", {}), place=place)
+        here = {part: value for part, value in built.to_dict().items() if part != "fields"}
+        asked = {part: value for part, value in written.items() if part != "fields"}
+        if "version" in asked:  # whoever names the version names those of single values, or there were none
+            asked = {"value_versions": {}} | asked
+        for part, value in asked.items():
+            if part not in _REMEDIES:
+                raise UserError(f"{place}: {unknown('entry', part, [*_REMEDIES, 'fields'])}")
+            if value != (own := here.get(part, {} if part == "value_versions" else None)):
+                raise UserError(f"{place} must be of {part} {own}, as here, got {value}; {_REMEDIES[part]}")
+        return built
 
     @property
     def label(self) -> str:

@@ -61,7 +61,7 @@ def test_further_grids_stand_on_the_same_ground_and_no_cell_twice() -> None:
     changed = override(grown, {"data.num_rows": "50", "also.1.pretrain.epochs": "2", "also.0.attacks.badnet.size": "4"})
     assert {cell.data.num_rows for cell in changed.experiments() if isinstance(cell.data, Shapes)} == {50}
     assert {cell.pretrain.epochs for cell in changed.experiments() if cell.model.name == "tiny-vit"} == {2}
-    assert plan._protocol(changed.model_dump(mode="json"))["also.1.pretrain"]["epochs"] == 2
+    assert plan._protocol(changed.to_dict())["also.1.pretrain"]["epochs"] == 2
     assert changed.also[0].attacks[0].label == "badnet(captions=real,size=4,target=ring)"
 
 
@@ -69,8 +69,8 @@ def test_experiments_print_and_compare() -> None:
     one = suite().experiments()[-1]
     assert one == suite().experiments()[-1]
     assert isinstance(one, Experiment)
-    dumped = one.model_dump(mode="json")
-    assert dumped["attack"]["strength"] == 0.2  # fields of the subclass are written, not those of the base only
+    dumped = one.to_dict()
+    assert dumped["attack"]["fields"]["strength"] == 0.2  # of the subclass, not of the base only
     assert dumped["space"] == {"learning_rate": [1e-4, 1e-2, True]}
     with pytest.raises(ValidationError):
         one.seed = 3  # type: ignore[misc]
