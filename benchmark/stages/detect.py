@@ -36,7 +36,8 @@ def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> N
     context = GatedContext(detector.card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
     facts: dict[str, Any] = {}
     if isinstance(detector, Filter):
-        table = _pairs(store, cell, detector.scores(model, context))
+        with torch.no_grad():
+            table = _pairs(store, cell, detector.scores(model, context))
     elif isinstance(detector, InputDetector):
         table = _inputs(store, cell, detector, model, context, compute)
     elif isinstance(detector, ModelDetector):
@@ -79,6 +80,7 @@ def _pairs(store: Store, cell: Cell, scores: torch.Tensor) -> pa.Table:
     return pa.concat_tables(parts).sort_by("id")
 
 
+@torch.no_grad()
 def _inputs(
     store: Store, cell: Cell, detector: InputDetector, model: ClipModel, context: GatedContext, compute: Compute
 ) -> pa.Table:
@@ -89,14 +91,13 @@ def _inputs(
 
     def scored(found: HeldOut, condition: Condition, split: str) -> pa.Table:
         parts = []
-        with torch.no_grad():
-            for start in range(0, len(found.ids), compute.evaluation_batch):
-                at = slice(start, start + compute.evaluation_batch)
-                images = found.images[at]
-                if condition.apply is not None:
-                    images = condition.apply(images, found.ids[at])
-                floats = images.to(model.device).float() / 255
-                parts.append(detector.score(model, floats, state, context).cpu())
+        for start in range(0, len(found.ids), compute.evaluation_batch):
+            at = slice(start, start + compute.evaluation_batch)
+            images = found.images[at]
+            if condition.apply is not None:
+                images = condition.apply(images, found.ids[at])
+            floats = images.to(model.device).float() / 255
+            parts.append(detector.score(model, floats, state, context).cpu())
         return _rows(torch.cat(parts), found.ids, split)
 
     clean, *attacks = conditions_of(store, cell, evaluation)

@@ -65,9 +65,11 @@ def scores(detector: Filter | InputDetector, model: ClipModel | None = None) -> 
     """Scores of the suspect pairs, or of the kit's images, under a model (default: the suspect one)."""
     model = model or suspect().model.clone()
     if isinstance(detector, Filter):
-        return detector.scores(model, context(detector, model))
+        ctx = context(detector, model)
+        with torch.no_grad():  # as the stage calls it: authors need not detach
+            return detector.scores(model, ctx)
     ctx, state = _fitted(detector, model)
-    return detector.score(model, images().clone(), state, ctx)
+    return _scored(detector, model, images().clone(), state, ctx)
 
 
 def inspect(detector: ModelDetector, model: ClipModel) -> Finding:
@@ -77,7 +79,15 @@ def inspect(detector: ModelDetector, model: ClipModel) -> Finding:
 
 def _fitted(detector: InputDetector, model: ClipModel) -> tuple[GatedContext, State]:
     ctx = context(detector, model)
-    return ctx, detector.fit(model, ctx)
+    with torch.no_grad():
+        return ctx, detector.fit(model, ctx)
+
+
+@torch.no_grad()
+def _scored(
+    detector: InputDetector, model: ClipModel, shown: torch.Tensor, state: State, ctx: GatedContext
+) -> torch.Tensor:
+    return detector.score(model, shown, state, ctx)
 
 
 def _backdoored() -> ClipModel:
@@ -122,7 +132,7 @@ def _apart(detector: InputDetector) -> str:
     model, some = suspect().model.clone(), images()[COUNT - 4 : COUNT + 4]
     ctx, state = _fitted(detector, model)
     parts = (some.clone(), some.flip(0), some[:1].clone())
-    whole, turned, alone = (detector.score(model, part, state, ctx) for part in parts)
+    whole, turned, alone = (_scored(detector, model, part, state, ctx) for part in parts)
     close = torch.allclose(whole, turned.flip(0), atol=1e-4) and torch.allclose(whole[:1], alone, atol=1e-4)
     require(close, "a sample's score must not depend on the rest of the batch")
     return ""
@@ -132,7 +142,7 @@ def _inputs_kept(detector: InputDetector) -> str:
     model, some = suspect().model.clone(), images()[:4].clone()
     ctx, state = _fitted(detector, model)
     before = {name: value.clone() for name, value in state.items()}
-    detector.score(model, some, state, ctx)
+    _scored(detector, model, some, state, ctx)
     require(torch.equal(some, images()[:4]), "score() must not modify the images")
     require(same_tensors(before, state), "score() must not modify the state")
     return f"{len(state)} tensor(s) of state"

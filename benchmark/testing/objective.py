@@ -64,6 +64,11 @@ class _Tried(NamedTuple):
 
 def objective_checks(objective: Objective) -> Checks:
     """The checks of one objective; stages of an objective that are too long for a check are cut short."""
+    yield Check("losses are a Loss", lambda: _losses(objective))
+    try:
+        _losses(objective)
+    except Exception:
+        return  # the first check has failed and says why; every other would fail for that reason
     yield Check("plans passes", lambda: _plans(objective))
     yield Check("schedules give rates", lambda: _rates(objective))
     yield Check("loss is finite", lambda: _finite(objective))
@@ -130,6 +135,22 @@ def _tried(objective: Objective) -> Iterator[_Tried]:
             yield _Tried(epoch, item, plan.state)
 
 
+def _losses(objective: Objective) -> str:
+    """The first epoch's losses, in form only."""
+    state = objective.initial_state(embed_dim=EMBED_DIM, seed=0)
+    plan = objective.plan(0, state, _PlanContext())
+    require(isinstance(plan, Plan), f"plan() must return a Plan(passes, state), got {type(plan).__name__}")
+    for item in plan.passes:
+        loss = item.loss(_Tried(0, item, plan.state).features(objective), plan.state)
+        found = type(loss).__name__
+        require(isinstance(loss, Loss), f"a loss must return a benchmark.types.Loss(total, terms, state), got {found}")
+        kinds = {"total": torch.Tensor, "terms": Mapping, "state": Mapping}
+        for name, kind in kinds.items():
+            part = getattr(loss, name)
+            require(isinstance(part, kind), f"Loss.{name} must be a {kind.__name__}, got {type(part).__name__}")
+    return ""
+
+
 def _plans(objective: Objective) -> str:
     counts = []
     for epoch, plan in _planned(objective):
@@ -172,7 +193,6 @@ def _rates(objective: Objective) -> str:
 def _finite(objective: Objective) -> str:
     for item in _tried(objective):
         loss = item.one_pass.loss(item.features(objective), item.state)
-        require(isinstance(loss, Loss), f"a loss must return a Loss, got {type(loss).__name__}")
         require(loss.total.shape == (), f"total must be of shape (), got {tuple(loss.total.shape)} in {item.place}")
         require(bool(loss.total.isfinite()), f"total must be finite, got {loss.total} in {item.place}")
         require(all(bool(term.isfinite()) for term in loss.terms.values()), f"terms must be finite, got {loss.terms}")

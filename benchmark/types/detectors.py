@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Detector(Method):
-    """Base of the three detectors; `unit` says what is scored."""
+    """Base of the three detectors; `unit` says what is scored.
+
+    `scores`, `fit` and `score` are called without gradients; one that needs them enables them (`torch.enable_grad`).
+    """
 
     kind: ClassVar[str] = "detector"
     unit: ClassVar[Literal["pair", "input", "model"]]

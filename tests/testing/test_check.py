@@ -18,7 +18,19 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.testing import world
 from benchmark.testing.check import CheckResult, check_method
 from benchmark.testing.repair import run_repair, trigger_shows
-from benchmark.types import Attack, Card, Features, Loss, Metric, Repair, RepairContext, State, Training
+from benchmark.types import (
+    Attack,
+    Card,
+    DefenderContext,
+    Features,
+    InputDetector,
+    Loss,
+    Metric,
+    Repair,
+    RepairContext,
+    State,
+    Training,
+)
 
 pytestmark = pytest.mark.unit
 OTHERS = [(kind, name) for kind in registry.KINDS if kind != "dataset" for name in registry.names(kind)]
@@ -285,3 +297,36 @@ def test_the_world_of_the_kit_is_deterministic() -> None:
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert set(world.pairs().captions(np.arange(50))) & set(world.held_out().captions)
     assert len(np.unique(world.held_out().labels)) == 4
+
+
+class Bare(MMCL):
+    """A loss without the form that the loop reads."""
+
+    name: ClassVar[str] = "bare"
+
+    def loss(self, features: Features, state: State) -> Any:
+        """A tensor only."""
+        return super().loss(features, state).total
+
+
+def test_an_objective_that_returns_a_tensor_is_told_so_once() -> None:
+    told = "a loss must return a benchmark.types.Loss(total, terms, state), got Tensor"
+    assert failures(check_method(Bare)) == {"losses are a Loss": told}
+
+
+class Sure(InputDetector):
+    """Scores through numpy, as an author would write it."""
+
+    name: ClassVar[str] = "sure"
+    card: ClassVar[Card] = Card(
+        title="Sure", citation="this test", access="outputs", needs=frozenset({"class_names"}), summary="Confidence."
+    )
+
+    def score(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
+        """The highest cosine to a prompt."""
+        return torch.from_numpy(ctx.encode_images(model, images).numpy() @ ctx.head(model).numpy().T).amax(1)
+
+
+def test_an_author_of_a_detector_need_not_think_of_gradients() -> None:
+    found = failures(check_method(Sure))
+    assert {name: why for name, why in found.items() if "grad" in why} == {}
