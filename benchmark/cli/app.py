@@ -27,6 +27,7 @@ from benchmark.cli.options import (
     Local,
     Mend,
     MicroBatch,
+    NoProbe,
     Only,
     Out,
     Plugins,
@@ -94,14 +95,15 @@ def plan(
     limit: Limit = None,
     store: StorePath = None,
     behind: Behind = None,
+    no_probe: NoProbe = False,
     json: Json = False,
 ) -> None:
-    """Say what a run would do: cells, cached and to make, time from past records, disk."""
+    """Say what a run would do: cells, cached and to make, time from past records or a probe, disk."""
     from benchmark.cli import asked, progress, suites
 
     cells = asked.read_only(only or ())
     resolved = suites.resolve(suite, set_, plugin, add)
-    progress.plan(resolved, suites.store_at(store, behind), cells, limit, as_json=json)
+    progress.plan(resolved, suites.store_at(store, behind), cells, limit, may_probe=not no_probe, as_json=json)
 
 
 @app.command()

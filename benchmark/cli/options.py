@@ -52,6 +52,9 @@ Only = Annotated[
         help="a part of the grid, e.g. objective=mmcl,attack=badnet; repeat an axis for more values",
     ),
 ]
+NoProbe = Annotated[
+    bool, typer.Option("--no-probe", help="without past records, do not train for 2 s to estimate the time")
+]
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="the first N cells that are not done, no more")
 ]

@@ -8,30 +8,45 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from benchmark.cli.asked import Only, first_left, select, select_places, share_of
 from benchmark.cli.suites import Resolved
+from benchmark.config.spec import Experiment
 from benchmark.engine import plan as planning
+from benchmark.engine.probe import Pace, probe
 from benchmark.errors import UserError, unknown
 from benchmark.output import print_json
 from benchmark.stages import graph
+from benchmark.stages.preflight import check_data, doubts
 from benchmark.store.artifacts import Store
 
 STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
 
 
-def plan(resolved: Resolved, store: Store, only: Only, limit: int | None, *, as_json: bool) -> None:
+RAY_START_S = 30.0  # of Ray and its workers, on two cores
+
+
+def plan(
+    resolved: Resolved, store: Store, only: Only, limit: int | None, *, may_probe: bool = True, as_json: bool
+) -> None:
     """Prints what a run would do."""
     suite_cells = graph.cells(resolved.suite)
     cells = first_left(store, select(suite_cells, only), limit)
-    stages = planning.plan(store, cells, suite_cells)
+    check_data(cell.experiment for cell in cells)
+    stages, paces = planning.plan(store, cells, suite_cells), {}
+    if may_probe and None in [stage.seconds for stage in stages]:
+        paces = _probed([cell.experiment for cell in cells])
+        rates = {name: pace.views_per_s for name, pace in paces.items()}
+        stages = planning.plan(store, cells, suite_cells, rates)
     left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells, stages)
     seconds = [stage.seconds for stage in stages]
     known = None if None in seconds else sum(value or 0 for value in seconds)
     if as_json:
         facts = {"suite": resolved.suite.name, "cells": len(cells), "to_do": left, "disk_bytes": disk, "seconds": known}
+        facts["probe"] = {name: pace._asdict() for name, pace in paces.items()}
         print_json(facts | {"stages": [stage._asdict() for stage in stages]})
         return
     console = Console(highlight=False)
@@ -46,11 +61,34 @@ def plan(resolved: Resolved, store: Store, only: Only, limit: int | None, *, as_
         time_left = "" if not missing or stage.seconds == 0 else _time(stage.seconds)
         table.add_row(STAGES.get(stage.stage, stage.stage), str(stage.total), str(stage.found), str(missing), time_left)
     console.print(table)
-    told = "not known: this store has no past record to go by" if known is None else f"{_time(known)} on one slot"
+    told = _told(known, list(paces.values()))
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_row("\ntime", f"\n{told if left else 'none'}", style="")
     facts.add_row("disk", f"about {disk / 1e6:,.0f} MB more under {store.root}" if disk else "no more")
     console.print(facts)
+    for line in doubts(cell.experiment for cell in cells):
+        console.print(f"[yellow]note: {escape(line)}[/yellow]")
+
+
+def _probed(experiments: Sequence[Experiment]) -> dict[str, Pace]:
+    """A probe of each model, with its largest batch; what cannot be probed is left out."""
+    batches: dict[str, int] = {}
+    for item in experiments:
+        batches[item.model.name] = max(batches.get(item.model.name, 0), item.pretrain.batch_size)
+    found = {name: probe(name, batch) for name, batch in batches.items()}
+    return {name: pace for name, pace in found.items() if pace}
+
+
+def _told(seconds: float | None, paces: Sequence[Pace]) -> str:
+    """The time in words: on one slot, and where a probe told it, on all slots of this machine."""
+    if seconds is None:
+        return "not known: this store has no past record to go by, and no probe was made"
+    if not paces:
+        return f"{_time(seconds)} on one slot, by past records of this store"
+    slots, device = paces[0].slots, paces[0].device
+    here = _time(seconds / slots + RAY_START_S)
+    source = f"estimated from a 2 s probe of its {device}"
+    return f"about {here} on this machine (start of Ray, {slots} slots), {_time(seconds)} on one slot; {source}"
 
 
 def _time(seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.preflight import check_data, doubts
 from benchmark.store.artifacts import Store
 
 # What a command that was asked for these cells did not do. All other statuses are results: an attack that did not
@@ -40,6 +42,9 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
     if planning.todo(store, asked):
         _check_before(suite, resources)
+        check_data(cell.experiment for cell in asked)
+        for line in doubts(cell.experiment for cell in asked):
+            print(f"backstop: note: {line}", file=sys.stderr)
         store.require_writable()
         _drive(resolved, store, cells, asked, resources, wanted)
     else:

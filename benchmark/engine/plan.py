@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.config.spec import Experiment, Suite
@@ -55,6 +55,13 @@ def detect_work(experiment: Experiment) -> float:
     return units[detector.unit] if detector else 0.0
 
 
+def evaluate_work(experiment: Experiment) -> float:
+    """Forward views of images of one cell's evaluations, roughly: a view without gradients is a third of one with."""
+    splits, conditions = experiment.splits, 2 if experiment.attack else 1
+    rules = 3 if experiment.search else 1
+    return rules * (conditions * splits.test + splits.clean) / 3
+
+
 def num_rows(store: Store, cell: Cell) -> int:
     """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
     facts = store.facts("data", cell.keys.data)
@@ -70,13 +77,16 @@ def with_twins(asked: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
     return [*asked, *(cell for cell in cells if cell.keys.pretrain in wanted)]
 
 
-def plan(store: Store, cells: Sequence[Cell], suite_cells: Sequence[Cell] = ()) -> list[StagePlan]:
+def plan(
+    store: Store, cells: Sequence[Cell], suite_cells: Sequence[Cell] = (), paces: Mapping[str, float] | None = None
+) -> list[StagePlan]:
     """Counts what is there and what is missing, stage by stage.
 
     Args:
         store: where artifacts are looked for.
         cells: the cells that are asked for.
         suite_cells: all cells of their suite, where the clean twins of the cells are found.
+        paces: forward views per second by model, where the store has no past record; None: not known.
     """
     missing = todo(store, cells)
     data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation)}
@@ -93,24 +103,35 @@ def plan(store: Store, cells: Sequence[Cell], suite_cells: Sequence[Cell] = ()) 
     fixes = [cell for key, cell in repairs.items() if cell.keys.record in left and not store.has("defend", key)]
     searches = [cell for cell in missing if cell.experiment.search]
     rate = _rates(store, pretrain, repairs)
-    look_work = sum(detect_work(cell.experiment) for cell in looks)
     models = len(pretrain) + len(retrain)
-    train_work = sum(pretrain_work(cell.experiment, num_rows(store, cell)) for cell in trains)
-    fix_work = sum(repair_work(cell.experiment) for cell in fixes)
     trials = sum(cell.experiment.search.trials for cell in searches if cell.experiment.search)
-    search_work = sum(
-        repair_work(cell.experiment) * cell.experiment.search.trials for cell in searches if cell.experiment.search
-    )
     total_trials = sum(cell.experiment.search.trials for cell in cells if cell.experiment.search)
+
+    def cost(made: Sequence[Cell], work: Callable[[Cell], float], by: str) -> tuple[float, float | None]:
+        """Work, and seconds on one slot, of what is still to be made."""
+        amounts = [(work(cell), rate[by] or (paces or {}).get(cell.experiment.model.name, 0.0)) for cell in made]
+        known = all(pace for amount, pace in amounts if amount)
+        seconds = sum(amount / pace for amount, pace in amounts if amount) if known else None
+        return sum(amount for amount, _ in amounts), seconds
+
+    trained = cost(trains, lambda cell: pretrain_work(cell.experiment, num_rows(store, cell)), "pretrain")
+    fixed = cost(fixes, lambda cell: repair_work(cell.experiment), "defend")
+    looked = cost(looks, lambda cell: detect_work(cell.experiment), "defend")
+    searched = cost(searches, lambda cell: repair_work(cell.experiment) * _num_trials(cell.experiment), "defend")
+    recorded = cost(missing, lambda cell: evaluate_work(cell.experiment), "pretrain")
     return [
         _stage(store, "data", data),
         _stage(store, "poison", poison),
-        StagePlan("pretrain", models, models - len(trains), train_work, _seconds(train_work, rate["pretrain"])),
-        StagePlan("defend", len(repairs), len(repairs) - len(fixes), fix_work, _seconds(fix_work, rate["defend"])),
-        StagePlan("detect", len(detect), len(detect) - len(looks), look_work, _seconds(look_work, rate["defend"])),
-        StagePlan("trials", total_trials, total_trials - trials, search_work, _seconds(search_work, rate["defend"])),
-        StagePlan("record", len(records), len(records) - len(left), 0.0, 0.0),
+        StagePlan("pretrain", models, models - len(trains), *trained),
+        StagePlan("defend", len(repairs), len(repairs) - len(fixes), *fixed),
+        StagePlan("detect", len(detect), len(detect) - len(looks), *looked),
+        StagePlan("trials", total_trials, total_trials - trials, *searched),
+        StagePlan("record", len(records), len(records) - len(left), *recorded),
     ]
+
+
+def _num_trials(experiment: Experiment) -> int:
+    return experiment.search.trials if experiment.search else 0
 
 
 def _stage(store: Store, stage: str, keys: Iterable[str]) -> StagePlan:
@@ -134,10 +155,6 @@ def _rates(store: Store, pretrain: Mapping[str, Cell], repairs: Mapping[str, Cel
                 done[stage][1] += facts["wall_s"]
     rates = {stage: work / seconds if seconds else 0.0 for stage, (work, seconds) in done.items()}
     return {stage: rate or max(rates.values()) for stage, rate in rates.items()}
-
-
-def _seconds(work: float, rate: float) -> float | None:
-    return 0.0 if not work else work / rate if rate else None
 
 
 def disk_estimate(store: Store, cells: Sequence[Cell], planned: Sequence[StagePlan]) -> int:

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from benchmark.cli import app
+from benchmark.cli import app, progress
+from benchmark.engine.probe import Pace
 from benchmark.store.artifacts import Draft, Store
 from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
 
 COMMANDS = {
     "list": {"--plugin", "--json"},
     "show": {"--set", "--plugin", "--add"},
-    "plan": {"--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json"},
+    "plan": {"--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--no-probe", "--json"},
     "run": {
         *("--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json", "--local", "--workers"),
         *("--concurrency", "--cpus", "--gpus", "--micro-batch", "--address", "--quiet", "--verbose"),
@@ -137,8 +138,10 @@ BAD = {
     "patch too large": (["run", "smoke", "--local", "--set", "attacks.badnet.size=40"], "badnet.size must be at most"),
     "batch too large": (
         ["run", "smoke", "--local", "--set", "splits.pretrain=100"],
-        "training.batch_size must be at most the 100 pairs there are, got 128",
+        "pretrain.batch_size must be at most the 100 pre-training pairs, got 128",
     ),
+    "no target, planned": (["plan", "smoke", "--set", "attacks.badnet.target=rng"], "did you mean ring"),
+    "batch too large, planned": (["plan", "smoke", "--set", "splits.pretrain=100"], "must be at most the 100"),
     "workers": (["run", "smoke", "--workers", "3"], "--workers must divide pretrain.batch_size 128, got 3"),
     "nothing to show": (["board"], "there must be a suite to show, got none"),
     "never run": (["status", "smoke"], "unknown suite 'smoke'"),
@@ -157,6 +160,29 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert last.startswith("backstop: ")
     assert expected in last
     assert "Traceback" not in err
+
+
+def test_a_plan_without_past_records_gives_the_time_of_a_probe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def told(model: str, batch_size: int) -> Pace:
+        asked.append((model, batch_size))
+        return Pace(1000.0, "cpu", 2)
+
+    monkeypatch.setattr(progress, "probe", told)
+    words = ["plan", "smoke", "--store", str(tmp_path)]
+    _, out, _ = call(capsys, monkeypatch, *words, "--json")
+    plan = json.loads(out)
+    assert asked == [("tiny-resnet", 128)]
+    assert plan["seconds"] == pytest.approx(sum(stage["work"] for stage in plan["stages"]) / 1000)
+    assert plan["probe"]["tiny-resnet"]["views_per_s"] == 1000.0
+    _, out, _ = call(capsys, monkeypatch, *words)
+    assert "estimated from a 2 s probe" in " ".join(out.split())
+    _, out, _ = call(capsys, monkeypatch, *words, "--no-probe")
+    assert len(asked) == 2
+    assert "no probe was made" in " ".join(out.split())
 
 
 def test_a_full_disk_is_one_line(
