@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     Inspectors,
     Json,
     Limit,
+    Listed,
     Local,
     Mend,
     MicroBatch,
@@ -70,11 +71,11 @@ def _main(
 
 
 @app.command("list")
-def list_(plugin: Plugins = None, json: Json = False) -> None:
+def list_(what: Listed = None, plugin: Plugins = None, json: Json = False) -> None:
     """List suites, and methods with their cards."""
     from benchmark.cli import listing
 
-    listing.list_all(plugin, as_json=json)
+    listing.list_all(what, plugin, as_json=json)
 
 
 @app.command()

@@ -12,27 +12,52 @@ from rich.text import Text
 
 from benchmark.cli.suites import Resolved
 from benchmark.config import registry
+from benchmark.config.overrides import GRID
 from benchmark.config.plugins import load_files
+from benchmark.errors import unknown
 from benchmark.output import print_json
 from benchmark.types import Method
 
 
-def list_all(plugins: Sequence[str] | None, *, as_json: bool) -> None:
-    """Prints suites, and methods with their cards."""
+def list_all(what: str | None, plugins: Sequence[str] | None, *, as_json: bool) -> None:
+    """Prints suites, and methods with their cards: all, one kind, or the methods of one suite.
+
+    Raises:
+        UserError: neither a kind nor a suite.
+    """
     load_files(plugins or ())
-    suites = {name: registry.suite(name)().title for name in registry.names("suite")}
+    chosen = _chosen(what)
+    suites = {name: registry.suite(name)().title for name in registry.names("suite") if name in chosen.get("suite", ())}
     methods = {
-        kind: {name: _described(registry.method(kind, name)) for name in registry.names(kind)}
+        kind: {name: _described(registry.method(kind, name)) for name in chosen[kind]}
         for kind in registry.KINDS
+        if chosen.get(kind)
     }
     if as_json:
         print_json({"suites": suites, "methods": methods})
         return
     console = Console()
-    console.print(_listing("Suites", {name: (title, "") for name, title in suites.items()}))
+    if suites:
+        console.print(_listing("Suites", {name: (title, "") for name, title in suites.items()}))
     for kind, found in methods.items():
         told = {name: (item["card"]["summary"], _small_print(item["card"])) for name, item in found.items()}
         console.print(_listing(f"\n{kind.capitalize()}s", told))
+
+
+def _chosen(what: str | None) -> dict[str, list[str]]:
+    """Names by kind, "suite" among them, that a word asks for: none, a kind (also in the plural), or a suite."""
+    kinds = ("suite", *registry.KINDS)
+    if what is None:
+        return {kind: registry.names(kind) for kind in kinds}
+    kind = what.removesuffix("s")
+    if kind in kinds:
+        return {kind: registry.names(kind)}
+    if what not in registry.names("suite"):
+        raise unknown("kind or suite", what, [*(f"{name}s" for name in kinds), *registry.names("suite")])
+    suite = registry.suite(what)()
+    used = {kind: sorted({item.name for item in suite.methods(kind)}) for kind in GRID}
+    sets = [item.name for item in (suite.data, suite.evaluation) if item]
+    return {"suite": [what], "dataset": sets} | used
 
 
 def _listing(title: str, entries: Mapping[str, tuple[str, str]]) -> Group:

@@ -8,6 +8,10 @@ import typer
 
 # Every option once; `list[str] | None` since typer has None where a repeatable option was not given.
 Suite = Annotated[str, typer.Argument(help="name of a suite (see `backstop list`)")]
+Listed = Annotated[
+    str | None,
+    typer.Argument(metavar="[KIND|SUITE]", help="one kind, e.g. repairs, or a suite's methods [default: all]"),
+]
 File = Annotated[str, typer.Argument(help="a Python file that defines one or more methods")]
 Stored = Annotated[str | None, typer.Argument(help="a suite in the store [default: all of them]")]
 Assign = Annotated[

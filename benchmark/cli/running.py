@@ -11,7 +11,7 @@ from benchmark.cli.suites import Resolved
 from benchmark.config.spec import ComputeOptions, Suite
 from benchmark.engine import plan as planning
 from benchmark.engine.monitor import Monitor, clock
-from benchmark.errors import UserError
+from benchmark.errors import UserError, must
 from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
@@ -40,8 +40,8 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     suite = resolved.suite
     cells = graph.cells(suite)
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
+    _check_before(suite, resources, wanted)
     if planning.todo(store, asked):
-        _check_before(suite, resources)
         check_data(cell.experiment for cell in asked)
         for line in doubts(cell.experiment for cell in asked):
             print(f"backstop: note: {line}", file=sys.stderr)
@@ -53,8 +53,20 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     return _summary(suite, store, cells, asked, time.monotonic() - began, as_json=wanted.as_json)
 
 
-def _check_before(suite: Suite, resources: ComputeOptions) -> None:
+def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> None:
     """What can be refused before any compute is asked for."""
+    if wanted.quiet and wanted.verbose:
+        raise UserError("--quiet must be given without --verbose, got both; drop one of the two")
+    options = {
+        "--workers": resources.workers if resources.workers > 1 else None,
+        "--concurrency": resources.concurrency,
+        "--cpus": resources.cpus_per_slot,
+        "--gpus": resources.gpus_per_slot,
+        "--address": resources.address,
+    }
+    for option, value in options.items():
+        if wanted.local and value is not None:
+            raise must(option, "given without --local, which knows no Ray", value, "drop one of the two")
     for batch_size in (grid.pretrain.batch_size for grid in suite.grids):
         if batch_size % resources.workers:
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import uuid
 from collections import deque
@@ -21,9 +22,11 @@ from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_worker import SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
+from benchmark.errors import UserError, must
 from benchmark.stages.common import Compute
 from benchmark.store.artifacts import Store
 
+ANSWER_S = 10.0  # how long an address may take to answer
 _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -48,10 +51,50 @@ def connect(resources: ComputeOptions) -> None:
     address = resources.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address:
-        ray.init(address=address, **options)
-        return
-    # Train's cleaner of worker groups needs the dashboard; a pool of actors does not
-    ray.init("local", include_dashboard=resources.workers > 1, object_store_memory=256 << 20, **options)
+        _check_answers(address)
+        options["address"] = address
+    else:
+        # Train's cleaner of worker groups needs the dashboard; a pool of actors does not
+        options |= {"address": "local", "include_dashboard": resources.workers > 1, "object_store_memory": 256 << 20}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        if address:
+            raise must("--address", "that of a running Ray cluster", address, _first_line(error)) from None
+        what = "the machine may be overloaded: try again, or run with --local"
+        raise UserError(f"Ray must start on this machine, got {_first_line(error)!r}; {what}") from None
+
+
+def _check_answers(address: str) -> None:
+    """Refuses an address where nobody listens, on which Ray itself would go on trying.
+
+    Raises:
+        UserError: nobody answers there.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return  # "auto", or a name that Ray resolves
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        remedy = f"nobody answers there ({error}); see `ray status`, or leave it out to start Ray here"
+        raise must("--address", "that of a running Ray cluster", address, remedy) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def check_slot(resources: ComputeOptions, cpus: float, gpus: float) -> None:
+    """Refuses a slot that is larger than the cluster, which Ray would wait for, or that would be ignored.
+
+    Raises:
+        UserError: more CPUs than there are, or GPUs of a cluster without them.
+    """
+    for option, wanted, there in (("--cpus", resources.cpus_per_slot, cpus), ("--gpus", resources.gpus_per_slot, gpus)):
+        if wanted and wanted > there:
+            unit = option.strip("-").upper()[:-1]
+            raise must(option, f"at most the {there:g} {unit}s of the cluster", wanted, "lower it, or leave it out")
 
 
 class RayExecutor:
@@ -62,6 +105,11 @@ class RayExecutor:
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
         found = ray.cluster_resources()
         self._gpus, self._cpus = found.get("GPU", 0.0), found.get("CPU", 1.0)
+        try:
+            check_slot(resources, self._cpus, self._gpus)
+        except UserError:
+            ray.shutdown()
+            raise
         self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
         self.slots = resources.concurrency or self._natural_slots()
         self._board_name = f"backstop-board-{uuid.uuid4().hex}"

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from benchmark.cli import app, progress
 from benchmark.engine.probe import Pace
+from benchmark.errors import UserError
 from benchmark.store.artifacts import Draft, Store
 from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
 
@@ -143,6 +144,10 @@ BAD = {
     "no target, planned": (["plan", "smoke", "--set", "attacks.badnet.target=rng"], "did you mean ring"),
     "batch too large, planned": (["plan", "smoke", "--set", "splits.pretrain=100"], "must be at most the 100"),
     "workers": (["run", "smoke", "--workers", "3"], "--workers must divide pretrain.batch_size 128, got 3"),
+    "local workers": (["run", "smoke", "--local", "--workers", "2"], "--workers must be given without --local"),
+    "local slots": (["run", "smoke", "--local", "--cpus", "2"], "--cpus must be given without --local"),
+    "nobody there": (["run", "smoke", "--address", "localhost:1"], "--address must be that of a running Ray cluster"),
+    "no kind": (["list", "repiars"], "unknown kind or suite 'repiars'; did you mean repairs"),
     "nothing to show": (["board"], "there must be a suite to show, got none"),
     "never run": (["status", "smoke"], "unknown suite 'smoke'"),
 }
@@ -183,6 +188,35 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
     _, out, _ = call(capsys, monkeypatch, *words, "--no-probe")
     assert len(asked) == 2
     assert "no probe was made" in " ".join(out.split())
+
+
+def test_a_slot_larger_than_the_cluster_is_refused() -> None:
+    from benchmark.config.spec import ComputeOptions
+    from benchmark.engine.ray_pool import check_slot
+
+    check_slot(ComputeOptions(cpus_per_slot=2.0), 2.0, 0.0)
+    with pytest.raises(UserError, match="--cpus must be at most the 2 CPUs of the cluster, got 64"):
+        check_slot(ComputeOptions(cpus_per_slot=64.0), 2.0, 0.0)
+    with pytest.raises(UserError, match=r"--gpus must be at most the 0 GPUs of the cluster, got 0\.5"):
+        check_slot(ComputeOptions(gpus_per_slot=0.5), 2.0, 0.0)
+
+
+def test_a_list_can_be_of_one_kind_or_of_one_suite(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(*words: str) -> dict[str, set[str]]:
+        _, out, _ = call(capsys, monkeypatch, "list", *words, "--json")
+        found = json.loads(out)
+        return {kind: set(names) for kind, names in found["methods"].items()} | {"suite": set(found["suites"])}
+
+    everything = listed()
+    assert listed("repairs") == {"repair": everything["repair"], "suite": set()}
+    assert listed("suites") == {"suite": everything["suite"]}
+    smoke = listed("smoke")
+    assert smoke["suite"] == {"smoke"}
+    assert smoke["dataset"] == {"shapes"}
+    assert smoke["repair"] == {"fine-tuning", "batch-norm-only", "cleanclip"}
+    assert set(smoke) == {"suite", "dataset", "objective", "attack", "repair"}
 
 
 def test_a_full_disk_is_one_line(
