@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from benchmark.config import registry
 from benchmark.types import (
@@ -199,6 +199,13 @@ class Suite(Grid):
     also: Annotated[
         tuple[Grid, ...], Field(description="further grids on the same data and protocol: other models, other attacks")
     ] = ()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("distinct: equal seeds give equal cells")
+        return value
 
     @property
     def grids(self) -> tuple[Grid, ...]:

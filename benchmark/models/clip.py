@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.config.spec import ModelSpec
-from benchmark.errors import UserError, unknown
+from benchmark.errors import UserError, must, unknown
+from benchmark.hub import hub_or_cache
 from benchmark.models import adapters
 from benchmark.models.architectures import TINY, image_size
 from benchmark.models.batch_norm import use_group_norms
@@ -162,7 +164,14 @@ def _open_clip(spec: ModelSpec) -> tuple[nn.Module, Callable[[list[str]], torch.
     image_size(spec.name)  # refuses an unknown name
     if spec.pretrained and spec.pretrained not in (tags := open_clip.list_pretrained_tags_by_model(spec.name)):
         raise unknown(f"pretrained tag of {spec.name}", spec.pretrained, tags)
-    network = open_clip.create_model(spec.name, pretrained=spec.pretrained, pretrained_text=False)
+    with hub_or_cache() if spec.pretrained else nullcontext(True) as answers:
+        try:
+            network = open_clip.create_model(spec.name, pretrained=spec.pretrained, pretrained_text=False)
+        except (OSError, RuntimeError) as error:
+            if answers:
+                raise
+            rule = f"a tag of {spec.name} in the hub's cache where the hub does not answer"
+            raise must("model.pretrained", rule, spec.pretrained, "connect, or give a file: model.weights") from error
     return network, open_clip.get_tokenizer(spec.name)
 
 

@@ -60,6 +60,7 @@ def test_set_takes_several_and_leaves_the_suite_alone() -> None:
         ("attacks.badnte.size", "3", "--set attacks.badnte.size: unknown entry 'badnte'; did you mean badnet?"),
         ("attacks.7.size", "3", "--set attacks.7.size: unknown entry '7'; known: badnet, blended"),
         ("seeds.first", "3", "--set seeds.first: unknown entry 'first'"),
+        ("seeds", "[0, 0]", "--set seeds must be distinct: equal seeds give equal cells, got [0, 0]; "),
         (
             "pretrain.epochs",
             "-1",

@@ -13,6 +13,9 @@ from benchmark.datasets.hugging_face.content import remembered
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
 from benchmark.datasets.hugging_face.layouts import METADATA, SUFFIXES, Layout
 from benchmark.errors import UserError
+from benchmark.hub import hub_or_cache
+
+OFFLINE = "the hub does not answer and its cache has no copy: give local files with data.path, or connect"
 
 
 def load_splits(spec: HuggingFaceFields, layout: Layout | None) -> dict[str, Any]:
@@ -28,8 +31,16 @@ def load_splits(spec: HuggingFaceFields, layout: Layout | None) -> dict[str, Any
     Raises:
         UserError: where the library cannot read what it was given.
     """
-    what = str(layout.root) if layout else f"{spec.hub}@{spec.hub_revision}"
-    remedy = f"check the files, or set {spec.name}.format" if layout else "check the name, access and connection"
+    if layout is not None:
+        return _loaded(spec, layout, str(layout.root), remedy=f"check the files, or set {spec.name}.format")
+    from datasets import config
+
+    with hub_or_cache(config) as answers:
+        remedy = "check the name, access and connection" if answers else OFFLINE
+        return _loaded(spec, None, f"{spec.hub}@{spec.hub_revision}", remedy=remedy)
+
+
+def _loaded(spec: HuggingFaceFields, layout: Layout | None, what: str, *, remedy: str) -> dict[str, Any]:
     with _quiet():
         try:
             return {split: _load(spec, layout, split) for split in spec.splits}
