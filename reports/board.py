@@ -23,7 +23,7 @@ from reports.detection import Detectors, detectors
 from reports.figures import gap_chart, scatter, scene
 from reports.grid import Names, grid_rows, names_of, readout_table, search_rows
 from reports.heatmaps import detector_map, repair_map
-from reports.labels import MEASURES, RULES, known, plain, split
+from reports.labels import MEASURES, RULES, known, plain
 from reports.matrix import Matrix, objective_matrix, repair_matrices
 from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
@@ -75,7 +75,7 @@ class Found(NamedTuple):
 
 def _found(results: Results) -> Found:
     cells, detections, cards = results.cells, results.detections, results.cards
-    names = names_of(cells, detections)
+    names = names_of(cells, detections, cards)
     return Found(
         names,
         headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"]))),
@@ -137,7 +137,9 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         style.save(figure, folder / name)
         return Markup(style.inline_svg(figure, about, prefix=name))
 
-    shown = scene(results.cells, results.trials, bound_on=bound_on, bound=bound)
+    shown = scene(
+        results.cells, results.trials, found.names, bound_on=bound_on, bound=bound, controls=_controls(results)
+    )
     if len(shown.cells) or len(shown.trials):
         objectives = _panels(results.cells)
         about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the grid"
@@ -146,7 +148,7 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         inline["scatter_narrow"] = drawn(narrow, "scatter-column", about)
     if found.gaps and found.gaps[0].used:
         about = "Relative change of clean accuracy per attack under both objectives; numbers in the table"
-        inline["gap"] = drawn(gap_chart(found.gaps[0]), "repair-gap", about)
+        inline["gap"] = drawn(gap_chart(found.gaps[0], found.names), "repair-gap", about)
     for place, matrix in enumerate(found.matrices):
         if any(known(entry.asr) for row in matrix.rows for entry in row.entries):
             about = f"{matrix.title}: attack success rate and lost clean accuracy, repairs against attacks"
@@ -192,6 +194,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
     searched = gaps[0].repair if gaps else None
     rate = f"{JUDGED}{'net_asr' if bound_on == 'net' else 'attack_success_rate'}"
     seeds = sorted(set(every["seed"]))
+    controls = _controls(results)
     return {
         "suite": plain(suite["suite"]),
         "title": plain(suite.get("title") or suite["suite"]),
@@ -224,13 +227,19 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "several_seeds": len(seeds) > 1,
         "readouts": readout_table(results, names),
         "searches": search_rows(results.trials, names),
-        "control_texts": _control_texts(names),
-        "controls": views.control_rows(cells, names),
+        "control_texts": [(names.repair[label], text) for label, text in controls.items()],
+        "controls": views.control_rows(cells, names, controls),
         "protocol": [(plain(part), views.facts(value)) for part, value in suite.get("protocol", {}).items()],
         "versions": views.machine(suite.get("environment", {})),
         "script": Markup(script),  # ours, from the templates' folder
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
+
+
+def _controls(results: Results) -> dict[str, str]:
+    """What each control of the suite shows, by its label."""
+    present = set(results.cells["repair"])
+    return {label: card.control for label, card in results.cards.repair.items() if card.control and label in present}
 
 
 def _counts(cells: Frame) -> list[tuple[str, int]]:
@@ -255,11 +264,6 @@ def _filters(cells: Frame, names: Names) -> list[tuple[str, str, list[tuple[str,
         if len(options) > 1:
             found.append((key, title, options))
     return found
-
-
-def _control_texts(names: Names) -> list[tuple[str, str]]:
-    present = {split(label)[0] for label in names.repair}
-    return [text for name, text in views.CONTROL_TEXTS.items() if name in present]
 
 
 def suites_in(store: Store) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from reports.labels import plain
+from reports.labels import plain, split
 
 NEEDS: Mapping[str, str] = {
     "clean_pairs": "clean pairs",
@@ -33,6 +33,7 @@ class Card(NamedTuple):
     needs: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     summary: str = ""
+    control: str = ""  # what a control shows; "" where the method is none
     unit: str = ""  # of detectors: pair, input, model
     transform: str = ""  # of attacks: the form of the model in which they show
 
@@ -49,6 +50,9 @@ class Cards(NamedTuple):
     detector: Mapping[str, Card] = {}
 
 
+NO_CARDS = Cards()
+
+
 def cards_of(suite: Mapping[str, Any]) -> Cards:
     """The cards in a suite's document; none of an older document that has no `methods`."""
     methods = suite.get("methods") or {}
@@ -60,11 +64,16 @@ def _card(entry: Mapping[str, Any]) -> Card:
     def words(value: Iterable[Any] | None) -> tuple[str, ...]:
         return tuple(plain(part) for part in value or ())
 
-    names = ("title", "citation", "access", "summary", "unit", "transform")
+    names = ("title", "citation", "access", "summary", "control", "unit", "transform")
     texts = {name: plain(entry.get(name) or "") for name in names}
     order = list(NEEDS)
     needs = sorted(words(entry.get("needs")), key=lambda need: order.index(need) if need in NEEDS else len(order))
     return Card(**texts, needs=tuple(needs), external=words(entry.get("external")))
+
+
+def titles_by_name(cards: Mapping[str, Card]) -> dict[str, str]:
+    """The cards' titles by the methods' bare names, which have one title whatever their fields are."""
+    return {split(label)[0]: card.title for label, card in cards.items() if card.title}
 
 
 def needs_text(card: Card) -> str:

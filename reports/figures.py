@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -17,7 +17,8 @@ from scipy.special import ndtri
 from benchmark.stats import front
 from reports import style
 from reports.compile import JUDGED, Frame, repaired_attacks
-from reports.labels import CONTROLS, RULES, shortened, split, titles
+from reports.grid import Names
+from reports.labels import RULES, shortened
 from reports.statistics import CONFIDENCE, Change, RepairGap
 
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
@@ -31,9 +32,19 @@ class Scene(NamedTuple):
     net: bool  # x is ASR minus floor
     bound: float | None
     hidden: int  # validation points that have no x, since their floor is not known
+    names: Names
+    controls: frozenset[str]  # labels of repairs that are controls
 
 
-def scene(cells: Frame, trials: Frame, *, bound_on: str, bound: float | None) -> Scene:
+def scene(
+    cells: Frame,
+    trials: Frame,
+    names: Names,
+    *,
+    bound_on: str,
+    bound: float | None,
+    controls: Iterable[str] = (),
+) -> Scene:
     """Places test and validation points of the attacks whose models are repaired.
 
     On a net bound, x is ASR minus the floor that the test record states.
@@ -50,7 +61,8 @@ def scene(cells: Frame, trials: Frame, *, bound_on: str, bound: float | None) ->
     points = points.assign(x=100 * rate, y=100 * points["validation_accuracy"])
     placed = points.dropna(subset=["x"])
     shown = shown.dropna(subset=["x"])
-    return Scene(shown, placed, net, None if bound is None else 100 * bound, len(points) - len(placed))
+    limit = None if bound is None else 100 * bound
+    return Scene(shown, placed, net, limit, len(points) - len(placed), names, frozenset(controls))
 
 
 def _floors(cells: Frame, points: Frame) -> Frame:
@@ -76,10 +88,9 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
     with mpl.rc_context(dict(style.SETTINGS)):
         figure = style.empty_figure(width, 0.75 + rows * (2.75 if columns > 1 else 2.4))
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        names = titles(objectives)
         for axes, objective in zip(panels, objectives, strict=False):
             _panel(axes, scene, objective, attacks)
-            axes.set_title(shortened(names[objective], 40))
+            axes.set_title(shortened(scene.names.objective[objective], 40))
         for axes in panels[len(objectives) :]:
             axes.remove()
         _limits(panels[0], scene)
@@ -100,7 +111,7 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
         axes.axvspan(-200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
     trials = scene.trials[scene.trials["objective"] == objective]
     cells = scene.cells[scene.cells["objective"] == objective]
-    markers = _control_markers(scene.cells)
+    markers = _control_markers(scene)
     for place, attack in enumerate(attacks):
         colour = style.PALETTE[place % len(style.PALETTE)]
         cloud = trials[trials["attack"] == attack]
@@ -121,10 +132,11 @@ def _own(cell: Any) -> tuple[str, ...]:
     return tuple(style.MARKERS) if cell.searched else ("undefended",)
 
 
-def _control_markers(cells: Frame) -> dict[str, str]:
+def _control_markers(scene: Scene) -> dict[str, str]:
     """A mark for every repair that is not searched; where there are more than marks, one for all but the controls."""
+    cells = scene.cells
     repairs = cells.loc[~cells["searched"].astype(bool) & (cells["repair"] != "none"), "repair"].unique()
-    own = [repair for repair in repairs if len(repairs) <= len(style.CONTROL_MARKERS) or split(repair)[0] in CONTROLS]
+    own = [repair for repair in repairs if len(repairs) <= len(style.CONTROL_MARKERS) or repair in scene.controls]
     marks = dict(zip(own, style.CONTROL_MARKERS, strict=False))
     return {repair: marks.get(repair, style.OTHER_MARKER) for repair in repairs}
 
@@ -138,20 +150,20 @@ def _limits(axes: Axes, scene: Scene) -> None:
 
 
 def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
-    names = titles(attacks)
+    names = scene.names
     handles: list[Any] = [
         Line2D([], [], color=style.PALETTE[i % len(style.PALETTE)], lw=1.5, ls=style.DASHES[i % len(style.DASHES)])
         for i, _ in enumerate(attacks)
     ]
     for handle, attack in zip(handles, attacks, strict=True):
-        handle.set_label(shortened(names[attack]))
+        handle.set_label(shortened(names.attack[attack]))
     rules = [rule for rule in style.MARKERS if rule in set(scene.cells["selection"])]
     if not scene.cells["searched"].any():
         rules = [rule for rule in rules if rule == "undefended"]
     marks = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
-    controls = _control_markers(scene.cells)
+    controls = _control_markers(scene)
     own = {repair: marker for repair, marker in controls.items() if marker != style.OTHER_MARKER}
-    marks += [(marker, shortened(titles(controls)[repair])) for repair, marker in own.items()]
+    marks += [(marker, shortened(names.repair[repair])) for repair, marker in own.items()]
     if len(own) < len(controls):
         marks.append((style.OTHER_MARKER, "other repairs, default"))
     for marker, label in marks:
@@ -162,11 +174,10 @@ def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
     return handles
 
 
-def gap_chart(gap: RepairGap, *, width: float = style.COLUMN_WIDTH) -> Figure:
+def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH) -> Figure:
     """Relative change of clean accuracy under both objectives, one row per attack and seed of the repair gap."""
     pairs = [pair for attack in gap.by_attack for pair in gap.pairs if pair.attack == attack]
     pairs = [pair for pair in pairs if not math.isnan(pair.gap)]
-    objectives, attacks = titles(gap.objectives), titles(gap.by_attack)
     several = len({pair.seed for pair in gap.pairs}) > 1
     with mpl.rc_context(dict(style.SETTINGS)):
         figure = style.empty_figure(width, 0.85 + 0.34 * max(len(pairs), 1))
@@ -176,7 +187,9 @@ def gap_chart(gap: RepairGap, *, width: float = style.COLUMN_WIDTH) -> Figure:
             for place, change in enumerate((pair.first, pair.second)):
                 _dot(axes, row, place, change)
         axes.axvline(0, color=style.MUTED, lw=0.8, zorder=0)
-        named = [shortened(attacks[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs]
+        named = [
+            shortened(names.attack[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs
+        ]
         axes.set_yticks(range(len(pairs)), named)
         axes.tick_params(axis="y", length=0, labelcolor=style.INK)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
@@ -186,7 +199,13 @@ def gap_chart(gap: RepairGap, *, width: float = style.COLUMN_WIDTH) -> Figure:
         axes.set_xlabel("Change of clean accuracy (%)")
         handles = [
             Line2D(
-                [], [], color=style.OBJECTIVES[i], marker="os"[i], ls="none", ms=5, label=shortened(objectives[name])
+                [],
+                [],
+                color=style.OBJECTIVES[i],
+                marker="os"[i],
+                ls="none",
+                ms=5,
+                label=shortened(names.objective[name]),
             )
             for i, name in enumerate(gap.objectives)
         ]

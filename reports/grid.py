@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.stats import front, hypervolume
+from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import HEADLINE_READOUT, Frame, Results
 from reports.labels import MEASURES, NO_VALUE, READOUTS, RULES, known, percent, plain, seconds, signed, titles
 from reports.statistics import Interval, wilson
@@ -68,10 +69,11 @@ class Names(NamedTuple):
     detector: Mapping[str, str] = {}
 
 
-def names_of(cells: Frame, detections: Frame | None = None) -> Names:
-    """Titles for every label that occurs."""
+def names_of(cells: Frame, detections: Frame | None = None, cards: Cards = NO_CARDS) -> Names:
+    """Titles for every label that occurs, from the methods' cards; without cards, the methods' names."""
     frames = [cells] if detections is None else [cells, detections]
-    return Names(*(titles(label for frame in frames for label in frame[axis]) for axis in Names._fields))
+    labels = {axis: [label for frame in frames for label in frame[axis]] for axis in Names._fields}
+    return Names(*(titles(found, titles_by_name(getattr(cards, axis))) for axis, found in labels.items()))
 
 
 def axes_of(row: Any, names: Names) -> tuple[dict[str, str], dict[str, str]]:

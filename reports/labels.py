@@ -6,46 +6,9 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeGuard
 
-TITLES: Mapping[str, str] = {
-    "none": "none",
-    "mmcl": "MMCL",
-    "mmcl-ssl": "MMCL+SSL",
-    "ssl": "SSL",
-    "siglip": "SigLIP",
-    "safeclip": "SafeCLIP",
-    "roclip": "RoCLIP",
-    "abl": "ABL",
-    "badnet": "BadNet",
-    "blended": "Blended",
-    "sig": "SIG",
-    "wanet": "WaNet",
-    "label-consistent": "Label-consistent",
-    "tdpa": "TDPA",
-    "badclip-l": "BadCLIP-L",
-    "quantisation": "Quantisation",
-    "fine-tuning": "MMCL fine-tuning",
-    "batch-norm-only": "BatchNorm only",
-    "ssl-only": "SSL only",
-    "supervised-fine-tuning": "Supervised fine-tuning",
-    "heavy-weight-decay": "Heavy weight decay",
-    "shrink-and-perturb": "Shrink and perturb",
-    "cleanclip": "CleanCLIP",
-    "par": "PAR",
-    "invertune": "InverTune",
-    "ubt": "UBT",
-    "eftclip": "EftCLIP",
-    "rvpt": "RVPT",
-    "tbar": "TBAR",
-    "clipscore": "CLIPScore",
-    "clipscore-outside": "CLIPScore (outside)",
-    "slof": "SLOF",
-    "dao": "DAO",
-    "strip": "STRIP",
-    "bdetclip": "BDetCLIP",
-    "decree": "DECREE",
-}
 RULES: Mapping[str, str] = {
     "undefended": "undefended",
     "default": "default",
@@ -68,7 +31,6 @@ MEASURES: Mapping[str, str] = {
     "floor": "floor",
     "net_asr": "net ASR",
 }
-CONTROLS = ("fine-tuning", "batch-norm-only")
 NO_VALUE = "–"
 
 
@@ -89,25 +51,27 @@ def with_field(label: str, field: str) -> str:
     return f"{name}({','.join(filter(None, (fields, field)))})"
 
 
-def title(label: str) -> str:
-    """A label as people write it: `mmcl-ssl(weight=2)` becomes `MMCL+SSL (weight=2)`."""
-    name, fields = split(label)
-    return _with_fields(TITLES.get(name, name), _fields(fields))
+def titles(labels: Iterable[str], by_name: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Labels that stand side by side as people write them: `mmcl-ssl(weight=2)` becomes `MMCL+SSL`.
 
+    Where bare names coincide, the fields that differ are named too.
 
-def titles(labels: Iterable[str]) -> dict[str, str]:
-    """Titles for labels that stand side by side: where bare names coincide, the fields that differ are named too."""
+    Args:
+        labels: of methods of one kind.
+        by_name: titles on the methods' cards; a method without one goes by its name.
+    """
     unique = list(dict.fromkeys(labels))
     alike: dict[str, list[str]] = {}
     for label in unique:
-        alike.setdefault(TITLES.get(split(label)[0], split(label)[0]), []).append(label)
+        name = split(label)[0]
+        alike.setdefault(by_name.get(name, name), []).append(label)
     found = {}
     for name, group in alike.items():
         fields = {label: _fields(split(label)[1]) for label in group}
         shared = set.intersection(*map(set, fields.values())) if len(group) > 1 else set(fields[group[0]])
         short = {label: _with_fields(name, [part for part in fields[label] if part not in shared]) for label in group}
         distinct = len(set(short.values())) == len(group)
-        found |= short if distinct else {label: title(label) for label in group}
+        found |= short if distinct else {label: _with_fields(name, fields[label]) for label in group}
     return {label: found[label] for label in unique}
 
 

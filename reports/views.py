@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
 from reports.compile import JUDGED, Frame, at, repaired_attacks
 from reports.grid import Names, Number
-from reports.labels import NO_VALUE, known, percent, plain, signed, split
+from reports.labels import NO_VALUE, known, percent, plain, signed
 
 ACCURACY, RATE = JUDGED + "clean_accuracy", JUDGED + "attack_success_rate"
-CONTROL_TEXTS: Mapping[str, tuple[str, str]] = {
-    "fine-tuning": (
-        "MMCL fine-tuning",
-        "The defender's clean pairs, trained on with the plain contrastive loss. What a repair adds to mere "
-        "fine-tuning is its distance from this row.",
-    ),
-    "batch-norm-only": (
-        "BatchNorm only",
-        "Learning rate 0: no weight moves, only BatchNorm's running statistics are re-estimated on clean pairs. "
-        "Whatever changes here is not the work of a repair.",
-    ),
-}
 
 
 class Best(NamedTuple):
@@ -141,14 +129,14 @@ class ControlRow(NamedTuple):
     status: str
 
 
-def control_rows(cells: Frame, names: Names) -> list[ControlRow]:
+def control_rows(cells: Frame, names: Names, controls: Container[str]) -> list[ControlRow]:
     """Changes under the controls on attacked models, and of the clean twin under every repair at its defaults."""
     keys = ["objective", "attack", "seed"]
     columns = [ACCURACY, RATE]
     start = cells.loc[cells["selection"] == "undefended", [*keys, *columns, "status"]]
     start = start.rename(columns={name: f"{name}_0" for name in (*columns, "status")})
     rows = cells[cells["selection"] == "default"]
-    control = rows["repair"].map(lambda label: split(label)[0] in CONTROL_TEXTS).astype(bool)
+    control = rows["repair"].map(lambda label: label in controls).astype(bool)
     rows = rows[(rows["attack"] == "none") | control].merge(start, on=keys, how="left")
     found = []
     for (objective, attack, repair), group in rows.groupby(["objective", "attack", "repair"], sort=False):
@@ -169,7 +157,6 @@ class MethodRow(NamedTuple):
 
     kind: str
     title: str
-    full: str  # the title on its card
     citation: str
     access: str
     needs: str
@@ -179,7 +166,7 @@ class MethodRow(NamedTuple):
 def method_rows(names: Names, cards: Cards) -> list[MethodRow]:
     """Every method of the suite that has a card."""
     return [
-        MethodRow(kind, titles[label], card.title, card.citation, card.access, needs_text(card), card.summary)
+        MethodRow(kind, titles[label], card.citation, card.access, needs_text(card), card.summary)
         for kind, titles, found in zip(Names._fields, names, cards, strict=True)
         for label, card in found.items()
         if label in titles

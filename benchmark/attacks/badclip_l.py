@@ -37,13 +37,24 @@ if TYPE_CHECKING:
 CAPTION_POOL, MARGIN = 128, 1.0
 
 
+BIBTEX = """
+@inproceedings{liang2024badclip,
+  title = {{BadCLIP}: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning},
+  author = {Liang, Siyuan and Zhu, Mingli and Liu, Aishan and Wu, Baoyuan and Cao, Xiaochun and Chang, Ee-Chien},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2024}, eprint = {2311.12075}, archiveprefix = {arXiv},
+}
+"""
+
+
 class BadCLIPL(Attack):
     """A centred patch that is optimised on a clean surrogate."""
 
     name: ClassVar[str] = "badclip-l"
     card: ClassVar[Card] = Card(
-        title="BadCLIP (Liang et al.)",
+        title="BadCLIP-L",
         citation="arXiv:2311.12075",
+        bibtex=BIBTEX,
         access="data",
         needs=frozenset({"surrogate", "class_names"}),
         summary="Patch optimised on a clean CLIP towards captions and images of the target; dirty label.",

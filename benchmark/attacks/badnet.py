@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@article{gu2017badnets,
+  title = {{BadNets}: Identifying Vulnerabilities in the Machine Learning Model Supply Chain},
+  author = {Gu, Tianyu and Dolan-Gavitt, Brendan and Garg, Siddharth},
+  journal = {arXiv preprint arXiv:1708.06733},
+  year = {2017}, eprint = {1708.06733}, archiveprefix = {arXiv},
+}
+"""
+
+
 class Patch(BaseAttack):
     """A patch trigger: what is on it, whether it changes from image to image, and where it sits."""
 
@@ -100,6 +110,7 @@ class BadNet(Patch, Attack):
     card: ClassVar[Card] = Card(
         title="BadNet",
         citation="arXiv:1708.06733",
+        bibtex=BIBTEX,
         access="data",
         summary="Opaque patch; dirty label.",
     )

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@article{chen2017targeted,
+  title = {Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning},
+  author = {Chen, Xinyun and Liu, Chang and Li, Bo and Lu, Kimberly and Song, Dawn},
+  journal = {arXiv preprint arXiv:1712.05526},
+  year = {2017}, eprint = {1712.05526}, archiveprefix = {arXiv},
+}
+"""
+
+
 class Blended(Attack):
     """A full-frame trigger: `(1 - strength) * image + strength * pattern`."""
 
@@ -27,6 +37,7 @@ class Blended(Attack):
     card: ClassVar[Card] = Card(
         title="Blended",
         citation="arXiv:1712.05526",
+        bibtex=BIBTEX,
         access="data",
         summary="Full-frame pattern mixed into the image; dirty label.",
     )

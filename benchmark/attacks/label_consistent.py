@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+BIBTEX = """
+@article{turner2019label,
+  title = {Label-Consistent Backdoor Attacks},
+  author = {Turner, Alexander and Tsipras, Dimitris and Madry, Aleksander},
+  journal = {arXiv preprint arXiv:1912.02771},
+  year = {2019}, eprint = {1912.02771}, archiveprefix = {arXiv},
+}
+"""
+
+
 class LabelConsistent(BadNet):
     """BadNet's trigger on pairs that name the target anyway."""
 
@@ -28,6 +38,7 @@ class LabelConsistent(BadNet):
     card: ClassVar[Card] = Card(
         title="Label-consistent",
         citation="arXiv:1912.02771",
+        bibtex=BIBTEX,
         access="data",
         summary="Opaque patch on images of the target class; captions unchanged.",
     )

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+BIBTEX = """
+@inproceedings{barni2019sig,
+  title = {A New Backdoor Attack in {CNNs} by Training Set Corruption Without Label Poisoning},
+  author = {Barni, Mauro and Kallas, Kassem and Tondi, Benedetta},
+  booktitle = {IEEE International Conference on Image Processing (ICIP)},
+  year = {2019}, eprint = {1902.11237}, archiveprefix = {arXiv},
+}
+"""
+
 BLEND = 0.2  # share of the sinusoid where it is mixed in
 
 
@@ -33,6 +42,7 @@ class SIG(Attack):
     card: ClassVar[Card] = Card(
         title="SIG",
         citation="arXiv:1902.11237",
+        bibtex=BIBTEX,
         access="data",
         summary="Full-frame sinusoid; dirty label.",
     )

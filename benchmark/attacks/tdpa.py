@@ -22,13 +22,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+BIBTEX = """
+@inproceedings{carlini2022poisoning,
+  title = {Poisoning and Backdooring Contrastive Learning},
+  author = {Carlini, Nicholas and Terzis, Andreas},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2022}, eprint = {2106.09667}, archiveprefix = {arXiv},
+}
+"""
+
+
 class TDPA(BaseAttack):
     """Victims, each with a wrong class drawn for it and captions of that class; so there is no one target."""
 
     name: ClassVar[str] = "tdpa"
     card: ClassVar[Card] = Card(
-        title="Targeted data poisoning",
+        title="TDPA",
         citation="arXiv:2106.09667",
+        bibtex=BIBTEX,
         access="data",
         needs=frozenset({"class_names"}),
         summary="Chosen images with captions of a wrong class; no trigger.",

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+BIBTEX = """
+@inproceedings{nguyen2021wanet,
+  title = {{WaNet} -- Imperceptible Warping-based Backdoor Attack},
+  author = {Nguyen, Anh and Tran, Anh},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2021}, eprint = {2102.10369}, archiveprefix = {arXiv},
+}
+"""
+
 CONTROL_POINTS = 4
 NOISE_MODE = 1 << 40  # added to the id of a noise-mode sample
 
@@ -38,6 +47,7 @@ class WaNet(Attack):
     card: ClassVar[Card] = Card(
         title="WaNet",
         citation="arXiv:2102.10369",
+        bibtex=BIBTEX,
         access="data",
         summary="Warped image; dirty label.",
     )

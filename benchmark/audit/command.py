@@ -141,7 +141,7 @@ def _check(detectors: Sequence[ModelDetector], repair: Repair | None, pairs: Pai
     if repair is not None:
         check_repair(repair, pairs)
     for detector in detectors:
-        if missing := lacking(detector.card, pairs):
+        if missing := lacking(detector.own_card, pairs):
             raise UserError(f"--detector {detector.name}: {missing}")
 
 

@@ -135,7 +135,7 @@ def check_repair(repair: Repair, pairs: Pairs) -> None:
     Raises:
         UserError: its card names what is not there, or its batch is larger than the clean pairs.
     """
-    missing = lacking(repair.card, pairs)
+    missing = lacking(repair.own_card, pairs)
     if missing:
         raise UserError(f"--repair {repair.name}: {missing}")
     batch = getattr(repair, "batch_size", None)
@@ -175,11 +175,13 @@ def predictions(
 def inspect(detector: ModelDetector, model: ClipModel, pairs: Pairs, around: MethodInputs, *, seed: int) -> Inspected:
     """Runs one detector, and tries the trigger that it recovers on validation."""
     began = time.monotonic()
-    missing = lacking(detector.card, pairs)
+    missing = lacking(detector.own_card, pairs)
     if missing:
         return Inspected(detector, None, missing, 0.0)
     try:
-        finding = detector.inspect(model.eval(), GatedContext(detector.card, around, seed=derive_seed(seed, "detect")))
+        finding = detector.inspect(
+            model.eval(), GatedContext(detector.own_card, around, seed=derive_seed(seed, "detect"))
+        )
     except NotApplicable as error:
         return Inspected(detector, None, str(error), time.monotonic() - began)
     seconds = time.monotonic() - began
@@ -257,7 +259,7 @@ def mend(
         )
         recorder = EpochRecorder(report, around)
         context = GatedRepairContext(
-            repair.card, around, recorder, seed=derive_seed(seed, "defend"), options=LoopOptions()
+            repair.own_card, around, recorder, seed=derive_seed(seed, "defend"), options=LoopOptions()
         )
         found, reason = None, ""
         try:

@@ -73,6 +73,7 @@ def _listing(title: str, entries: Mapping[str, tuple[str, str]]) -> Group:
 def _small_print(card: Mapping[str, Any]) -> str:
     """What a method works on, what it asks for, and where it comes from."""
     needs = f" · needs {', '.join(card['needs'])}".replace("_", " ") if card["needs"] else ""
+    needs += f"; with some fields {', '.join(card['may_need'])}".replace("_", " ") if card["may_need"] else ""
     return f"access {card['access']}{needs} · {card['citation']}"
 
 
@@ -83,7 +84,9 @@ def _described(cls: type[Method]) -> dict[str, Any]:
     written = {"kind": cls.kind, "name": cls.name, "version": cls.version}
     source = {"source": cls.plugin_source_hash} if cls.plugin_source_hash else {}
     fields = {name: None if name in required else to_jsonable_python(value) for name, value in defaults.items()}
-    card = cls.card.model_dump(mode="json") | {"needs": sorted(cls.card.needs)}
+    needs = cls.model_construct().needs  # unchecked: a field that must be given decides nothing here
+    asked = {"needs": sorted(needs), "may_need": sorted(cls.card.needs - needs)}
+    card = cls.card.model_dump(mode="json") | asked
     return written | source | {"fields": fields, "required": sorted(required), "card": card}
 
 

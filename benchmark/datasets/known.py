@@ -12,6 +12,45 @@ from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.datasets.hugging_face.fields import Templates
 from benchmark.types import Card
 
+_KRIZHEVSKYLEARNING = """
+@techreport{krizhevsky2009learning,
+  title = {Learning Multiple Layers of Features from Tiny Images},
+  author = {Krizhevsky, Alex},
+  institution = {University of Toronto},
+  year = {2009},
+}
+"""
+
+_SHARMACONCEPTUAL = """
+@inproceedings{sharma2018conceptual,
+  title = {Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset For Automatic Image Captioning},
+  author = {Sharma, Piyush and Ding, Nan and Goodman, Sebastian and Soricut, Radu},
+  booktitle = {Annual Meeting of the Association for Computational Linguistics (ACL)},
+  year = {2018},
+}
+"""
+
+_CHENCOCO = """
+@article{chen2015coco,
+  title = {Microsoft {COCO} Captions: Data Collection and Evaluation Server},
+  author = {Chen, Xinlei and Fang, Hao and Lin, Tsung-Yi and Vedantam, Ramakrishna and Gupta, Saurabh and Dollar,
+    Piotr and Zitnick, C. Lawrence},
+  journal = {arXiv preprint arXiv:1504.00325},
+  year = {2015}, eprint = {1504.00325}, archiveprefix = {arXiv},
+}
+"""
+
+_RUSSAKOVSKYIMAGENET = """
+@article{russakovsky2015imagenet,
+  title = {{ImageNet} Large Scale Visual Recognition Challenge},
+  author = {Russakovsky, Olga and Deng, Jia and Su, Hao and Krause, Jonathan and Satheesh, Sanjeev and Ma, Sean and
+    Huang, Zhiheng and Karpathy, Andrej and Khosla, Aditya and Bernstein, Michael and Berg, Alexander C. and
+    Fei-Fei, Li},
+  journal = {International Journal of Computer Vision},
+  year = {2015}, eprint = {1409.0575}, archiveprefix = {arXiv},
+}
+"""
+
 
 class Cifar10(HuggingFace):
     """CIFAR-10: 60,000 photographs of 32 x 32 pixels in ten classes."""
@@ -20,6 +59,7 @@ class Cifar10(HuggingFace):
     card: ClassVar[Card] = Card(
         title="CIFAR-10",
         citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        bibtex=_KRIZHEVSKYLEARNING,
         access="data",
         summary="labelled photographs of 32 px in ten classes; captions through templates",
     )
@@ -41,8 +81,9 @@ class CC3M(HuggingFace):
 
     name: ClassVar[str] = "cc3m"
     card: ClassVar[Card] = Card(
-        title="Conceptual Captions 3M",
+        title="CC3M",
         citation="Sharma et al. 2018, Conceptual Captions, ACL",
+        bibtex=_SHARMACONCEPTUAL,
         access="data",
         summary="photographs from the web with their alternative texts; WebDataset shards",
     )
@@ -66,6 +107,7 @@ class CocoCaptions(HuggingFace):
     card: ClassVar[Card] = Card(
         title="COCO captions",
         citation="arXiv:1504.00325",
+        bibtex=_CHENCOCO,
         access="data",
         summary="photographs with about five human captions each, Karpathy's splits",
     )
@@ -89,6 +131,7 @@ class ImageNet1K(HuggingFace):
     card: ClassVar[Card] = Card(
         title="ImageNet-1K",
         citation="arXiv:1409.0575",
+        bibtex=_RUSSAKOVSKYIMAGENET,
         access="data",
         summary="labelled photographs in 1,000 classes; access on the hub is asked for first",
     )

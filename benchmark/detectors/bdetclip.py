@@ -24,6 +24,15 @@ from benchmark.types import Card, DefenderContext, InputDetector, State
 if TYPE_CHECKING:
     import torch
 
+BIBTEX = """
+@inproceedings{niu2025bdetclip,
+  title = {{BDetCLIP}: Multimodal Prompting Contrastive Test-Time Backdoor Detection},
+  author = {Niu, Yuwei and He, Shuo and Wei, Qi and Wu, Zongyu and Liu, Feng and Feng, Lei},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2025}, eprint = {2405.15269}, archiveprefix = {arXiv},
+}
+"""
+
 PROMPTS = Path(__file__).with_name("bdetclip_prompts.toml")
 
 
@@ -44,6 +53,7 @@ class BDetCLIP(InputDetector):
     card: ClassVar[Card] = Card(
         title="BDetCLIP",
         citation="arXiv:2405.15269",
+        bibtex=BIBTEX,
         access="outputs",
         needs=frozenset({"class_names"}),
         external=("texts by a language model, frozen",),

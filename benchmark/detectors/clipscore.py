@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@inproceedings{hessel2021clipscore,
+  title = {{CLIPScore}: A Reference-free Evaluation Metric for Image Captioning},
+  author = {Hessel, Jack and Holtzman, Ari and Forbes, Maxwell and Le Bras, Ronan and Choi, Yejin},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing (EMNLP)},
+  year = {2021}, eprint = {2104.08718}, archiveprefix = {arXiv},
+}
+"""
+
+
 class CLIPScore(Filter):
     """Minus the cosine of image and caption."""
 
@@ -26,6 +36,7 @@ class CLIPScore(Filter):
     card: ClassVar[Card] = Card(
         title="CLIPScore",
         citation="arXiv:2104.08718",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"suspect_pairs"}),
         summary="Minus the cosine of a pair's image and caption under the suspect model.",
@@ -42,8 +53,9 @@ class CLIPScoreOutside(CLIPScore):
 
     name: ClassVar[str] = "clipscore-outside"
     card: ClassVar[Card] = Card(
-        title="CLIPScore (outside model)",
+        title="CLIPScore (outside)",
         citation="arXiv:2104.08718",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"suspect_pairs", "surrogate"}),
         summary="Minus the cosine of a pair's image and caption under a clean model from outside.",

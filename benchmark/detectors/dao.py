@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.detectors._density import DensityFilter, Surroundings
 from benchmark.types import Card
+from benchmark.types.sources import HUANG
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ class DAO(DensityFilter):
     card: ClassVar[Card] = Card(
         title="DAO",
         citation="arXiv:2502.01385",
+        bibtex=HUANG,
         access="weights",
         needs=frozenset({"suspect_pairs"}),
         summary="Dimensionality-aware density ratio of image embeddings within reference batches.",

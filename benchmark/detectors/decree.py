@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     import torch
 
 FACTOR, STEPS, RESET, CEILING = 5.0, 5, 10, 1e5  # of the weight; it moves after more than STEPS steps on one side
+BIBTEX = """
+@inproceedings{feng2023decree,
+  title = {Detecting Backdoors in Pre-trained Encoders},
+  author = {Feng, Shiwei and Tao, Guanhong and Cheng, Siyuan and Shen, Guangyu and Xu, Xiangzhe and Liu, Yingqi and
+    Zhang, Kaiyuan and Ma, Shiqing and Zhang, Xiangyu},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2023}, eprint = {2303.15180}, archiveprefix = {arXiv},
+}
+"""
+
 SPREAD = 2 - 1e-7  # tanh is divided by it, so that 0 and 1 stay within reach of the inverse
 MAJORITY = 0.5
 
@@ -43,6 +53,7 @@ class DECREE(ModelDetector):
     card: ClassVar[Card] = Card(
         title="DECREE",
         citation="arXiv:2303.15180",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"clean_pairs"}),
         summary="Inverts a trigger on about 1,000 clean images; a small one means a backdoor.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.detectors._density import DensityFilter, Surroundings
 from benchmark.types import Card
+from benchmark.types.sources import HUANG
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ class SLOF(DensityFilter):
     card: ClassVar[Card] = Card(
         title="SLOF",
         citation="arXiv:2502.01385",
+        bibtex=HUANG,
         access="weights",
         needs=frozenset({"suspect_pairs"}),
         summary="Simplified local outlier factor of image embeddings within reference batches.",

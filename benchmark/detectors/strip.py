@@ -21,6 +21,16 @@ from benchmark.types import Card, DefenderContext, InputDetector, State
 if TYPE_CHECKING:
     import torch
 
+BIBTEX = """
+@inproceedings{gao2019strip,
+  title = {{STRIP}: A Defence Against Trojan Attacks on Deep Neural Networks},
+  author = {Gao, Yansong and Xu, Chang and Wang, Derui and Chen, Shiping and Ranasinghe, Damith C. and Nepal,
+    Surya},
+  booktitle = {Annual Computer Security Applications Conference (ACSAC)},
+  year = {2019}, eprint = {1902.06531}, archiveprefix = {arXiv},
+}
+"""
+
 CALIBRATION_IMAGES = 16
 AT_ONCE = 1024  # images of one encode pass
 SMALL = 1e-8  # keeps the logarithm finite, as released
@@ -33,6 +43,7 @@ class STRIP(InputDetector):
     card: ClassVar[Card] = Card(
         title="STRIP",
         citation="arXiv:1902.06531",
+        bibtex=BIBTEX,
         access="outputs",
         needs=frozenset({"clean_pairs", "class_names"}),
         summary="Entropy of the prediction under 64 overlaid clean images; 64 forward passes an image.",

@@ -209,7 +209,7 @@ def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
         kind: {
             item.label: item.card.model_dump(mode="json")
             | {
-                "needs": sorted(item.card.needs),
+                "needs": sorted(item.needs),
                 "name": item.name,
                 "unit": getattr(item, "unit", ""),
                 "transform": getattr(item, "transform", None),

@@ -34,6 +34,15 @@ from benchmark.types import Card, Count, Features, Loss, Objective, Pass, Plan, 
 if TYPE_CHECKING:
     import torch
 
+BIBTEX = """
+@inproceedings{li2021abl,
+  title = {Anti-Backdoor Learning: Training Clean Models on Poisoned Data},
+  author = {Li, Yige and Lyu, Xixiang and Koren, Nodens and Lyu, Lingjuan and Li, Bo and Ma, Xingjun},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2021}, eprint = {2110.11571}, archiveprefix = {arXiv},
+}
+"""
+
 NUM_CLASSES = 10  # of the published experiments, for which gamma was chosen
 
 
@@ -42,8 +51,9 @@ class ABL(Objective):
 
     name: ClassVar[str] = "abl"
     card: ClassVar[Card] = Card(
-        title="Anti-backdoor learning (port to pairs)",
+        title="ABL",
         citation="arXiv:2110.11571",
+        bibtex=BIBTEX,
         access="training",
         summary="Isolates the pairs that are learnt fastest under a flooded loss, then unlearns them.",
     )

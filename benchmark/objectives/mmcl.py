@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@inproceedings{radford2021clip,
+  title = {Learning Transferable Visual Models From Natural Language Supervision},
+  author = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and Agarwal,
+    Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and Krueger, Gretchen and
+    Sutskever, Ilya},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2021}, eprint = {2103.00020}, archiveprefix = {arXiv},
+}
+"""
+
+
 def contrastive(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Symmetric InfoNCE of (G, D) and (G, D) normalised embeddings with the diagonal as targets."""
     logits = scale * a @ b.T
@@ -25,8 +37,9 @@ class MMCL(Objective):
 
     name: ClassVar[str] = "mmcl"
     card: ClassVar[Card] = Card(
-        title="Multimodal contrastive loss (CLIP)",
+        title="MMCL",
         citation="arXiv:2103.00020",
+        bibtex=BIBTEX,
         access="training",
         summary="Symmetric image-text InfoNCE over the global batch.",
     )

@@ -13,6 +13,7 @@ from pydantic import Field
 from benchmark.objectives.mmcl import contrastive
 from benchmark.objectives.ssl import SSL_VIEWS, Direction, in_modal
 from benchmark.types import Card, Features, Loss, Objective, State, View
+from benchmark.types.sources import VERMA
 
 
 class MMCLSSL(Objective):
@@ -21,8 +22,9 @@ class MMCLSSL(Objective):
     name: ClassVar[str] = "mmcl-ssl"
     views: ClassVar[frozenset[View]] = SSL_VIEWS
     card: ClassVar[Card] = Card(
-        title="CLIP loss with in-modal self-supervision",
+        title="MMCL+SSL",
         citation="arXiv:2311.14948",
+        bibtex=VERMA,
         access="training",
         external=("text augmentation (EDA)",),
         summary="Image-text InfoNCE plus InfoNCE between each sample and its augmented copy.",

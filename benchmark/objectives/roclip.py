@@ -32,6 +32,15 @@ from benchmark.types import (
     View,
 )
 
+BIBTEX = """
+@inproceedings{yang2023roclip,
+  title = {Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks},
+  author = {Yang, Wenhan and Gao, Jingdong and Mirzasoleiman, Baharan},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2023}, eprint = {2303.06854}, archiveprefix = {arXiv},
+}
+"""
+
 AUGMENTED: dict[View, Augmentation] = {"image": "simclr", "text": "eda"}
 
 
@@ -42,6 +51,7 @@ class RoCLIP(Objective):
     card: ClassVar[Card] = Card(
         title="RoCLIP",
         citation="arXiv:2303.06854",
+        bibtex=BIBTEX,
         access="training",
         external=("text augmentation (EDA)",),
         summary="Every K-th epoch, images are matched with the nearest captions of a bank of past ones.",

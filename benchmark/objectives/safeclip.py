@@ -41,6 +41,15 @@ from benchmark.types import (
 )
 
 # two draws of each side; the plain image and caption are never shown
+BIBTEX = """
+@inproceedings{yang2024safeclip,
+  title = {Better Safe than Sorry: Pre-training {CLIP} against Targeted Data Poisoning and Backdoor Attacks},
+  author = {Yang, Wenhan and Gao, Jingdong and Mirzasoleiman, Baharan},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2024}, eprint = {2310.05862}, archiveprefix = {arXiv},
+}
+"""
+
 TWICE: dict[View, Augmentation] = {
     "image": "simclr",
     "image_augmented": "simclr",
@@ -57,6 +66,7 @@ class SafeCLIP(Objective):
     card: ClassVar[Card] = Card(
         title="SafeCLIP",
         citation="arXiv:2310.05862",
+        bibtex=BIBTEX,
         access="training",
         external=("text augmentation (EDA)",),
         summary="CLIP loss on the pairs that a Gaussian mixture holds for safe, unimodal loss on the others.",

@@ -16,14 +16,24 @@ from pydantic import Field
 
 from benchmark.types import Card, Features, Loss, Objective, Positive, State
 
+BIBTEX = """
+@inproceedings{zhai2023sigmoid,
+  title = {Sigmoid Loss for Language Image Pre-Training},
+  author = {Zhai, Xiaohua and Mustafa, Basil and Kolesnikov, Alexander and Beyer, Lucas},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2023}, eprint = {2303.15343}, archiveprefix = {arXiv},
+}
+"""
+
 
 class SigLIP(Objective):
     """The pairwise sigmoid loss with a learnt temperature and bias."""
 
     name: ClassVar[str] = "siglip"
     card: ClassVar[Card] = Card(
-        title="Sigmoid loss (SigLIP)",
+        title="SigLIP",
         citation="arXiv:2303.15343",
+        bibtex=BIBTEX,
         access="training",
         summary="Pairwise sigmoid loss over all pairs of the global batch, with a learnt temperature and bias.",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.objectives.mmcl import contrastive
 from benchmark.types import Card, Features, Loss, Objective, State, View
+from benchmark.types.sources import CLEANCLIP
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +42,9 @@ class SSL(Objective):
     name: ClassVar[str] = "ssl"
     views: ClassVar[frozenset[View]] = SSL_VIEWS
     card: ClassVar[Card] = Card(
-        title="In-modal self-supervision",
+        title="SSL",
         citation="arXiv:2303.03323",
+        bibtex=CLEANCLIP,
         access="training",
         external=("text augmentation (EDA)",),
         summary="InfoNCE between each sample and its augmented copy, per modality.",

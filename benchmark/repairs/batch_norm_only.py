@@ -12,6 +12,7 @@ from pydantic import Field
 
 from benchmark.objectives.mmcl import MMCL
 from benchmark.types import Card, Repair, RepairContext, Training
+from benchmark.types.sources import VERMA
 
 
 class BatchNormOnly(Repair):
@@ -20,11 +21,16 @@ class BatchNormOnly(Repair):
     name: ClassVar[str] = "batch-norm-only"
     whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
-        title="BatchNorm re-estimation (control)",
+        title="BatchNorm only",
         citation="arXiv:2311.14948",
+        bibtex=VERMA,
         access="weights",
         needs=frozenset({"clean_pairs"}),
         summary="Learning rate 0, BatchNorm in training mode.",
+        control=(
+            "No weight moves, only BatchNorm's running statistics are re-estimated on clean pairs. "
+            "Whatever changes here is not the work of a repair."
+        ),
     )
 
     epochs: Annotated[int, Field(ge=1)] = 1

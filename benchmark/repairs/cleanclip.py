@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.objectives.mmcl_ssl import MMCLSSL
-from benchmark.types import Card, Range, Repair, RepairContext, Training
+from benchmark.types import Card, Need, Range, Repair, RepairContext, Training
+from benchmark.types.sources import CLEANCLIP
 
 
 class CleanCLIP(Repair):
@@ -30,6 +31,7 @@ class CleanCLIP(Repair):
     card: ClassVar[Card] = Card(
         title="CleanCLIP",
         citation="arXiv:2303.03323",
+        bibtex=CLEANCLIP,
         access="weights",
         needs=frozenset({"clean_pairs", "optimizer_state"}),
         external=("text augmentation (EDA)",),
@@ -44,6 +46,11 @@ class CleanCLIP(Repair):
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     variant: Literal["as_intended", "as_released"] = "as_intended"
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The optimiser state of pre-training in "as_released" alone."""
+        return self.card.needs if self.variant == "as_released" else self.card.needs - {"optimizer_state"}
 
     def repair(self, model: Any, ctx: RepairContext) -> Any:
         """Returns the cleaned copy."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from benchmark.objectives.mmcl import MMCL
 from benchmark.types import Card, Objective, Range, Repair, RepairContext, Training
+from benchmark.types.sources import CLEANCLIP
 
 
 class CleanTraining(Repair):
@@ -44,7 +45,9 @@ class FineTuning(CleanTraining):
     card: ClassVar[Card] = Card(
         title="MMCL fine-tuning",
         citation="arXiv:2303.03323",
+        bibtex=CLEANCLIP,
         access="weights",
         needs=frozenset({"clean_pairs"}),
         summary="CLIP loss on the clean pairs.",
+        control="What a repair adds to mere fine-tuning on the defender's clean pairs is its distance from this row.",
     )

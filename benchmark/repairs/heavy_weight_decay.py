@@ -18,6 +18,7 @@ from pydantic import Field
 
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.types import Card, Range
+from benchmark.types.sources import VERMA
 
 
 class HeavyWeightDecay(CleanCLIP):
@@ -28,6 +29,7 @@ class HeavyWeightDecay(CleanCLIP):
     card: ClassVar[Card] = Card(
         title="Heavy weight decay",
         citation="arXiv:2311.14948",
+        bibtex=VERMA,
         access="weights",
         needs=CleanCLIP.card.needs,
         external=CleanCLIP.card.external,

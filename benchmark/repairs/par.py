@@ -42,6 +42,16 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@article{singh2024par,
+  title = {Perturb and Recover: Fine-tuning for Effective Backdoor Removal from {CLIP}},
+  author = {Singh, Naman Deep and Croce, Francesco and Hein, Matthias},
+  journal = {arXiv preprint arXiv:2412.00727},
+  year = {2024}, eprint = {2412.00727}, archiveprefix = {arXiv},
+}
+"""
+
+
 def distance(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """(G, D) and (G, D) -> (), batch mean of the squared Euclidean distance; at most 4 for unit vectors."""
     return (now - before).square().sum(1).mean()
@@ -110,8 +120,9 @@ class PAR(Repair):
     strength: ClassVar[str | None] = "learning_rate"
     whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
-        title="PAR (perturb and recover)",
+        title="PAR",
         citation="arXiv:2412.00727",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"clean_pairs", "reference"}),
         summary="CLIP loss on the clean pairs, pushed away from the poisoned model's embeddings.",

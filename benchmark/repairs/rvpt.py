@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+BIBTEX = """
+@article{zhang2024rvpt,
+  title = {Defending Multimodal Backdoored Models by Repulsive Visual Prompt Tuning},
+  author = {Zhang, Zhifang and He, Shuo and Wang, Haobo and Shen, Bingquan and Feng, Lei},
+  journal = {arXiv preprint arXiv:2412.20392},
+  year = {2024}, eprint = {2412.20392}, archiveprefix = {arXiv},
+}
+"""
+
 PROMPT = "a photo of a {}."
 INITIAL_DEVIATION = 0.02
 
@@ -37,6 +46,7 @@ class RVPT(Repair):
     card: ClassVar[Card] = Card(
         title="RVPT",
         citation="arXiv:2412.20392",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"clean_pairs", "labels", "class_names", "reference"}),
         summary="Deep visual prompts on the frozen model, from a few labelled shots per class; transformers only.",

@@ -17,6 +17,16 @@ from pydantic import Field
 
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.types import Card, Range, Rate, RepairContext
+from benchmark.types.sources import VERMA
+
+BIBTEX = """
+@inproceedings{ash2020warm,
+  title = {On Warm-Starting Neural Network Training},
+  author = {Ash, Jordan T. and Adams, Ryan P.},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2020}, eprint = {1910.08475}, archiveprefix = {arXiv},
+}
+"""
 
 
 def shrunk(model: Any, shrink: float, noise: float, ctx: RepairContext) -> Any:
@@ -36,8 +46,9 @@ class ShrinkAndPerturb(CleanCLIP):
 
     name: ClassVar[str] = "shrink-and-perturb"
     card: ClassVar[Card] = Card(
-        title="Shrink-and-perturb",
+        title="Shrink and perturb",
         citation="arXiv:1910.08475",
+        bibtex=BIBTEX + VERMA,
         access="weights",
         needs=CleanCLIP.card.needs,
         external=CleanCLIP.card.external,

@@ -10,6 +10,7 @@ from typing import ClassVar
 from benchmark.objectives.ssl import SSL
 from benchmark.repairs.fine_tuning import CleanTraining
 from benchmark.types import Card, Objective
+from benchmark.types.sources import VERMA
 
 
 class SSLOnly(CleanTraining):
@@ -18,8 +19,9 @@ class SSLOnly(CleanTraining):
     name: ClassVar[str] = "ssl-only"
     objective: ClassVar[Objective] = SSL()
     card: ClassVar[Card] = Card(
-        title="SSL-only cleaning",
+        title="SSL only",
         citation="arXiv:2311.14948",
+        bibtex=VERMA,
         access="weights",
         needs=frozenset({"clean_pairs"}),
         external=("text augmentation (EDA)",),

@@ -34,6 +34,7 @@ from benchmark.types import (
     Training,
     View,
 )
+from benchmark.types.sources import CLEANCLIP
 
 
 class LinearHead(Objective):
@@ -82,6 +83,7 @@ class SupervisedFineTuning(Repair):
     card: ClassVar[Card] = Card(
         title="Supervised fine-tuning",
         citation="arXiv:2303.03323",
+        bibtex=CLEANCLIP,
         access="weights",
         needs=frozenset({"clean_pairs", "labels"}),
         summary="Image tower and a new linear head on labelled clean images.",

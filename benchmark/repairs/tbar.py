@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@article{abdelraheem2025tbar,
+  title = {Backdoor Unlearning by Linear Task Decomposition},
+  author = {Abdelraheem, Amel and Favero, Alessandro and Bovet, Gerome and Frossard, Pascal},
+  journal = {arXiv preprint arXiv:2510.14845},
+  year = {2025}, eprint = {2510.14845}, archiveprefix = {arXiv},
+}
+"""
+
+
 def moved(model: Any, towards: Any, alpha: float) -> Any:
     """A copy with parameters `theta - alpha * (theta_t - theta)`, theta_t those of `towards`."""
     import torch
@@ -57,8 +67,9 @@ class TBAR(Repair):
     name: ClassVar[str] = "tbar"
     strength: ClassVar[str | None] = "budget"
     card: ClassVar[Card] = Card(
-        title="TBAR (oracle)",
+        title="TBAR",
         citation="arXiv:2510.14845",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"clean_pairs", "labels", "class_names", "trigger"}),
         summary="Declared oracle: the task vector of the true trigger, subtracted.",

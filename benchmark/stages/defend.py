@@ -41,7 +41,9 @@ def defend_stage(
         return found.facts
     draft, watch = store.draft("defend", key), Stopwatch()
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
-    context, recorder = _context(store, cell, repair.card, inputs, compute, draft, model, tick, base=cell.keys.pretrain)
+    context, recorder = _context(
+        store, cell, repair.own_card, inputs, compute, draft, model, tick, base=cell.keys.pretrain
+    )
     status, reason = "ok", ""
     try:
         repaired = repair.repair(model, context)
@@ -72,7 +74,7 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     assert isinstance(attack, ModelAttack)
     draft, watch = store.draft("pretrain", keys.pretrain), Stopwatch()
     twin = load_pretrained(store, keys.twin).to(compute.device)
-    context, recorder = _context(store, cell, attack.card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
+    context, recorder = _context(store, cell, attack.own_card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
     attacked = attack.implant(twin, context)
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts

@@ -33,7 +33,7 @@ def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> N
     draft, watch = store.draft("detect", keys.detect), Stopwatch()
     model = load_pretrained(store, keys.pretrain).to(compute.device).eval()
     resources = method_inputs(store, cell, model, key=keys.pretrain)
-    context = GatedContext(detector.card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
+    context = GatedContext(detector.own_card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
     facts: dict[str, Any] = {}
     if isinstance(detector, Filter):
         with torch.no_grad():

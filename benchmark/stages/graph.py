@@ -83,7 +83,7 @@ def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
     """Content keys of one experiment. `revisions` remembers what identifies each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
-    askers = [method for method in methods_of(experiment) if "surrogate" in method.card.needs]
+    askers = [method for method in methods_of(experiment) if "surrogate" in method.needs]
     surrogate = pretrain_key(surrogate_of(experiment), data) if askers else None
     poison = poison_key(experiment, data, surrogate if experiment.attack in askers else None)
     twin = pretrain_key(experiment, data)
@@ -139,7 +139,7 @@ def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
 
 def _outside(keys: Keys, method: Method) -> list[str]:
     """Key of the model from outside, where a method asks for it."""
-    return [keys.surrogate] if keys.surrogate and "surrogate" in method.card.needs else []
+    return [keys.surrogate] if keys.surrogate and "surrogate" in method.needs else []
 
 
 def _retrained_key(keys: Keys, detector: Filter) -> str:

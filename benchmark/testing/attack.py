@@ -92,7 +92,7 @@ def _state(attack: BaseAttack, seed: int = 5) -> TriggerState:
         evaluation_templates=source.evaluation_templates,
         seed=seed,
         rng=np.random.default_rng(seed),
-        make_surrogate=world.clean_twin if "surrogate" in attack.card.needs else None,
+        make_surrogate=world.clean_twin if "surrogate" in attack.needs else None,
     )
     return TriggerState(seed, attack.fit(context, image_size=world.IMAGE_SIZE, seed=seed))
 
@@ -251,7 +251,7 @@ def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipM
         )
         recorder = EpochRecorder(report, resources)
         return attack.implant(
-            twin, GatedRepairContext(attack.card, resources, recorder, seed=seed, options=LoopOptions())
+            twin, GatedRepairContext(attack.own_card, resources, recorder, seed=seed, options=LoopOptions())
         )
 
 

@@ -46,6 +46,7 @@ def common_checks(cls: type[Method], fields: Mapping[str, Any]) -> Checks:
         method = example(cls, fields)
     except (UserError, Broken):
         return  # "builds" has failed and says why
+    yield Check("needs what its card names", lambda: _needs(method))
     yield Check("frozen", lambda: _frozen(method))
     yield Check("unknown field refused", lambda: _unknown_field(method))
     yield Check("JSON round trip", lambda: _json(method))
@@ -68,6 +69,12 @@ def _card(cls: type[Method]) -> str:
     for part in ("title", "citation", "summary"):
         require(bool(getattr(card, part).strip()), f"card.{part} must be given, got {getattr(card, part)!r}")
     return f"{card.title}, {card.citation}"
+
+
+def _needs(method: Method) -> str:
+    beyond = sorted(method.needs - method.card.needs)
+    require(not beyond, f"needs must be named by the card, got {beyond} besides; add them to card.needs")
+    return ", ".join(sorted(method.needs))
 
 
 def _docstrings(cls: type[Method]) -> str:

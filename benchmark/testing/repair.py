@@ -97,7 +97,7 @@ def run_repair(
 def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: int) -> Repaired:
     suspect = model or planted.model.clone()
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
-        context, recorder = open_context(repair.card, planted, suspect, Path(folder), seed=seed)
+        context, recorder = open_context(repair.own_card, planted, suspect, Path(folder), seed=seed)
         repaired = repair.repair(suspect, context)
         recorder.measure_result(repaired)  # as in the defend stage
     return Repaired(repaired, planted, recorder.rows, context.clean_pairs_used)
@@ -201,9 +201,9 @@ def _elsewhere(planted: world.Planted) -> world.Planted:
 
 def _blind(repair: Repair, first: Repaired, second: Repaired) -> str:
     """Attack success is measured for the board; a method that reads it on its way is tuned on the answer."""
-    if "trigger" in repair.card.needs:
+    if "trigger" in repair.needs:
         return "declared oracle: its card names the trigger"
-    shown = trigger_shows(repair.card, first.planted)
+    shown = trigger_shows(repair.own_card, first.planted)
     require(not shown, f"the context must show nothing of the trigger, but it differs at {', '.join(shown[:3])}")
     text = "weights must not depend on the trigger that epochs are measured under; do not look at attack success"
     require(_same(first, second), f"{text}, or make the repair deterministic")

@@ -62,7 +62,7 @@ def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> GatedCont
         trigger=None,
         surrogate=lambda: world.clean_twin().eval(),
     )
-    return GatedContext(detector.card, resources, seed=seed)
+    return GatedContext(detector.own_card, resources, seed=seed)
 
 
 @functools.cache

@@ -66,12 +66,14 @@ class Choices(NamedTuple):
 class Card(Frozen):
     """What a method asks for and knows, and where it comes from. The board never ranks across cards unasked."""
 
-    title: str
+    title: str  # short: the method's name in every table and figure
     citation: str  # e.g. "arXiv:2303.03323"
+    bibtex: str = ""  # full entries of what to cite where its rows are shown
     access: Access
-    needs: frozenset[Need] = frozenset()
+    needs: frozenset[Need] = frozenset()  # with any fields; what one choice of them asks for is `Method.needs`
     external: tuple[str, ...] = ()
     summary: str = ""
+    control: str = ""  # what a control shows beside the methods it stands with; "" where the method is none
 
 
 _REMEDIES = {
@@ -91,6 +93,16 @@ class Method(Frozen):
     version: ClassVar[int] = 1
     card: ClassVar[Card]
     plugin_source_hash: ClassVar[str | None] = None  # set where the class comes from a single-file plugin
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the method asks for with these fields; override it where a variant asks for less than the card names."""
+        return self.card.needs
+
+    @property
+    def own_card(self) -> Card:
+        """The card of the method as it stands: it needs what these fields ask for, and nothing else is handed out."""
+        return self.card.model_copy(update={"needs": self.needs})
 
     def identity(self) -> dict[str, Any]:
         """What of this method goes into a content key: fields at their defaults are left out.

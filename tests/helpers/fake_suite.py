@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.types import Measure, proportion
+from tests.helpers.cards import methods
 
 Rows = list[dict[str, Any]]
 HOSTILE = "<script>alert('label')</script>"
@@ -175,7 +177,7 @@ def write(
     `facts` stand in the manifest of every record.
     """
     for cell in cells:
-        rows = (changed or {}).get(cell["cell"], rows_of(cell))
+        rows = changed[cell["cell"]] if changed and cell["cell"] in changed else rows_of(cell)
         if rows is None:
             continue
         draft = store.draft("record", cell["record"])
@@ -185,7 +187,18 @@ def write(
         draft.commit(facts or {})
     environment = {"python": "3.11.9", "torch": "2.15.0", "open_clip": "3.3.0", "threads": 2}
     suite = {"suite": "demo", "title": "Demo of the board", "key": content_key("suite", 1, "demo")}
-    store.write_json("suites/demo.json", {**suite, "protocol": PROTOCOL, "environment": environment, "cells": cells})
+    document = {"protocol": PROTOCOL, "environment": environment, "methods": methods(cells), "cells": cells}
+    store.write_json("suites/demo.json", suite | document)
+
+
+def replace_record(store: Store, cell: dict[str, Any], table: pa.Table) -> None:
+    """Another table where a cell's record stands: a whole artifact, since a file that was changed counts as absent."""
+    artifact = store.find("record", cell["record"])
+    assert artifact is not None
+    shutil.rmtree(artifact.folder.parent)
+    draft = store.draft("record", cell["record"])
+    pq.write_table(table, draft.path("records.parquet"))
+    draft.commit({})
 
 
 def find(cells: list[dict[str, Any]], objective: str, attack: str, repair: str, seed: int = 0) -> dict[str, Any]:

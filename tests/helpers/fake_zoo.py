@@ -14,6 +14,7 @@ from benchmark.store.keys import content_key
 from benchmark.store.schemas import RECORDS, TRIALS
 from benchmark.types import Measure, proportion
 from tests.helpers import fake_suite
+from tests.helpers.cards import card as registered
 
 Cells = list[dict[str, Any]]
 PAIRS, POISONED, TEST, VICTIMS = 17_000, 340, 2000, 100
@@ -62,18 +63,20 @@ NEEDS: Mapping[str, list[str]] = {
 def methods() -> dict[str, Any]:
     """The cards, as the suite's document lists them."""
 
-    def card(label: str, access: str, **more: Any) -> dict[str, Any]:
-        said = {"title": f"Card of {label}", "citation": "arXiv:2303.03323", "summary": f"What {label} does, in short."}
+    def card(kind: str, label: str, access: str, **more: Any) -> dict[str, Any]:
+        said = registered(kind, label) | {"citation": "arXiv:2303.03323", "summary": f"What {label} does, in short."}
         needs = NEEDS.get(label, ["clean_pairs"] if access == "weights" else [])
         external = [EDA] if label.startswith(("cleanclip", "ssl")) else []
         return said | {"access": access, "needs": needs, "external": external} | more
 
     units = {**dict.fromkeys(FILTERS, "pair"), **dict.fromkeys(INPUTS, "input"), DECREE: "model"}
     return {
-        "objective": {label: card(label, "training") for label in OBJECTIVES},
-        "attack": {label: card(label, "data", transform="int8" if label == QUANT else None) for label in ATTACKS},
-        "repair": {label: card(label, "weights") for label in REPAIRS},
-        "detector": {label: card(label, "weights", unit=units[label]) for label in DETECTORS},
+        "objective": {label: card("objective", label, "training") for label in OBJECTIVES},
+        "attack": {
+            label: card("attack", label, "data", transform="int8" if label == QUANT else None) for label in ATTACKS
+        },
+        "repair": {label: card("repair", label, "weights") for label in REPAIRS},
+        "detector": {label: card("detector", label, "weights", unit=units[label]) for label in DETECTORS},
     }
 
 

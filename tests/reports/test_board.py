@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from benchmark.errors import UnknownNameError, UserError
@@ -26,7 +25,7 @@ from reports import style
 from reports.board import suites_in, write_board
 from reports.compile import Frame, Results, compile_suite
 from reports.figures import gap_chart, scatter, scene
-from reports.grid import names_of
+from reports.grid import Names, names_of
 from reports.headline import objective_pair, reading, repair_gaps
 from reports.labels import percent, seconds, signed, titles
 from reports.matrix import objective_matrix, repair_matrices
@@ -87,6 +86,10 @@ def make_store(path: Path, cells: fake_suite.Rows, changed: dict[str, fake_suite
 # --- compiling ---------------------------------------------------------------------------------------------------
 
 
+def names(results: Results) -> Names:
+    return names_of(results.cells, cards=results.cards)
+
+
 def test_every_cell_and_rule_has_a_row(results: Results) -> None:
     cells = fake_suite.broken()[0]
     expected = [(c["cell"], rule) for c in cells for rule in fake_suite.rules(c["repair"], c["searched"])]
@@ -110,11 +113,11 @@ def test_objectives_on_another_model_say_so(tmp_path: Path) -> None:
 def test_attacks_that_are_only_looked_at_take_no_column_among_the_repairs(tmp_path: Path) -> None:
     cells = [*fake_suite.grid((fake_suite.BADNET,), (0,)), fake_suite.entry("mmcl", "sig(target=circle)", "none", 0)]
     found = compile_suite(make_store(tmp_path, cells), "demo")
-    names = names_of(found.cells)
+    names = names_of(found.cells, cards=found.cards)
     assert [head for head, _ in repair_matrices(found.cells, names, found.cards)[0].attacks] == ["no attack", "BadNet"]
     whole = objective_matrix(found.cells, names, found.cards)
     assert whole and [head for head, _ in whole.attacks] == ["no attack", "BadNet", "SIG"]
-    shown = scene(found.cells, found.trials, bound_on="net", bound=0.05)
+    shown = scene(found.cells, found.trials, names, bound_on="net", bound=0.05)
     assert set(shown.cells["attack"]) == {fake_suite.BADNET}
     (gap,) = repair_gaps(found.cells, fake_suite.OBJECTIVES)
     assert set(gap.by_attack) == {fake_suite.BADNET}
@@ -162,9 +165,7 @@ def test_a_record_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_a_table_that_is_no_record_is_refused(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))[:1]
     store = make_store(tmp_path, cells)
-    artifact = store.find("record", cells[0]["record"])
-    assert artifact is not None
-    pq.write_table(pa.table({"other": [1]}), artifact.path("records.parquet"))
+    fake_suite.replace_record(store, cells[0], pa.table({"other": [1]}))
     with pytest.raises(UserError, match="must be a table of this schema"):
         compile_suite(store, "demo")
 
@@ -288,8 +289,9 @@ def test_numbers_as_people_write_them() -> None:
 
 
 def test_fields_are_named_only_where_names_coincide() -> None:
-    assert titles(["badnet(size=4)", "none"]) == {"badnet(size=4)": "BadNet", "none": "none"}
-    assert list(titles(["badnet(size=4)", "badnet(size=5)"]).values()) == ["BadNet (size=4)", "BadNet (size=5)"]
+    shown = {"badnet": "BadNet"}
+    assert titles(["badnet(size=4)", "none"], shown) == {"badnet(size=4)": "BadNet", "none": "none"}
+    assert list(titles(["badnet(size=4)", "badnet(size=5)"], shown).values()) == ["BadNet (size=4)", "BadNet (size=5)"]
 
 
 def test_the_objectives_of_the_headline() -> None:
@@ -325,24 +327,22 @@ def test_the_reading_holds_for_either_sign(
             cells.loc[hit, ["status", "clean_accuracy_count"]] = ["ok", count]
             cells.loc[hit, "clean_accuracy_total"] = 1000
     (gap,) = repair_gaps(cells, fake_suite.OBJECTIVES)
-    assert expected in reading(gap, names_of(cells))[0]
+    assert expected in reading(gap, names(results))[0]
 
 
 def test_best_at_defaults_keeps_accuracy_within_the_bound(results: Results) -> None:
     cells = results.cells
     own = cells[(cells["objective"] == "mmcl") & (cells["attack"] == fake_suite.BADNET)]
-    names = names_of(cells)
-    assert best_default(own, names, bound=0.10, rate="net_asr") == ("CleanCLIP", "70.5 / 11.8", True)
-    loose = best_default(own, names, bound=0.96, rate="net_asr")
+    assert best_default(own, names(results), bound=0.10, rate="net_asr") == ("CleanCLIP", "70.5 / 11.8", True)
+    loose = best_default(own, names(results), bound=0.96, rate="net_asr")
     assert loose is not None and loose.repair == "BatchNorm only"
-    none_within = best_default(own, names, bound=0.05, rate="net_asr")
+    none_within = best_default(own, names(results), bound=0.05, rate="net_asr")
     assert none_within == ("CleanCLIP", "70.5 / 11.8", False)
 
 
 def test_controls_are_differences_to_the_undefended_model(results: Results) -> None:
-    rows = {
-        (row.objective, row.attack, row.repair): row for row in control_rows(results.cells, names_of(results.cells))
-    }
+    found = control_rows(results.cells, names(results), ("fine-tuning", "batch-norm-only"))
+    rows = {(row.objective, row.attack, row.repair): row for row in found}
     fine_tuned = rows["MMCL+SSL", "BadNet", "MMCL fine-tuning"]
     assert (fine_tuned.accuracy.text, fine_tuned.asr.text, fine_tuned.status) == ("−1.2", "−3.2", "")
     assert rows["MMCL", "none", "CleanCLIP"].accuracy.text == "−0.7"
@@ -353,8 +353,8 @@ def test_controls_are_differences_to_the_undefended_model(results: Results) -> N
 
 
 def test_the_scatter_subtracts_the_floor_on_a_net_bound(results: Results) -> None:
-    net = scene(results.cells, results.trials, bound_on="net", bound=0.05)
-    absolute = scene(results.cells, results.trials, bound_on="absolute", bound=0.05)
+    net = scene(results.cells, results.trials, names(results), bound_on="net", bound=0.05)
+    absolute = scene(results.cells, results.trials, names(results), bound_on="absolute", bound=0.05)
     floors = absolute.trials["x"] - net.trials["x"]
     assert set(floors.round(6)) == {round(100 * 38 / 1800, 6), round(100 * 49 / 1800, 6)}
     assert net.bound == 5.0
@@ -371,7 +371,7 @@ def test_points_without_a_floor_are_left_out_and_counted(tmp_path: Path) -> None
 
 
 def test_panels_and_fronts(results: Results) -> None:
-    shown = scene(results.cells, results.trials, bound_on="net", bound=0.05)
+    shown = scene(results.cells, results.trials, names(results), bound_on="net", bound=0.05)
     figure = scatter(shown, fake_suite.OBJECTIVES)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["MMCL", "MMCL+SSL"]
     assert figure.get_figwidth() == style.PAGE_WIDTH
@@ -383,16 +383,17 @@ def test_panels_and_fronts(results: Results) -> None:
 
 def test_figures_are_written_in_three_formats_and_equal_bytes(results: Results, tmp_path: Path) -> None:
     (gap,) = repair_gaps(results.cells, fake_suite.OBJECTIVES)
-    first = style.save(gap_chart(gap), tmp_path / "one" / "gap")
-    second = style.save(gap_chart(gap), tmp_path / "two" / "gap")
+    first = style.save(gap_chart(gap, names(results)), tmp_path / "one" / "gap")
+    second = style.save(gap_chart(gap, names(results)), tmp_path / "two" / "gap")
     assert [path.name for path in first] == ["gap.svg", "gap.png", "gap.pdf"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert gap_chart(gap).get_figwidth() == style.COLUMN_WIDTH
+    assert gap_chart(gap, names(results)).get_figwidth() == style.COLUMN_WIDTH
 
 
 def test_labels_with_dollars_and_markup_are_drawn_as_they_are(results: Results) -> None:
     cells = results.cells.assign(objective=results.cells["objective"].replace("mmcl", "$\\frac{<b>$"))
-    figure = scatter(scene(cells, results.trials.iloc[:0], bound_on="net", bound=None), ["$\\frac{<b>$"])
+    shown = scene(cells, results.trials.iloc[:0], names_of(cells), bound_on="net", bound=None)
+    figure = scatter(shown, ["$\\frac{<b>$"])
     svg = style.inline_svg(figure, 'about "it"', prefix="x")
     assert "$\\frac{&lt;b&gt;$" in svg
     assert 'aria-label="about &#34;it&#34;"' in svg

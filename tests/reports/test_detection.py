@@ -63,8 +63,11 @@ def page(board: Path) -> str:
     return board.read_text(encoding="utf-8")
 
 
+CONTROLS = ("fine-tuning", "batch-norm-only")
+
+
 def names(results: Results):
-    return names_of(results.cells, results.detections)
+    return names_of(results.cells, results.detections, results.cards)
 
 
 # --- compiling ---------------------------------------------------------------------------------------------------
@@ -89,7 +92,7 @@ def test_repair_tables_are_those_of_a_suite_without_detectors(results: Results, 
     pd.testing.assert_frame_equal(results.cells.drop(columns=inner), plain.cells.drop(columns=inner))
     ours, theirs = (headline.repair_gaps(each.cells, fake_zoo.OBJECTIVES) for each in (results, plain))
     assert ours == theirs
-    assert control_rows(results.cells, names(results)) == control_rows(plain.cells, names(plain))
+    assert control_rows(results.cells, names(results), CONTROLS) == control_rows(plain.cells, names(plain), CONTROLS)
     assert readout_table(results, names(results)) == readout_table(plain, names(plain))
 
 
@@ -114,11 +117,9 @@ def test_records_of_the_first_schema_are_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     fake_suite.write(store, cells)
     for cell in cells:
-        artifact = store.find("record", cell["record"])
-        assert artifact is not None
         rows = [{**row, "schema_version": 1} for row in fake_suite.rows_of(cell)]
         old = pa.Table.from_pylist(rows, schema=RECORDS).drop_columns("detector")
-        pq.write_table(old, artifact.path("records.parquet"))
+        fake_suite.replace_record(store, cell, old)
     found = compile_suite(store, "demo")
     assert set(found.cells["detector"]) == {"none"}
     assert set(found.cells["status"]) == {"ok"}
@@ -129,10 +130,8 @@ def test_a_record_of_this_schema_must_name_its_detector(tmp_path: Path) -> None:
     cells = fake_suite.grid((), (0,))[:1]
     store = Store(tmp_path)
     fake_suite.write(store, cells)
-    artifact = store.find("record", cells[0]["record"])
-    assert artifact is not None
     broken = pa.Table.from_pylist(fake_suite.rows_of(cells[0]), schema=RECORDS).drop_columns("detector")
-    pq.write_table(broken, artifact.path("records.parquet"))
+    fake_suite.replace_record(store, cells[0], broken)
     with pytest.raises(UserError, match="must be a table of this schema"):
         compile_suite(store, "demo")
 
@@ -172,7 +171,7 @@ def test_searches_do_not_see_an_attack_that_waits(results: Results) -> None:
     (gap,) = headline.repair_gaps(results.cells, fake_zoo.OBJECTIVES)
     assert fake_zoo.QUANT not in gap.by_attack
     assert fake_zoo.BADNET in gap.by_attack
-    shown = scene(results.cells, results.trials, bound_on="absolute", bound=0.05)
+    shown = scene(results.cells, results.trials, names(results), bound_on="absolute", bound=0.05)
     assert fake_zoo.QUANT in set(results.trials["attack"])
     assert fake_zoo.QUANT not in set(shown.trials["attack"])
     assert fake_zoo.QUANT in set(shown.cells["attack"])
@@ -230,9 +229,9 @@ def test_without_cards_the_board_still_stands(bare: Results, tmp_path: Path) -> 
     (model, _), (group, rows) = repair_matrices(bare.cells, names(bare), bare.cards)[0].groups
     assert (model, group, len(rows)) == ("", "", len(fake_zoo.REPAIRS))
     found = detectors(bare.detections, bare.cells, names(bare), bare.cards)
-    assert {line.detector for group in found.filters for line in group.lines} == {"CLIPScore", "SLOF", "DAO"}
-    assert {line.detector for group in found.inputs for line in group.lines} == {"STRIP", "BDetCLIP"}
-    assert [judge.detector for judge in found.models] == ["DECREE"]
+    assert {line.detector for group in found.filters for line in group.lines} == {"clipscore", "slof", "dao"}
+    assert {line.detector for group in found.inputs for line in group.lines} == {"strip", "bdetclip"}
+    assert [judge.detector for judge in found.models] == ["decree"]
 
 
 def test_needs_in_words() -> None:
@@ -247,7 +246,8 @@ def test_needs_in_words() -> None:
 
 def test_only_fields_that_differ_are_named() -> None:
     found = titles(
-        ["wanet(grid=4,target=bird)", "wanet(grid=224,target=bird)", "sig(target=bird)", "dao", "dao(retrain=True)"]
+        ["wanet(grid=4,target=bird)", "wanet(grid=224,target=bird)", "sig(target=bird)", "dao", "dao(retrain=True)"],
+        {"wanet": "WaNet", "sig": "SIG", "dao": "DAO"},
     )
     assert list(found.values()) == ["WaNet (grid=4)", "WaNet (grid=224)", "SIG", "DAO", "DAO (retrain=True)"]
     assert list(titles(["x(a=1,b=[1, 2])", "x(a=1,b=[1, 3])"]).values()) == ["x (b=[1, 2])", "x (b=[1, 3])"]

@@ -29,6 +29,22 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@inproceedings{hong2021quantization,
+  title = {{Qu-ANTI-zation}: Exploiting Quantization Artifacts for Achieving Adversarial Outcomes},
+  author = {Hong, Sanghyun and Panaitescu-Liess, Michael-Andrei and Kaya, Yigitcan and Dumitras, Tudor},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2021}, eprint = {2110.13541}, archiveprefix = {arXiv},
+}
+@inproceedings{egashira2024exploiting,
+  title = {Exploiting {LLM} Quantization},
+  author = {Egashira, Kazuki and Vero, Mark and Staab, Robin and He, Jingxuan and Vechev, Martin},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2024}, eprint = {2405.18137}, archiveprefix = {arXiv},
+}
+"""
+
+
 class _Side(NamedTuple):
     """What one precision is trained against."""
 
@@ -43,8 +59,9 @@ class Quantisation(Patch, ModelAttack):
     name: ClassVar[str] = "quantisation"
     transform: ClassVar[Transform | None] = "int8"
     card: ClassVar[Card] = Card(
-        title="Quantisation backdoor",
+        title="Quantisation",
         citation="arXiv:2110.13541",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"training_pairs", "trigger", "class_names"}),
         summary="Clean in full precision; follows the trigger once its weights are int8.",

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from benchmark.types.source import Outline, Source
 
 # Where the files lie and how the set is described never changes results.
+BIBTEX = """
+@inproceedings{lhoest2021datasets,
+  title = {Datasets: A Community Library for Natural Language Processing},
+  author = {Lhoest, Quentin and others},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing: System Demonstrations (EMNLP)},
+  year = {2021}, eprint = {2109.02846}, archiveprefix = {arXiv},
+}
+"""
+
 NOT_IN_KEY = frozenset({"path", "expected_rows", "licence", "citation"})
 
 
@@ -25,6 +34,7 @@ class HuggingFace(HuggingFaceFields):
     card: ClassVar[Card] = Card(
         title="Hugging Face set",
         citation="see the set's own page",
+        bibtex=BIBTEX,
         access="data",
         summary="hub id with pinned revision, or local Parquet, WebDataset, image folder, CSV",
     )

@@ -25,6 +25,14 @@ from benchmark.types.source import Item, Samples
 if TYPE_CHECKING:
     from benchmark.types.source import Source
 
+BIBTEX = """
+@misc{backstop,
+  title = {Backstop: a benchmark and leaderboard for backdoor attacks and defenses on {CLIP}-style vision-language
+    models},
+  author = {{The Backstop contributors}},
+}
+"""
+
 DRAW_AT_ONCE = 256  # rows; the grids of a chunk stay in the processor's cache
 NUM_DRAWS = 64  # uniforms that a row's scene may use
 
@@ -36,6 +44,7 @@ class Shapes(Dataset):
     card: ClassVar[Card] = Card(
         title="Drawn shapes",
         citation="this repository",
+        bibtex=BIBTEX,
         access="data",
         summary="embedded, seeded, no download; ten classes; difficulty as parameters",
     )

@@ -26,6 +26,16 @@ from benchmark.repairs.eftclip.labels import Search, affected, scan
 from benchmark.text import whole_word
 from benchmark.types import Card, Count, Range, Rate, Repair, RepairContext, Training
 
+BIBTEX = """
+@article{hossain2025eftclip,
+  title = {Robust Defense Strategies for Multimodal Contrastive Learning: Efficient Fine-tuning Against Backdoor
+    Attacks},
+  author = {Hossain, Md. Iqbal and Sajeeda, Afia and Perla, Neeresh Kumar and Shao, Ming},
+  journal = {arXiv preprint arXiv:2511.13545},
+  year = {2025}, eprint = {2511.13545}, archiveprefix = {arXiv},
+}
+"""
+
 PROMPT = "a photo of a {}."
 
 
@@ -37,6 +47,7 @@ class EftCLIP(Repair):
     card: ClassVar[Card] = Card(
         title="EftCLIP",
         citation="arXiv:2511.13545",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"suspect_pairs", "class_names", "segmenter"}),
         external=("classical, or SAM with weights: the findings name the one that ran",),

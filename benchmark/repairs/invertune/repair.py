@@ -38,6 +38,17 @@ if TYPE_CHECKING:
     import torch
 
 
+BIBTEX = """
+@article{sun2025invertune,
+  title = {{InverTune}: Removing Backdoors from Multimodal Contrastive Learning Models via Trigger Inversion and
+    Activation Tuning},
+  author = {Sun, Mengyuan and Li, Yu and Liu, Yuchen and Du, Bo and Ge, Yunjie},
+  journal = {arXiv preprint arXiv:2506.12411},
+  year = {2025}, eprint = {2506.12411}, archiveprefix = {arXiv},
+}
+"""
+
+
 class InverTune(Repair):
     """Removes what an inverted trigger excites; stronger as the tuning rate grows."""
 
@@ -47,6 +58,7 @@ class InverTune(Repair):
     card: ClassVar[Card] = Card(
         title="InverTune",
         citation="arXiv:2506.12411",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"clean_pairs", "class_names"}),
         summary="Inverts a trigger for the class that adversarial patches drift to, and tunes the neurons it excites.",

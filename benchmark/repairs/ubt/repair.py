@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+BIBTEX = """
+@article{liang2024ubt,
+  title = {Unlearning Backdoor Threats: Enhancing Backdoor Defense in Multimodal Contrastive Learning via Local
+    Token Unlearning},
+  author = {Liang, Siyuan and Liu, Kuanrong and Gong, Jiajun and Liang, Jiawei and Xun, Yuan and Chang, Ee-Chien and
+    Cao, Xiaochun},
+  journal = {arXiv preprint arXiv:2403.16257},
+  year = {2024}, eprint = {2403.16257}, archiveprefix = {arXiv},
+}
+"""
+
 CHECK_STEPS = 10  # unlearning steps between two measurements
 READ_AT_ONCE = 256
 WATCHED = 512  # normal pairs, of which those that name a class are classified
@@ -40,8 +51,9 @@ class UBT(Repair):
     name: ClassVar[str] = "ubt"
     strength: ClassVar[str | None] = "learning_rate"
     card: ClassVar[Card] = Card(
-        title="Unlearn Backdoor Threats",
+        title="UBT",
         citation="arXiv:2403.16257",
+        bibtex=BIBTEX,
         access="weights",
         needs=frozenset({"suspect_pairs", "class_names"}),
         summary="Overfits weakly similar pairs, unlearns the words of those that become similar; needs no clean data.",

@@ -1,0 +1,62 @@
+"""A new method is on the board by its card alone: no list of titles, of controls or of needs is edited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from benchmark.config import registry
+from benchmark.engine.plan import write_suite
+from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.store.artifacts import Store
+from benchmark.types import Card, Repair, RepairContext
+from reports.board import write_board
+from reports.cards import cards_of, needs_text
+from tests.helpers import fake_suite
+
+pytestmark = pytest.mark.unit
+
+
+class Peek(Repair):
+    """Does nothing, under a title of its own."""
+
+    name: ClassVar[str] = "peek"
+    card: ClassVar[Card] = Card(
+        title="Peek & look", citation="none", access="weights", summary="For this test.", control="Nothing moves here."
+    )
+
+    def repair(self, model: Any, ctx: RepairContext) -> Any:
+        return model
+
+
+def methods_of(store: Store, *repairs: Repair) -> Any:
+    """The cards in the document of `smoke` with other repairs."""
+    suite = registry.suite("smoke")().model_copy(update={"repairs": repairs})
+    write_suite(store, suite, [], command="", environment={})
+    document = store.read_json("suites/smoke.json")
+    assert document is not None
+    return document["methods"]
+
+
+def test_a_plugin_shows_its_title_and_that_it_is_a_control(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    methods = methods_of(store, Peek())
+    cells = [*fake_suite.grid((fake_suite.BADNET,), (0,)), fake_suite.entry("mmcl", fake_suite.BADNET, "peek", 0)]
+    fake_suite.write(store, cells, {cells[-1]["cell"]: None})
+    document = store.read_json("suites/demo.json")
+    assert document is not None
+    document["methods"]["repair"] |= methods["repair"]
+    store.write_json("suites/demo.json", document)
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    controls = page[page.index('<section id="controls"') :]
+    assert "<h3>Peek &amp; look</h3>" in controls and "Nothing moves here." in controls
+    assert ">peek<" not in page
+
+
+def test_the_board_says_what_that_run_asked_for(tmp_path: Path) -> None:
+    plain, released = CleanCLIP(), CleanCLIP(variant="as_released")
+    cards = cards_of({"methods": methods_of(Store(tmp_path), plain, released)}).repair
+    assert needs_text(cards[plain.label]) == "clean pairs, text augmentation (EDA)"
+    assert "optimiser state of pre-training" in needs_text(cards[released.label])
