@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from benchmark.errors import UserError, unknown
 
@@ -27,10 +28,26 @@ def validated(model: type[T], fields: Mapping[str, Any], *, place: str, inline: 
     try:
         return model.model_validate(dict(fields))
     except ValidationError as error:
-        raise UserError(_one_line(model, error, place, inline=inline)) from None
+        raise UserError(one_line(error, place, model=model, inline=inline)) from None
 
 
-def _one_line(model: type[BaseModel], error: ValidationError, place: str, *, inline: bool) -> str:
+def one_line(
+    error: ValidationError,
+    place: str,
+    *,
+    model: type[BaseModel] | None = None,
+    inline: bool = False,
+    remedy: str = "change it with --set or in the suite",
+) -> str:
+    """The first complaint as one line.
+
+    Args:
+        error: what pydantic said.
+        place: where the fields were written.
+        model: what was to be built; then an unknown field gets suggestions.
+        inline: they were written as `place:FIELD=VALUE,…`, and are to be mended there.
+        remedy: what to do about a bad value.
+    """
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     where = ".".join(str(part) for part in first["loc"])
@@ -38,22 +55,46 @@ def _one_line(model: type[BaseModel], error: ValidationError, place: str, *, inl
     whole = not where or place.endswith((f".{where}", f" {where}"))
     spot = place if whole else f"{place}{':' if inline else '.'}{where}"
     if first["type"] == "extra_forbidden":
-        owner = _model_at(model, first["loc"][:-1])
-        return f"{place}: {unknown('field', str(first['loc'][-1]), owner.model_fields)}"
+        owner = _model_at(model, first["loc"][:-1]).model_fields if model else ()
+        told = unknown("field", str(first["loc"][-1]), owner) if owner else f"unknown field {first['loc'][-1]!r}"
+        return f"{'.'.join([place, *map(str, first['loc'][:-1])])}: {told}"
     if first["type"] == "missing":
         return f"{spot} must be given; {f'write {spot}=…' if inline else 'set it with --set or in the suite'}"
     if isinstance(cause, UserError):  # a part that was read by itself has said all
         return f"{spot}: {cause}"
+    if first["type"] == "model_type":  # `model=tiny-vit`: a part is not set as a whole
+        return f"{spot} must be set field by field, got {first['input']!r}; {_by_field(spot, first, model)}"
+    return f"{spot} must be {_rule(first)}, got {first['input']!r}; {'change it there' if inline else remedy}"
+
+
+def _rule(first: ErrorDetails) -> str:
+    """Pydantic's rule in words that follow `must be`."""
+    if first["type"] in ("tuple_type", "list_type"):
+        return "a list, as [0, 1]"
+    if first["type"] == "too_short":
+        return f"a list of {first.get('ctx', {}).get('min_length')} or more"
     rule = first["msg"].replace("String should ", "text that should ")
-    rule = rule.removeprefix("Input should be ").removeprefix("Value error, ")
-    remedy = "change it there" if inline else "change it with --set or in the suite"
-    return f"{spot} must be {rule}, got {first['input']!r}; {remedy}"
+    return rule.removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def _by_field(spot: str, first: ErrorDetails, model: type[BaseModel] | None) -> str:
+    """What to write instead: the name, where the part has one, else one of its fields."""
+    fields = _model_at(model, first["loc"]).model_fields if model else {}
+    if "name" in fields and isinstance(first["input"], str):
+        return f"write {spot}.name={first['input']}"
+    return f"write {spot}.FIELD=VALUE with one of {', '.join(fields) or 'its fields'}"
 
 
 def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
+    """The model that stands at a place inside another, through lists and optional parts."""
     for part in path:
         field = model.model_fields.get(str(part))
-        inner = getattr(field, "annotation", None)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        inner = _models_in(field.annotation) if field else []
+        model = inner[0] if inner else model
     return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

@@ -37,6 +37,7 @@ from benchmark.cli.options import (
     Stored,
     StorePath,
     Suite,
+    Trust,
     Verbose,
     Weights,
     Workers,
@@ -79,11 +80,22 @@ def list_(what: Listed = None, plugin: Plugins = None, json: Json = False) -> No
 
 
 @app.command()
-def show(suite: Suite, set_: Assign = None, plugin: Plugins = None, add: Add = None) -> None:
-    """Show a suite's resolved specification as JSON."""
+def show(
+    suite: Suite,
+    set_: Assign = None,
+    plugin: Plugins = None,
+    add: Add = None,
+    store: StorePath = None,
+    behind: Behind = None,
+    trust: Trust = False,
+) -> None:
+    """Show a suite, or the cell of a record, as the JSON that `run` reads."""
     from benchmark.cli import listing, suites
+    from benchmark.output import document_alone
 
-    listing.show(suites.resolve(suite, set_, plugin, add))
+    with document_alone():
+        stored = suites.store_at(store, behind)
+        listing.show(suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust))
 
 
 @app.command()
@@ -97,14 +109,16 @@ def plan(
     store: StorePath = None,
     behind: Behind = None,
     no_probe: NoProbe = False,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Say what a run would do: cells, cached and to make, time from past records or a probe, disk."""
     from benchmark.cli import asked, progress, suites
 
     cells = asked.read_only(only or ())
-    resolved = suites.resolve(suite, set_, plugin, add)
-    progress.plan(resolved, suites.store_at(store, behind), cells, limit, may_probe=not no_probe, as_json=json)
+    stored = suites.store_at(store, behind)
+    resolved = suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust)
+    progress.plan(resolved, stored, cells, limit, may_probe=not no_probe, as_json=json)
 
 
 @app.command()
@@ -117,6 +131,7 @@ def run(
     limit: Limit = None,
     store: StorePath = None,
     behind: Behind = None,
+    trust: Trust = False,
     local: Local = False,
     workers: Workers = 1,
     concurrency: Concurrency = None,
@@ -141,8 +156,8 @@ def run(
         address=address,
     )
     wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose, json)
-    resolved = suites.resolve(suite, set_, plugin, add)
     stored = suites.store_at(store, behind)
+    resolved = suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust)
     raise typer.Exit(running.run(resolved, stored, resources, wanted))
 
 
@@ -151,7 +166,9 @@ def status(suite: Suite, only: Only = None, store: StorePath = None, behind: Beh
     """Show the status of every cell of a suite as last run in this store."""
     from benchmark.cli import asked, progress, suites
 
-    progress.status(suite, suites.store_at(store, behind), asked.read_only(only or ()), as_json=json)
+    progress.status(
+        suites.stored_name(suite), suites.store_at(store, behind), asked.read_only(only or ()), as_json=json
+    )
 
 
 @app.command()
@@ -168,7 +185,7 @@ def board(suite: Stored = None, out: Out = None, store: StorePath = None, behind
     from benchmark.cli import board as boards
     from benchmark.cli import suites
 
-    boards.board(suite, out, suites.store_at(store, behind))
+    boards.board(suite and suites.stored_name(suite), out, suites.store_at(store, behind))
 
 
 @app.command()

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 # Every option once; `list[str] | None` since typer has None where a repeatable option was not given.
-Suite = Annotated[str, typer.Argument(help="name of a suite (see `backstop list`)")]
+Suite = Annotated[
+    str,
+    typer.Argument(help="a suite's name (see `backstop list`), a file of one (.json, .py), or a record's key"),
+]
 Listed = Annotated[
     str | None,
     typer.Argument(metavar="[KIND|SUITE]", help="one kind, e.g. repairs, or a suite's methods [default: all]"),
 ]
-File = Annotated[str, typer.Argument(help="a Python file that defines one or more methods")]
+File = Annotated[str, typer.Argument(help="a Python file that defines methods or a suite, or a suite as JSON")]
 Stored = Annotated[str | None, typer.Argument(help="a suite in the store [default: all of them]")]
 Assign = Annotated[
     list[str] | None,
@@ -25,6 +28,9 @@ Plugins = Annotated[
 Add = Annotated[
     list[str] | None,
     typer.Option("--add", metavar="KIND=NAME[:FIELD=VALUE,…]", help="add a method to the grid, e.g. defense=MyDefense"),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-plugins", help="run the plugin code that a store kept; look at it before: it is code")
 ]
 StorePath = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from benchmark.cli.asked import Only, first_left, select, share_of
 from benchmark.cli.suites import Resolved
+from benchmark.config.plugins import keep_sources
 from benchmark.config.spec import ComputeOptions, Suite
 from benchmark.engine import plan as planning
 from benchmark.engine.monitor import Monitor, clock
@@ -46,6 +47,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
         for line in doubts(cell.experiment for cell in asked):
             print(f"backstop: note: {line}", file=sys.stderr)
         store.require_writable()
+        keep_sources(store, resolved.plugins)
         _drive(resolved, store, cells, asked, resources, wanted)
     else:
         before = store.read_json(f"suites/{suite.name}.json") or {}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import pyarrow.parquet as pq
 
 from benchmark.config import registry
 from benchmark.config.notation import assignment
 from benchmark.config.overrides import add, override
-from benchmark.config.plugins import Plugin, load_files
-from benchmark.config.spec import Suite
+from benchmark.config.plugins import Plugin, load_files, load_needed
+from benchmark.config.spec import Experiment, Suite
+from benchmark.config.suite_files import read_document, read_python
+from benchmark.errors import UserError, must
+from benchmark.stages import graph
 from benchmark.store.artifacts import Store, open_store
+
+_KEY = re.compile("[0-9a-f]{4,32}")
 
 
 class Resolved(NamedTuple):
@@ -31,8 +41,19 @@ def resolve(
     assignments: Sequence[str] | None = None,
     plugins: Sequence[str] | None = None,
     additions: Sequence[str] | None = None,
+    *,
+    store: Store | None = None,
+    trusted: bool = False,
 ) -> Resolved:
     """Builds a suite from its name and the command's options: what --set gives first, then what --add adds to it.
+
+    Args:
+        name: of a registered suite, of a file (`.json`, `.py`), or the key of a record.
+        assignments: of --set.
+        plugins: of --plugin.
+        additions: of --add.
+        store: where records, and the sources of plugins, lie.
+        trusted: the store's copies of plugins may be run.
 
     Raises:
         UserError: anything unknown, malformed or out of range.
@@ -40,9 +61,65 @@ def resolve(
     assignments, plugins, additions = assignments or (), plugins or (), additions or ()
     loaded = load_files(plugins)
     pairs = dict(assignment(text, "--set", example="pretrain.epochs=3") for text in assignments)
-    suite = override(registry.suite(name)(), pairs)
+    found, more = _open(name, store or store_at(None), trusted=trusted)
+    suite = override(found, pairs)
     for text in additions:
         suite = add(suite, text)
     options = {"--plugin": plugins, "--set": assignments, "--add": additions}
     words = [f"{option} {text}" for option, texts in options.items() for text in texts]
-    return Resolved(suite, loaded, " ".join(["backstop run", name, *words]))
+    return Resolved(suite, (*loaded, *more), " ".join(["backstop run", name, *words]))
+
+
+def stored_name(name: str) -> str:
+    """The name under which a store knows a suite: that in the file, where a file is named."""
+    if name.endswith(".json"):
+        return str(read_document(name).get("name", name))
+    return read_python(name)[0].name if name.endswith(".py") else name
+
+
+def _open(name: str, store: Store, *, trusted: bool) -> tuple[Suite, tuple[Plugin, ...]]:
+    """A suite, and the plugins that came with it."""
+    if name.endswith(".py"):
+        suite, plugin = read_python(name)
+        return suite, (plugin,)
+    if name.endswith(".json"):
+        written = read_document(name)
+        plugins = load_needed(written, store, trusted=trusted)
+        return Suite.from_dict(written, place=f"suite {name}"), plugins
+    if _KEY.fullmatch(name) and name not in registry.names("suite"):
+        return _of_record(name, store, trusted=trusted)
+    return registry.suite(name)(), ()
+
+
+def _of_record(prefix: str, store: Store, *, trusted: bool) -> tuple[Suite, tuple[Plugin, ...]]:
+    """The cell of a record, rebuilt from the record alone, as the smallest suite that holds it."""
+    key = _record_key(prefix, store)
+    found = store.find("record", key)
+    if found is None:
+        raise UserError(f"record {key} must be whole, got a damaged one in store {store.root}; run its suite again")
+    row = pq.read_table(found.path("records.parquet"), columns=["suite", "specification"]).slice(0, 1).to_pylist()[0]
+    written = json.loads(row["specification"])
+    plugins = load_needed(written, store, trusted=trusted)
+    experiment = Experiment.from_dict(written, place=f"record {key[:8]}")
+    _check_key(experiment, key)
+    return experiment.suite(f"{row['suite']}-{key[:8]}", f"One cell of {row['suite']}"), plugins
+
+
+def _record_key(prefix: str, store: Store) -> str:
+    keys = [key for key in store.keys("record") if key.startswith(prefix)]
+    if len(keys) != 1:
+        told = f"{len(keys)} begin so: give more digits" if keys else "none begins so: see `backstop status --json`"
+        raise must("record", f"the key of one in store {store.root}", prefix, told)
+    return keys[0]
+
+
+def _check_key(experiment: Experiment, key: str) -> None:
+    """Refuses to call a cell the same where data or code would make another record of it."""
+    try:
+        own = graph.keys(experiment, {}).record
+    except UserError as error:  # its data is not here: the specification is all that can be shown
+        print(f"backstop: the key of record {key[:8]} was not checked: {error}", file=sys.stderr)
+        return
+    if own != key:
+        remedy = "its data or the code that made it has changed: run its suite again"
+        raise must(f"record {key}", "rebuilt under its own key", own, remedy)

@@ -1,17 +1,25 @@
-"""Single-file plugins: they travel by value, and their source's hash is part of what their methods are."""
+"""Single-file plugins: they travel by value, and their source's hash is part of what their methods are.
+
+A store keeps the source of what was run in it (`plugins/<hash>.py`), so that a record can be rebuilt. It is code, and a
+store may be a stranger's: it is run only for a user who says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from benchmark.config import registry
-from benchmark.errors import UserError
+from benchmark.errors import UserError, must
+from benchmark.store.artifacts import Store
 from benchmark.types import Method
+from benchmark.validation import one_line
 
 
 class Plugin(NamedTuple):
@@ -19,6 +27,11 @@ class Plugin(NamedTuple):
 
     name: str  # stem of the file
     source: str
+
+    @property
+    def hash(self) -> str:
+        """Names the source: the first 16 hex digits of its sha256."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
 
 
 def read_plugin(path: str | Path) -> Plugin:
@@ -37,11 +50,15 @@ def load_files(paths: Iterable[str | Path]) -> tuple[Plugin, ...]:
     """Reads and loads the files that --plugin names.
 
     Raises:
-        UserError: as `read_plugin` and `load_plugin`.
+        UserError: as `read_plugin` and `load_plugin`, or two files that define the same method.
     """
     found = tuple(read_plugin(path) for path in paths)
+    owners: dict[tuple[str, str], Plugin] = {}
     for plugin in found:
-        load_plugin(plugin)
+        for cls in load_plugin(plugin):
+            other = owners.setdefault((cls.kind, cls.name), plugin)
+            if other != plugin:
+                raise UserError(f"{cls.kind} {cls.name} must be defined once, got {other.name}.py and {plugin.name}.py")
     return found
 
 
@@ -49,27 +66,114 @@ def load_plugin(plugin: Plugin) -> list[type[Method]]:
     """Registers the methods that a plugin defines; the source's hash enters their content keys.
 
     Raises:
-        UserError: if the source does not run, or defines no method.
+        UserError: if the source does not run, defines neither method nor suite, or a method that cannot stand.
     """
-    tag = hashlib.sha256(plugin.source.encode()).hexdigest()[:16]
-    module_name = f"backstop_plugin_{plugin.name}_{tag[:8]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        module = ModuleType(module_name)
-        sys.modules[module_name] = module
-        try:
-            exec(compile(plugin.source, f"{plugin.name}.py", "exec"), module.__dict__)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UserError(f"plugin {plugin.name}.py: {type(error).__name__}: {error}; mend the file") from error
+    module = load_module(plugin)
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module_name and value.name
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__ and value.name
     ]
-    if not found:
+    if not found and not defines_suite(module):
         raise UserError(f"plugin {plugin.name}.py: defines no method; subclass Repair, Attack, … and set `name`")
     for cls in found:
-        cls.plugin_source_hash = tag
+        _check(cls, f"plugin {plugin.name}.py")
+    for cls in found:
+        cls.plugin_source_hash = plugin.hash
         registry.register(cls)
     return found
+
+
+def load_module(plugin: Plugin) -> ModuleType:
+    """Runs a plugin's source, once in a process.
+
+    Raises:
+        UserError: it does not run.
+    """
+    name = f"backstop_plugin_{plugin.name}_{plugin.hash[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = sys.modules[name] = ModuleType(name)
+    try:
+        exec(compile(plugin.source, f"{plugin.name}.py", "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        place = f"plugin {plugin.name}.py"
+        if isinstance(error, ValidationError):
+            raise UserError(one_line(error, f"{place}: {error.title}", remedy="mend the file")) from error
+        raise UserError(f"{place}: {type(error).__name__}: {error}; mend the file") from error
+    return module
+
+
+def defines_suite(module: ModuleType) -> bool:
+    """Whether a module has a function `suite` or a value `SUITE`."""
+    return callable(getattr(module, "suite", None)) or hasattr(module, "SUITE")
+
+
+def _check(cls: type[Method], place: str) -> None:
+    """Refuses a built-in's name, which would stand for something else, and defaults that are no values."""
+    if registry.installed(cls.kind, cls.name):
+        raise must(f"{place}: name", "its own", cls.name, f"an installed {cls.kind} has this name: choose another")
+    fields = cls.model_fields.items()
+    given = {name: field.get_default(call_default_factory=True) for name, field in fields if not field.is_required()}
+    try:
+        cls.model_validate(given)
+    except ValidationError as error:
+        if any(each["type"] != "missing" for each in error.errors()):
+            raise UserError(one_line(error, f"{place}: {cls.__name__}", remedy="mend the default")) from None
+
+
+# --- in the store -----------------------------------------------------------------------------------------------
+
+
+def keep_sources(store: Store, plugins: Iterable[Plugin]) -> None:
+    """Writes the plugins' sources into the store, each once."""
+    for plugin in plugins:
+        if store.read_text(_place(plugin.hash)) is None:
+            store.write_text(_place(plugin.hash), plugin.source)
+
+
+def load_needed(written: Any, store: Store, *, trusted: bool) -> tuple[Plugin, ...]:
+    """Loads the plugins whose methods a specification names and nobody has loaded, from the store's copies.
+
+    Args:
+        written: a suite or an experiment on paper.
+        store: where copies may lie.
+        trusted: the user wants the code of the store's copies to be run.
+
+    Raises:
+        UserError: a plugin is missing and not trusted, has no copy, or a copy that is not what its name says.
+    """
+    found: dict[str, Plugin] = {}
+    for kind, name, tag in _sources(written):
+        if tag in found or registry.loaded_source(kind, name) == tag:
+            continue
+        source = store.read_text(_place(tag))
+        what = f"{kind} {name} must be loaded from its source {tag}"
+        if source is None:
+            raise UserError(f"{what}, got none; give its file with --plugin: store {store.root} has no copy")
+        if not trusted:
+            raise UserError(
+                f"{what}, got none; give its file with --plugin, or look at {_place(tag)} in store {store.root}, "
+                "which is code, and have it run with --trust-plugins"
+            )
+        found[tag] = plugin = Plugin(tag, source)
+        if plugin.hash != tag:
+            raise UserError(f"{what}, got a copy in store {store.root} of another content; give its file with --plugin")
+        load_plugin(plugin)
+    return tuple(found.values())
+
+
+def _sources(written: Any) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and source of every plugin's method in a specification."""
+    if isinstance(written, dict):
+        if {"kind", "name", "source"} <= written.keys():
+            yield str(written["kind"]), str(written["name"]), str(written["source"])
+        written = list(written.values())
+    if isinstance(written, list):
+        for value in written:
+            yield from _sources(value)
+
+
+def _place(tag: str) -> str:
+    return f"plugins/{tag}.py"

@@ -30,6 +30,17 @@ def register(cls: type[Method]) -> None:
     _PLUGINS[cls.kind, cls.name] = cls
 
 
+def installed(kind: str, name: str) -> bool:
+    """Whether an installed package registers this name."""
+    return (kind, name) in _installed()
+
+
+def loaded_source(kind: str, name: str) -> str | None:
+    """Hash of the source of a plugin's method; None where no plugin defines it."""
+    found = _PLUGINS.get((kind, name))
+    return found.plugin_source_hash if found else None
+
+
 def names(kind: str) -> list[str]:
     """Sorted names registered under a kind ("attack", …, "suite")."""
     return sorted({name for k, name in _installed() if k == kind} | {name for k, name in _PLUGINS if k == kind})

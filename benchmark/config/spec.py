@@ -146,6 +146,30 @@ class Experiment(Spec):
     gate: Gate = Gate()
     seed: int = 0
 
+    def suite(self, name: str, title: str = "") -> Suite:
+        """The smallest suite that holds this cell: the cell, and the cells that it is compared with."""
+        repair = self.repair.name if self.repair else ""
+        return Suite(
+            name=name,
+            title=title,
+            data=self.data,
+            evaluation=self.evaluation,
+            splits=self.splits,
+            model=self.model,
+            pretrain=self.pretrain,
+            objectives=(self.objective,),
+            attacks=(self.attack,) if self.attack else (),
+            repairs=(self.repair,) if self.repair else (),
+            detectors=(self.detector,) if self.detector else (),
+            searched=frozenset({repair} if self.search else ()),
+            search=self.search or Search(),
+            spaces={repair: self.space} if self.space else {},
+            gate=self.gate,
+            readouts=self.readouts,
+            transforms=self.transforms,
+            seeds=(self.seed,),
+        )
+
 
 class Grid(Spec):
     """Models and what is done to them: objectives x attacks x (repairs and detectors) of one architecture."""

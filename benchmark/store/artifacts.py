@@ -158,6 +158,23 @@ class Store:
             self._say(f"{self.root}/{name} must be JSON, got something else; it counts as absent")
             return None
 
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a small text file at the store's root in one piece."""
+        _check_names(*name.split("/"))
+        self._write_format()
+        self._roots[0].write(name, text)
+
+    def read_text(self, name: str) -> str | None:
+        """Reads a text file at the root of this store or of one behind it; None if it is in none of them."""
+        _check_names(*name.split("/"))
+        found = (place.read(name) for place in self._roots)
+        return next((data.decode(errors="replace") for data in found if data is not None), None)
+
+    def keys(self, stage: str) -> list[str]:
+        """Sorted keys of a stage's artifacts, here and in the stores behind, finished or not."""
+        _check_names(stage)
+        return sorted({key for place in self._roots for key in place.list(stage)})
+
     def list_json(self, folder: str) -> Iterator[str]:
         """Names of the JSON documents in a folder of the store's root."""
         fs, base = self._roots[0].fs, self._roots[0].base

@@ -55,6 +55,13 @@ class Root:
             told = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"store {self.url} cannot be reached: {told}; check the address and your access") from None
 
+    def list(self, folder: str) -> list[str]:
+        """Names of what lies in a folder; none where there is no such folder."""
+        try:
+            return [path.rstrip("/").rsplit("/", 1)[1] for path in self.fs.ls(f"{self.base}/{folder}", detail=False)]
+        except _ABSENT:
+            return []
+
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where the file system does not say.
 

@@ -49,12 +49,26 @@ class Frozen(BaseModel):
         return {"value_versions": found} if found else {}
 
 
-class Range(NamedTuple):
-    """Search range of a field, written beside it: `Annotated[float, Range(1e-6, 1e-3, log=True)]`."""
-
+class _Range(NamedTuple):
     low: float
     high: float
     log: bool = False
+
+
+class Range(_Range):
+    """Search range of a field, written beside it: `Annotated[float, Range(1e-6, 1e-3, log=True)]`.
+
+    Raises:
+        ValueError: low is not below high, or not positive on a logarithmic scale.
+    """
+
+    def __new__(cls, low: float, high: float, log: bool = False) -> Self:
+        """A range from low to high."""
+        if not low < high:
+            raise ValueError(f"Range must have low below high, got low {low} and high {high}")
+        if log and low <= 0:
+            raise ValueError(f"Range must have low above 0 where log is true, got low {low}")
+        return super().__new__(cls, low, high, log)
 
 
 class Choices(NamedTuple):

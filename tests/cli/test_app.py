@@ -18,11 +18,22 @@ from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
 
 COMMANDS = {
     "list": {"--plugin", "--json"},
-    "show": {"--set", "--plugin", "--add"},
-    "plan": {"--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--no-probe", "--json"},
+    "show": {"--set", "--plugin", "--add", "--store", "--from", "--trust-plugins"},
+    "plan": {
+        "--set",
+        "--plugin",
+        "--add",
+        "--only",
+        "--limit",
+        "--store",
+        "--from",
+        "--trust-plugins",
+        "--no-probe",
+        "--json",
+    },
     "run": {
         *("--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json", "--local", "--workers"),
-        *("--concurrency", "--cpus", "--gpus", "--micro-batch", "--address", "--quiet", "--verbose"),
+        *("--trust-plugins", "--concurrency", "--cpus", "--gpus", "--micro-batch", "--address", "--quiet", "--verbose"),
     },
     "status": {"--only", "--store", "--from", "--json"},
     "check": {"--json"},
@@ -88,6 +99,23 @@ def test_a_finished_suite_is_done(
     code, out, _ = call(capsys, monkeypatch, "run", *GROWN, "--store", str(finished), "--json")
     assert (code, json.loads(out)["cells"]) == (0, 30)
     assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("place", [1, 5, 29])
+def test_a_record_alone_shows_its_cell_and_the_cell_runs_to_the_same_record(
+    place: int, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = (Store(finished).read_json("suites/smoke.json") or {})["cells"][place]["record"]
+    store = ["--store", str(finished)]
+    code, out, err = call(capsys, monkeypatch, "show", record[:12], "--plugin", str(PLUGIN), *store)
+    assert (code, err) == (0, "")
+    file = tmp_path / "cell.json"
+    file.write_text(out)
+    code, out, _ = call(capsys, monkeypatch, "plan", str(file), *store, "--json")
+    assert (code, json.loads(out)["suite"], json.loads(out)["to_do"]) == (0, f"smoke-{record[:8]}", 0)
+    code, _, _ = call(capsys, monkeypatch, "run", str(file), *store, "--json")
+    _, out, _ = call(capsys, monkeypatch, "status", str(file), *store, "--json")
+    assert record in [cell["record"] for cell in json.loads(out)["cells"]]
 
 
 def test_status_and_board_show_the_run(

@@ -10,6 +10,7 @@ from benchmark.config.overrides import add, override
 from benchmark.config.spec import ModelSpec
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import UserError
+from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.par import PAR
 from benchmark.types import Range
 from tests.config.suites import suite
@@ -30,6 +31,15 @@ pytestmark = pytest.mark.unit
         ("objectives.mmcl-ssl.ssl_weight", "2", lambda s: s.objectives[1].ssl_weight == 2),
         ("seeds", "[4, 5]", lambda s: s.seeds == (4, 5)),
         ("gate.min_asr", "0.5", lambda s: s.gate.min_asr == 0.5),
+        ("data", "shapes:num_rows=900", lambda s: s.data == Shapes(num_rows=900)),
+        ("evaluation", "shapes:num_rows=90,min_size=0.4", lambda s: s.evaluation == Shapes(num_rows=90, min_size=0.4)),
+        ("repairs", "par:epochs=2", lambda s: s.repairs == (PAR(epochs=2),)),
+        ("objectives", '["mmcl-ssl:ssl_weight=2"]', lambda s: s.objectives == (MMCLSSL(ssl_weight=2),)),
+        (
+            "repairs",
+            '["par", {"name": "par", "version": 1, "fields": {"epochs": 2}}]',
+            lambda s: s.repairs == (PAR(), PAR(epochs=2)),
+        ),
         ("title", "two words", lambda s: s.title == "two words"),
         (
             "spaces.cleanclip.learning_rate",

@@ -58,3 +58,11 @@ def test_the_gate_is_part_of_an_experiment(tmp_path: Path) -> None:
     assert Experiment.from_dict(cell.experiment.to_dict()).gate.min_asr == 0.9
     assert cell.keys.record != other.keys.record
     assert cell.keys._replace(record="") == other.keys._replace(record="")
+
+
+@pytest.mark.parametrize("name", ["smoke", "kinds"])
+def test_each_cell_stands_in_a_suite_of_its_own_with_what_it_is_compared_with(name: str, tmp_path: Path) -> None:
+    for cell in graph.cells(suite(name, tmp_path)):
+        alone = graph.cells(Suite.from_dict(on_paper(cell.experiment.suite(f"{name}-1").to_dict())))
+        assert cell.keys in [other.keys for other in alone]
+        assert len(alone) <= 4
