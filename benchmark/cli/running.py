@@ -126,5 +126,7 @@ def _summary(suite: Suite, store: Store, cells: list[Cell], asked: list[Cell], s
     logs = store.local_root / "logs" if store.local_root else None
     if counts.get("failed") and logs and logs.exists():
         print(f"logs of what failed: {logs}")
+    if code:
+        print("to try again what failed or is missing: the same command")
     print(f"to see them: backstop board {suite.name} --store {store.root}")
     return code

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MEASURED_S = 2.0
 BATCH_S = 0.5  # a batch of the probe is at most so long
-PATIENCE_S = 90.0  # for the whole process: importing torch and building the model take most of it
+PATIENCE_S = 120.0  # for the whole process: importing torch and building the model take most of it
 ROWS = 2048
 MARK = "PACE "
 
