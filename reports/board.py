@@ -207,6 +207,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "names": names,
         "counts": _counts(every),
         "num_cells": int(every["order"].nunique()),
+        "num_rows": len(every),
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
         "headline": headline.headline(gaps[0], cells, names) if gaps else None,

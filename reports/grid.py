@@ -98,8 +98,8 @@ def _grid_row(row: Any, names: Names) -> GridRow:
     return GridRow(
         keys={**keys, "rule": row.selection, "status": row.status},
         shown={**shown, "rule": RULES.get(row.selection, plain(row.selection))},
-        status=row.status.replace("_", " "),
-        tone=TONES.get(row.status, "bad"),
+        status="ok, by the defaults" if _fell_back(row) else row.status.replace("_", " "),
+        tone="warn" if _fell_back(row) else TONES.get(row.status, "bad"),
         reason=plain(row.reason),
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
         attack_note=f"shows after {plain(row.under)}" if row.under else "",
@@ -109,6 +109,11 @@ def _grid_row(row: Any, names: Names) -> GridRow:
         trials=_count(row.trials_behind_rule) if row.searched else Number(NO_VALUE, None),
         clean_pairs=_count(row.clean_pairs) if row.repair != "none" else Number(NO_VALUE, None),
     )
+
+
+def _fell_back(row: Any) -> bool:
+    """Whether the defaults stand in for a trigger-blind selection that found nothing; its reason says so."""
+    return row.status == "ok" and row.selection == "trigger_blind" and bool(row.reason)
 
 
 def _number(row: Any, name: str) -> Number:

@@ -30,6 +30,9 @@ def repair_gaps(cells: Frame, objectives: Sequence[str]) -> list[RepairGap]:
     return [repair_gap(cells, repair=repair, objectives=pair) for repair in searched] if pair else []
 
 
+ONE_SEED = "one seed: no interval, no direction"
+
+
 class GapRow(NamedTuple):
     """One attack of the headline's table."""
 
@@ -45,7 +48,7 @@ class GapRow(NamedTuple):
 class Headline(NamedTuple):
     """The repair gap, for people."""
 
-    number: str  # in percentage points
+    number: str  # in points of relative change; "" with one seed, which gives no direction
     interval: str
     basis: str
     first: str  # mean change under the first objective
@@ -58,13 +61,13 @@ class Headline(NamedTuple):
 
 def headline(gap: RepairGap, cells: Frame, names: Names) -> Headline:
     """Puts the repair gap into words that hold for either sign and for missing data."""
-    overall = gap.overall
+    overall, alone = gap.overall, one_seed(gap)
     first, second = (names.objective[label] for label in gap.objectives)
     rows = [_gap_row(gap, attack, part, cells, names) for attack, part in gap.by_attack.items()]
     return Headline(
-        number=signed(overall.estimate),
-        interval=interval_text(overall),
-        basis=overall.basis,
+        number="" if alone else signed(overall.estimate),
+        interval="" if alone else interval_text(overall),
+        basis=ONE_SEED if alone else overall.basis,
         first=signed(overall.first),
         second=signed(overall.second),
         reading=reading(gap, names),
@@ -81,7 +84,7 @@ def _gap_row(gap: RepairGap, attack: str, part: Gap, cells: Frame, names: Names)
         first=signed(part.first),
         second=signed(part.second),
         gap=signed(part.estimate),
-        interval=interval_text(part),
+        interval="" if one_seed(gap) else interval_text(part),
         notes=_notes(gap, attack, (names.objective[first], names.objective[second])),
         blind=(_blind_asr(cells, first, attack, gap.repair), _blind_asr(cells, second, attack, gap.repair)),
     )
@@ -93,6 +96,11 @@ def _blind_asr(cells: Frame, objective: str, attack: str, repair: str) -> str:
     planted = start.loc[start["status"] == "ok", "seed"]
     rows = at(cells, objective, attack, repair, "trigger_blind")
     return percent(rows.loc[rows["seed"].isin(planted), "attack_success_rate"].mean())
+
+
+def one_seed(gap: RepairGap) -> bool:
+    """Whether the gap rests on one seed: what another seed would give is then unknown, its sign too."""
+    return len({pair.seed for pair in gap.used}) == 1
 
 
 def interval_text(gap: Gap) -> str:
@@ -107,7 +115,9 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
     if math.isnan(overall.estimate):
         return [f"There is no repair gap to report yet: {overall.basis}."]
     changes = [change for pair in gap.used for change in (pair.first, pair.second)]
-    if all(change.by_rule for change in changes):
+    if one_seed(gap):
+        said = _by_attack(gap, names)
+    elif all(change.by_rule for change in changes):
         said = f"With {repair}, no point that was tried met the bound under either objective: both lose by rule."
     else:
         said = _comparison(overall, repair, (first, second))
@@ -119,9 +129,17 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
         )
     if left := len(gap.pairs) - len(gap.used):
         sentences.append(f"{left} of {len(gap.pairs)} pairs of cells could not be used; the table says why.")
-    if len({pair.seed for pair in gap.used}) == 1:
-        sentences.append("One seed: another seed may well give another gap.")
     return sentences
+
+
+def _by_attack(gap: RepairGap, names: Names) -> str:
+    """What one seed allows: a value per attack, and whether the attacks agree in sign."""
+    values = {names.attack[attack]: part.estimate for attack, part in gap.by_attack.items()}
+    values = {attack: value for attack, value in values.items() if not math.isnan(value)}
+    listed = ", ".join(f"{attack} {signed(value)}" for attack, value in values.items())
+    if min(values.values()) < 0 < max(values.values()):
+        return f"The attacks disagree in sign ({listed}): their mean would say nothing."
+    return f"By attack: {listed}. Another seed may well give another gap."
 
 
 def _comparison(overall: Gap, repair: str, objectives: tuple[str, str]) -> str:
@@ -131,7 +149,7 @@ def _comparison(overall: Gap, repair: str, objectives: tuple[str, str]) -> str:
         return f"Bringing the backdoor under the bound with {repair} cost the same after {first} and after {second}."
     more, hard = ("more", "harder") if overall.estimate > 0 else ("less", "easier")
     said = (
-        f"Bringing the backdoor under the bound with {repair} cost {size} percentage points {more} of the clean "
+        f"Bringing the backdoor under the bound with {repair} cost {size} points {more} of the starting clean "
         f"accuracy after {second} than after {first}"
     )
     if overall.interval and overall.interval.low <= 0 <= overall.interval.high:

@@ -45,6 +45,11 @@ def split(label: str) -> tuple[str, str]:
     return name, fields.removesuffix(")")
 
 
+def settings(label: str) -> str:
+    """The fields of a label, in words: those that differ from the method's own defaults."""
+    return ", ".join(_fields(split(label)[1]))
+
+
 def with_field(label: str, field: str) -> str:
     """A label with one more field: `mmcl`, `model=tiny-vit` to `mmcl(model=tiny-vit)`."""
     name, fields = split(label)

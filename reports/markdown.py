@@ -76,7 +76,8 @@ def document(
 
 
 def _gap(headline: Headline) -> list[str]:
-    number = f"**{headline.number}** percentage points {escaped(headline.interval)} ({escaped(headline.basis)})."
+    number = f"**{headline.number}** points {escaped(headline.interval)} " if headline.number else ""
+    number += f"({escaped(headline.basis)})."
     rows = [[row.attack, row.first, row.second, row.gap, row.interval, "; ".join(row.notes)] for row in headline.rows]
     header = [headline.repair, *headline.objectives, "gap", "95 % interval", "notes"]
     return [" ".join([number, *map(escaped, headline.reading)]), table(header, rows)]

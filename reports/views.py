@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
 from reports.compile import JUDGED, Frame, at, repaired_attacks
 from reports.grid import Names, Number
-from reports.labels import NO_VALUE, known, percent, plain, signed
+from reports.labels import NO_VALUE, known, percent, plain, settings, signed
 
 ACCURACY, RATE = JUDGED + "clean_accuracy", JUDGED + "attack_success_rate"
 
@@ -160,13 +160,14 @@ class MethodRow(NamedTuple):
     citation: str
     access: str
     needs: str
+    settings: str  # fields that differ from the method's own defaults
     summary: str
 
 
 def method_rows(names: Names, cards: Cards) -> list[MethodRow]:
     """Every method of the suite that has a card."""
     return [
-        MethodRow(kind, titles[label], card.citation, card.access, needs_text(card), card.summary)
+        MethodRow(kind, titles[label], card.citation, card.access, needs_text(card), settings(label), card.summary)
         for kind, titles, found in zip(Names._fields, names, cards, strict=True)
         for label, card in found.items()
         if label in titles

@@ -25,7 +25,7 @@ from reports import style
 from reports.board import suites_in, write_board
 from reports.compile import Frame, Results, compile_suite
 from reports.figures import gap_chart, scatter, scene
-from reports.grid import Names, names_of
+from reports.grid import Names, grid_rows, names_of
 from reports.headline import objective_pair, reading, repair_gaps
 from reports.labels import percent, seconds, signed, titles
 from reports.matrix import objective_matrix, repair_matrices
@@ -242,7 +242,8 @@ def test_the_headline_counts_only_what_planted_and_finished(page: str) -> None:
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
     # MMCL: 1396 / 1424 − 1 = −2.0 %; MMCL+SSL: no point met the bound
     assert "+98.0" in text
-    assert "95 % interval of test-sample noise only (one seed)" in text
+    assert "one seed: no interval, no direction" in text
+    assert '<p class="number">' not in page and "percentage points" not in text and ">Mean<" not in page
     assert "MMCL+SSL: no point met the bound" in text
     assert "MMCL: attack did not plant" in text
     assert "MMCL: missing" in text
@@ -306,12 +307,12 @@ def test_the_objectives_of_the_headline() -> None:
         (
             (900, 900),
             (900, 450),
-            "cost 50.0 percentage points more of the clean accuracy after MMCL+SSL than after MMCL",
+            "cost 50.0 points more of the starting clean accuracy after MMCL+SSL than after MMCL",
         ),
         (
             (900, 450),
             (900, 900),
-            "cost 50.0 percentage points less of the clean accuracy after MMCL+SSL than after MMCL",
+            "cost 50.0 points less of the starting clean accuracy after MMCL+SSL than after MMCL",
         ),
         ((900, 900), (900, 899), "the interval includes zero"),
         ((900, 890), (900, 890), "cost the same after MMCL and after MMCL+SSL"),
@@ -320,14 +321,47 @@ def test_the_objectives_of_the_headline() -> None:
 def test_the_reading_holds_for_either_sign(
     first: tuple[int, int], second: tuple[int, int], expected: str, results: Results
 ) -> None:
-    cells = results.cells[results.cells["attack"] == fake_suite.BADNET].copy()
-    for objective, counts in zip(fake_suite.OBJECTIVES, (first, second), strict=True):
-        for selection, count in zip(("undefended", "oracle"), counts, strict=True):
+    same = "same" in expected or "50.0" in expected
+    own = results.cells[results.cells["attack"] == fake_suite.BADNET]
+    seeds = [_counted(own, (first, second), 0), _counted(own, (first, second if same else first), 1)]
+    (gap,) = repair_gaps(pd.concat(seeds, ignore_index=True), fake_suite.OBJECTIVES)
+    assert expected in reading(gap, names(results))[0]
+
+
+def _counted(cells: Frame, counts: tuple[tuple[int, int], tuple[int, int]], seed: int) -> Frame:
+    """Cells of one attack under another seed, with the given right answers before and after the repair."""
+    cells = cells.assign(seed=seed)
+    for objective, pair in zip(fake_suite.OBJECTIVES, counts, strict=True):
+        for selection, count in zip(("undefended", "oracle"), pair, strict=True):
             hit = (cells["objective"] == objective) & (cells["selection"] == selection)
             cells.loc[hit, ["status", "clean_accuracy_count"]] = ["ok", count]
             cells.loc[hit, "clean_accuracy_total"] = 1000
-    (gap,) = repair_gaps(cells, fake_suite.OBJECTIVES)
-    assert expected in reading(gap, names(results))[0]
+    return cells
+
+
+def test_one_seed_says_by_attack_what_it_found_and_whether_the_attacks_agree(results: Results) -> None:
+    (gap,) = repair_gaps(results.cells, fake_suite.OBJECTIVES)
+    badnet = gap.by_attack[fake_suite.BADNET]
+    agree, disagree = (badnet._replace(estimate=value) for value in (0.1, -0.5))
+    text = reading(gap._replace(by_attack={fake_suite.BADNET: badnet, fake_suite.BLENDED: disagree}), names(results))[0]
+    assert text.startswith("The attacks disagree in sign (BadNet +98.0, Blended −50.0)")
+    text = reading(gap._replace(by_attack={fake_suite.BADNET: badnet, fake_suite.BLENDED: agree}), names(results))[0]
+    assert text == "By attack: BadNet +98.0, Blended +10.0. Another seed may well give another gap."
+    assert not any(word in text for word in ("harder", "easier", "more", "less"))
+
+
+def test_defaults_that_stand_in_are_no_plain_ok(results: Results) -> None:
+    hit = (results.cells["selection"] == "trigger_blind") & (results.cells["status"] == "ok")
+    cells = results.cells[hit].assign(reason="no trial held its CA; the defaults stand in")
+    assert {(row.status, row.tone) for row in grid_rows(cells, names(results))} == {("ok, by the defaults", "warn")}
+    plain = grid_rows(results.cells[hit].assign(reason=""), names(results))
+    assert {(row.status, row.tone) for row in plain} == {("ok", "good")}
+
+
+def test_the_page_names_the_fields_that_the_suite_sets(page: str) -> None:
+    assert "published setting" not in page
+    methods = page[page.index('<section id="methods"') :]
+    assert "poison_rate=0.03, target=circle" in methods and "the method&#39;s defaults" in methods
 
 
 def test_best_at_defaults_keeps_accuracy_within_the_bound(results: Results) -> None:
