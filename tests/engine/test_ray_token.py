@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config.spec import ComputeOptions
 from benchmark.engine.ray_token import set_token
+from benchmark.errors import UserError
 from tests.helpers.miniature import start
 
 NAMES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -75,6 +77,20 @@ def test_the_command_sets_it_before_ray_is_imported() -> None:
         "assert 'ray' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_ray_whose_start_times_out_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.engine import ray_pool
+
+    def times_out(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out\nThis could happen because")  # as Ray does, seen at a load of 25
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_pool.ray, "init", times_out)
+    monkeypatch.setattr(ray_pool.ray, "is_initialized", lambda: False)
+    with pytest.raises(UserError, match="Ray must start on this machine, got 'The current node timed out'") as caught:
+        ray_pool.connect(ComputeOptions())
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
