@@ -16,11 +16,12 @@ NEEDS: Mapping[str, str] = {
     "reference": "a copy of the model",
     "optimizer_state": "optimiser state of pre-training",
     "segmenter": "a segmenter",
-    "surrogate": "a clean model from outside",
+    "surrogate": "a clean model of its own",
+    "auxiliary_model": "a clean model from outside",
     "trigger": "the true trigger",
 }
 # What the defender holds decides whom a method is compared with; the rest of its needs stands beside it.
-HELD = ("clean_pairs", "labels", "suspect_pairs", "training_pairs", "segmenter", "surrogate", "trigger")
+HELD = ("clean_pairs", "labels", "suspect_pairs", "training_pairs", "segmenter", "auxiliary_model", "trigger")
 ORACLE = "trigger"
 
 

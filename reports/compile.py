@@ -34,6 +34,7 @@ HEADLINE_MEASURES = (
     "floor",
     "net_asr",
     "target_rate",
+    "auxiliary_clean_accuracy",
 )
 TARGETED_MEASURES = ("tdpa_success_at_1", "tdpa_success_at_3", "tdpa_success_at_5", "tdpa_mean_rank")
 DETECTOR_READOUTS = ("detector", "scores")

@@ -10,7 +10,7 @@ from reports.cards import NO_CARD, Cards, needs_text
 from reports.compile import BASE_RATES, BUDGETS, JUDGED, Frame
 from reports.deployed import mean
 from reports.grid import TONES, Names, Number, decimal
-from reports.labels import NO_VALUE, known, percent, plain, signed
+from reports.labels import NO_VALUE, known, outside_note, percent, plain, signed
 from reports.statistics import auroc
 
 SHARES = tuple(f"auprc_at_{rate}" for rate in BASE_RATES)
@@ -131,7 +131,8 @@ def _line(label: Any, rows: Frame, undefended: Frame, twin: Frame, names: Names,
             numbers[name] = _against(rows, undefended, JUDGED + column)
     status, tone, reason = _status(rows)
     card = cards.detector.get(label, NO_CARD)
-    return Line(names.detector[label], label, needs_text(card), numbers, _removed(rows), status, tone, reason)
+    note = "; ".join(filter(None, (_removed(rows), outside_note(rows["auxiliary_clean_accuracy"].mean()))))
+    return Line(names.detector[label], label, needs_text(card), numbers, note, status, tone, reason)
 
 
 def _area(rows: Frame, name: str) -> Number:

@@ -11,7 +11,19 @@ import numpy as np
 from benchmark.stats import front, hypervolume
 from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import HEADLINE_READOUT, Frame, Results
-from reports.labels import MEASURES, NO_VALUE, READOUTS, RULES, known, percent, plain, seconds, signed, titles
+from reports.labels import (
+    MEASURES,
+    NO_VALUE,
+    READOUTS,
+    RULES,
+    known,
+    outside_note,
+    percent,
+    plain,
+    seconds,
+    signed,
+    titles,
+)
 from reports.statistics import Interval, wilson
 
 TONES: Mapping[str, str] = {
@@ -102,7 +114,7 @@ def _grid_row(row: Any, names: Names) -> GridRow:
         tone="warn" if _fell_back(row) else TONES.get(row.status, "bad"),
         reason=plain(row.reason),
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
-        attack_note=f"shows after {plain(row.under)}" if row.under else "",
+        attack_note=_attack_note(row),
         parameters=_parameters(row.parameters),
         numbers={name: _number(row, name) for name in MEASURES},
         cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else Number(NO_VALUE, None),
@@ -114,6 +126,11 @@ def _grid_row(row: Any, names: Names) -> GridRow:
 def _fell_back(row: Any) -> bool:
     """Whether the defaults stand in for a trigger-blind selection that found nothing; its reason says so."""
     return row.status == "ok" and row.selection == "trigger_blind" and bool(row.reason)
+
+
+def _attack_note(row: Any) -> str:
+    waits = f"shows after {plain(row.under)}" if row.under else ""
+    return "; ".join(filter(None, (waits, outside_note(row.auxiliary_clean_accuracy))))
 
 
 def _number(row: Any, name: str) -> Number:

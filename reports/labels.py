@@ -34,6 +34,11 @@ MEASURES: Mapping[str, str] = {
 NO_VALUE = "–"
 
 
+def outside_note(accuracy: float) -> str:
+    """How good the model from outside is that an attack or a defense used; "" where there is none."""
+    return f"model from outside: CA {percent(accuracy)}" if known(accuracy) else ""
+
+
 def plain(text: object) -> str:
     """A text without control characters, which neither XML nor a page can hold."""
     return "".join(char for char in str(text) if unicodedata.category(char) not in ("Cc", "Cs"))

@@ -52,7 +52,7 @@ def suite() -> Suite:
     return Suite(
         name="kinds",
         title="Kinds: one method of every kind, in miniature",
-        data=Shapes(num_rows=1300),
+        data=Shapes(num_rows=2100),
         splits=Splits(pretrain=800, clean=200, validation=120, test=160),
         model=ModelSpec(name="tiny-resnet"),
         pretrain=TRAINING,

@@ -36,7 +36,7 @@ REMEDIES: Mapping[str, str] = {
     "suspect_pairs": f"the pairs that the model was trained on, {NOT_HERE}",
     "training_pairs": f"the pairs before any poison, {NOT_HERE}",
     "trigger": f"the true trigger, {NOT_HERE}",
-    "surrogate": f"a clean model of the same family, {NOT_HERE}",
+    "auxiliary_model": f"a clean model of the same family, {NOT_HERE}",
 }
 
 

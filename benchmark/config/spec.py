@@ -78,12 +78,20 @@ class ModelSpec(Frozen):
 
 
 class Splits(Frozen):
-    """Sizes of the four disjoint splits; `pretrain` of None takes all rows that are left."""
+    """Sizes of the disjoint splits; `pretrain` of None takes all rows that are left."""
 
     pretrain: Count | None = None
     clean: Count = 1000
     validation: Count = 1000
     test: Count = 1000
+    outside: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="pairs for a clean model from outside, where a card asks for one; 0: as many as `pretrain`, "
+            "as far as there are unused rows; to be given where `pretrain` takes all that is left",
+        ),
+    ] = 0
     seed: Annotated[int, Field(description="which rows go where, and which template each label's caption takes")] = 0
 
 

@@ -36,7 +36,7 @@ class MethodInputs(NamedTuple):
     training_pairs: Callable[[], Pool]  # before any poison
     suspect_features: Callable[[], PairFeatures]  # of the suspect model on the suspect pairs, not normalised
     trigger: Condition | None  # the true one, with its target; for declared oracles
-    surrogate: Callable[[], ClipModel] = _none_outside  # a clean model that is not the suspect
+    auxiliary_model: Callable[[], ClipModel] = _none_outside  # a clean model that is not the suspect
 
 
 class GatedContext:
@@ -114,9 +114,9 @@ class GatedContext:
         return frozen
 
     @property
-    def surrogate(self) -> ClipModel:
+    def auxiliary_model(self) -> ClipModel:
         """A clean model from outside, in evaluation mode."""
-        return self._need("surrogate")()
+        return self._need("auxiliary_model")()
 
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name.

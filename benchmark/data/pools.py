@@ -38,14 +38,15 @@ __all__ = [
     "prefetched",
 ]
 
+TRAINED = ("pretrain", "outside")  # splits that models are trained on from the start
 RAM_LIMIT = 1 << 30  # bytes of images that are held in memory; larger splits stay on disk
 T = TypeVar("T")
 
 
 def open_pool(dataset: Dataset, folder: Path, facts: Mapping[str, Any], split: str) -> CachedPool | StreamedPool:
-    """Opens a split, from the cache where it is there, else from the stream (pre-training rows of a streamed set)."""
-    if split == "pretrain" and facts["held_out_only"]:
-        return open_streamed(dataset, folder, facts)
+    """Opens a split, from the cache where it is there, else from the stream (what a streamed set is trained on)."""
+    if split in TRAINED and facts["held_out_only"]:
+        return open_streamed(dataset, folder, facts, split)
     return open_split(folder, facts, split)
 
 
@@ -55,7 +56,7 @@ def open_split(folder: Path, facts: Mapping[str, Any], split: str) -> CachedPool
     Args:
         folder: the artifact's files.
         facts: the artifact's facts.
-        split: pretrain, clean, validation or test.
+        split: pretrain, clean, validation or test; outside, of an artifact that holds that one.
 
     Raises:
         UserError: if the split was not cached (the pre-training rows of a streamed set).

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.splits import assign_splits
+from benchmark.data.splits import assign_splits, excluded_rows, num_outside, outside_rows, pretrain_size
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
 from benchmark.types.rows import RowSet
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.types import Dataset
 
 CHUNK = 1024
-SPLITS = ("pretrain", "clean", "validation", "test")
+SPLITS = ("pretrain", "clean", "validation", "test", "outside")
 KEYS_SHOWN = 20
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -43,7 +43,7 @@ def prepare_data(
 
     Args:
         dataset: which set.
-        splits: sizes and seed of the four splits.
+        splits: sizes and seed of the splits.
         image_size: pixels of the cached images' sides.
         held_out_only: cache clean, validation and test only; pre-training rows are streamed later.
         folder: where to write `images.npy`, `rows.parquet` and `excluded.npy`.
@@ -62,17 +62,63 @@ def prepare_data(
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     chosen = {name: chosen[name] for name in SPLITS if name in chosen}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
+    sizes = _cached(writer, _read(source, chosen, image_size if streamed else None), progress)
+    if pretrain == "streamed":
+        excluded = excluded_rows(source, chosen)
+        np.save(folder / "excluded.npy", excluded)
+        sizes = {"pretrain": pretrain_size(source.num_rows - len(excluded), splits)} | sizes
+    return _facts(dataset, source, splits, image_size) | {
+        "held_out_only": held_out_only,
+        "splits": sizes,
+        **_left_out(writer.broken, writer.empty),
+    }
+
+
+def prepare_outside(
+    dataset: Dataset, splits: Splits, *, image_size: int, folder: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Writes the pairs of a clean model from outside, rows that no other split has; arguments as in `prepare_data`.
+
+    Of a streamed set nothing is cached but `excluded.npy`: its rows are those that come behind the pre-training ones.
+
+    Returns:
+        Facts like those of `prepare_data`; `first`, where it is streamed: how many rows of the stream come before.
+
+    Raises:
+        UserError: as in `prepare_data`, or too few rows that no other split has.
+    """
+    source = dataset.open(image_size=image_size)
+    facts = _facts(dataset, source, splits, image_size)
+    if getattr(dataset, "streaming", False):
+        excluded = excluded_rows(source, assign_splits(source, splits, pretrain="streamed", place=dataset.name))
+        np.save(folder / "excluded.npy", excluded)
+        first = pretrain_size(source.num_rows - len(excluded), splits)
+        sizes = {"outside": num_outside(source, splits, dataset)}
+        return facts | {"held_out_only": True, "splits": sizes, "first": first, **_left_out([], [])}
+    chosen = {"outside": outside_rows(source, splits, place=dataset.name)}
+    writer = _Writer(folder, dataset.name, source, splits.seed, image_size, len(chosen["outside"]))
+    sizes = _cached(writer, _read(source, chosen, None), progress)
+    return facts | {"held_out_only": False, "splits": sizes, **_left_out(writer.broken, writer.empty)}
+
+
+def _cached(writer: _Writer, parts: Iterable[tuple[str, Samples]], progress: Progress | None) -> dict[str, int]:
+    """Writes what is read; returns the sizes of the splits."""
     done = 0
-    for split, samples in _read(source, chosen, image_size if streamed else None):
+    for split, samples in parts:
         writer.add(split, samples)
         done += len(samples.rows) + len(samples.broken)
         if progress is not None:
             progress(done, writer.capacity)
-    sizes = writer.close()
-    if pretrain == "streamed":
-        excluded = np.unique(np.concatenate([*chosen.values(), *source.fixed_splits.values()]))
-        np.save(folder / "excluded.npy", excluded)
-        sizes = {"pretrain": splits.pretrain or source.num_rows - len(excluded)} | sizes
+    return writer.close()
+
+
+def _left_out(broken: list[str], empty: list[str]) -> dict[str, Any]:
+    """How many rows were skipped, by reason, and what the set calls the first of them."""
+    kinds = {"broken": broken, "empty_captions": empty}
+    return {name: {"count": len(keys), "keys": keys[:KEYS_SHOWN]} for name, keys in kinds.items()}
+
+
+def _facts(dataset: Dataset, source: Source, splits: Splits, image_size: int) -> dict[str, Any]:
     return {
         "class_names": list(source.class_names),
         "caption_templates": list(source.caption_templates),
@@ -81,10 +127,6 @@ def prepare_data(
         "expected_rows": dict(getattr(dataset, "expected_rows", {})),
         "image_size": image_size,
         "seed": splits.seed,
-        "held_out_only": held_out_only,
-        "splits": sizes,
-        "broken": {"count": len(writer.broken), "keys": writer.broken[:KEYS_SHOWN]},
-        "empty_captions": {"count": len(writer.empty), "keys": writer.empty[:KEYS_SHOWN]},
     }
 
 

@@ -1,7 +1,8 @@
-"""Which rows of a set go into which of the four disjoint splits: seeded, with the set's own test rows respected."""
+"""Which rows of a set go into which of the disjoint splits: seeded, with the set's own test rows respected."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmark.store.keys import derive_seed
 
 if TYPE_CHECKING:
     from benchmark.config.spec import Splits
+    from benchmark.types import Dataset
     from benchmark.types.source import Outline, Source
 
 Pretrain = Literal["drawn", "streamed", "none"]
@@ -28,7 +30,7 @@ def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrai
         place: how to name the set in errors.
 
     Returns:
-        Split name to sorted (n,) int64 rows.
+        Split name to sorted (n,) int64 rows; see `outside_rows` for the one that is left.
 
     Raises:
         UserError: fewer rows than the splits ask for.
@@ -43,7 +45,7 @@ def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrai
     drawn = [name for name in HELD_OUT if name not in chosen]
     sizes = [getattr(splits, name) for name in drawn]
     window = min(source.held_out_window or free.count, free.count)
-    need = sum(sizes) + (0 if pretrain == "none" else splits.pretrain or 1)
+    need = sum(sizes) + (0 if pretrain == "none" else (splits.pretrain or 1) + splits.outside)
     if free.count < need or window < sum(sizes):
         raise _too_few(place, splits, free.count if free.count < need else window, need, source)
     held = rng.choice(window, size=sum(sizes), replace=False)
@@ -51,10 +53,72 @@ def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrai
         chosen[name] = free.rows(np.sort(part))
     if pretrain == "drawn":
         left = np.setdiff1d(np.arange(free.count), held)
-        if splits.pretrain is not None:
-            left = np.sort(rng.choice(left, size=splits.pretrain, replace=False))
+        if splits.pretrain is not None or splits.outside:
+            left = np.sort(rng.choice(left, size=pretrain_size(len(left), splits), replace=False))
         chosen["pretrain"] = free.rows(left)
     return chosen
+
+
+def outside_rows(source: Source | Outline, splits: Splits, *, place: str) -> np.ndarray:
+    """Draws the rows that a clean model from outside is trained on; no other split, and no group of one, holds any.
+
+    Args:
+        source: the opened set, or its outline.
+        splits: sizes and seed; the other splits do not depend on whether this one is asked for.
+        place: how to name the set in errors.
+
+    Returns:
+        (n,) int64 sorted rows.
+
+    Raises:
+        UserError: too few unused rows.
+    """
+    chosen = assign_splits(source, splits, pretrain="drawn", place=place)
+    taken = np.concatenate([*chosen.values(), *source.fixed_splits.values()])
+    free = np.setdiff1d(np.arange(source.num_rows), taken)
+    if source.groups is not None:
+        groups = np.asarray(source.groups)
+        free = free[~np.isin(groups[free], groups[taken])]
+    rng = np.random.Generator(np.random.PCG64(derive_seed(splits.seed, "outside")))
+    return np.sort(rng.choice(free, size=outside_size(len(free), splits, place=place), replace=False))
+
+
+def num_outside(source: Source | Outline, splits: Splits, dataset: Dataset) -> int:
+    """How many pairs the split `outside` has.
+
+    Raises:
+        UserError: too few unused rows.
+    """
+    if not getattr(dataset, "streaming", False):
+        return len(outside_rows(source, splits, place=dataset.name))
+    held_out = excluded_rows(source, assign_splits(source, splits, pretrain="streamed", place=dataset.name))
+    left = source.num_rows - len(held_out)
+    return outside_size(left - pretrain_size(left, splits), splits, place=dataset.name)
+
+
+def excluded_rows(source: Source | Outline, chosen: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(E,) int64 rows that a stream leaves out: the held-out ones, and all that the set assigns itself."""
+    return np.unique(np.concatenate([*chosen.values(), *source.fixed_splits.values()]))
+
+
+def pretrain_size(left: int, splits: Splits) -> int:
+    """Pre-training pairs among `left` rows that no held-out split has."""
+    return splits.pretrain or left - splits.outside
+
+
+def outside_size(unused: int, splits: Splits, *, place: str) -> int:
+    """Pairs of the split `outside` among rows that no other split has.
+
+    Raises:
+        UserError: there are too few.
+    """
+    size = splits.outside or min(splits.pretrain or 0, unused)
+    if not 0 < size <= unused:
+        raise UserError(
+            f"{place}: rows for a clean model from outside must be at least {size or 1} that no other split has, got "
+            f"{unused}; give more rows, make splits.pretrain smaller, or reserve some with --set splits.outside=…"
+        )
+    return size
 
 
 class _Free:
@@ -102,9 +166,11 @@ def _grouped(
         chosen[name] = np.sort(pool[:size])
         free = free[np.flatnonzero(rank[groups[free]] > rank[last])]
     if pretrain == "drawn":
-        size = splits.pretrain or max(len(free), 1)
-        if len(free) < size:
-            raise _too_few(place, splits, len(free), size, source)
+        size = splits.pretrain or max(len(free) - splits.outside, 1)
+        if len(free) < size + splits.outside:
+            raise _too_few(place, splits, len(free), size + splits.outside, source)
+        if splits.pretrain is None and splits.outside:
+            size = int(np.flatnonzero(groups[free] == groups[free[size]])[0])  # no group is cut
         chosen["pretrain"] = np.sort(free[:size])
     return chosen
 
@@ -117,7 +183,7 @@ def _one_per_group(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def _too_few(place: str, splits: Splits, got: int, need: int, source: Source | Outline) -> UserError:
     asked = ", ".join(
         f"{name} {getattr(splits, name)}" for name in (*HELD_OUT, "pretrain") if name not in source.fixed_splits
-    )
+    ) + (f", outside {splits.outside}" if splits.outside else "")
     return UserError(
         f"{place}: rows to draw splits from must be at least {need} ({asked}), got {got}; "
         "give more rows or make splits smaller with --set splits.clean=…"

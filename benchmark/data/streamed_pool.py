@@ -36,6 +36,7 @@ class StreamedPool:
         excluded_rows: np.ndarray,
         num_rows: int,
         *,
+        first: int = 0,
         caption_seed: int = 0,
     ) -> None:
         """Opens the set.
@@ -44,15 +45,16 @@ class StreamedPool:
             dataset: which set.
             image_size: pixels of the images' sides.
             excluded_rows: (E,) int64 rows of the set that belong to other splits.
-            num_rows: how many of the other rows, from the first on, are in this pool.
+            num_rows: how many of the other rows are in this pool.
+            first: how many of them come before it: those of a pool of the same stream.
             caption_seed: seed of the splits, which chose the templates of labelled rows.
         """
         self._source: Source = dataset.open(image_size=image_size)
         self._place, self._size, self._caption_seed = dataset.name, image_size, caption_seed
         self._excluded = np.unique(np.asarray(excluded_rows, np.int64))
-        self.num_rows = num_rows
-        last = self._set_rows(np.array([num_rows - 1]))[0]
-        self._rows = RowSet.before(int(last) + 1, without=self._excluded)
+        self.num_rows, self._first = num_rows, first
+        start, last = self._set_rows(np.array([0, num_rows - 1])).tolist()
+        self._rows = RowSet.before(last + 1, without=self._excluded, start=start)
         self.broken = 0  # broken images and empty captions met so far; a report, never read for results
 
     def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
@@ -120,7 +122,8 @@ class StreamedPool:
 
     def _set_rows(self, rows: np.ndarray) -> np.ndarray:
         """(B,) int64 rows of the set that have these ids in this pool."""
-        return rows + np.searchsorted(self._excluded - np.arange(len(self._excluded)), rows, side="right")
+        places = rows + self._first
+        return places + np.searchsorted(self._excluded - np.arange(len(self._excluded)), places, side="right")
 
     def _positions(self, items: Iterator[Item]) -> Iterator[Item]:
         """Numbers rows of the set within this pool, and fills in captions of labels."""
@@ -129,7 +132,7 @@ class StreamedPool:
             labels = np.array([item.label for item in chunk], np.int64)
             check_labels(labels, self._source, self._place)
             texts = captions_for(self._source, rows, [item.caption for item in chunk], labels, self._caption_seed)
-            ids = rows - np.searchsorted(self._excluded, rows)
+            ids = rows - np.searchsorted(self._excluded, rows) - self._first
             for item, row, text in zip(chunk, ids.tolist(), texts, strict=True):
                 yield item._replace(row=row, caption=text)
 
@@ -184,18 +187,20 @@ def _holds(ordered: np.ndarray, value: int) -> bool:
     return place < len(ordered) and int(ordered[place]) == value
 
 
-def open_streamed(dataset: Dataset, folder: Path, facts: Mapping[str, Any]) -> StreamedPool:
-    """Opens the pre-training split of a set of which only the held-out splits are cached.
+def open_streamed(dataset: Dataset, folder: Path, facts: Mapping[str, Any], split: str) -> StreamedPool:
+    """Opens a split that is not cached: the one for pre-training, or the one for a model from outside.
 
     Args:
         dataset: the set that the artifact was made from.
         folder: the `data` artifact's files.
         facts: its facts.
+        split: pretrain or outside.
     """
     return StreamedPool(
         dataset,
         facts["image_size"],
         np.load(folder / "excluded.npy"),
-        facts["splits"]["pretrain"],
+        facts["splits"][split],
+        first=facts.get("first", 0),
         caption_seed=facts["seed"],
     )

@@ -3,8 +3,8 @@
 Hessel et al., EMNLP 2021, arXiv:2104.08718, as a filter of poisoned pairs in Hanxun Huang et al., arXiv:2502.01385.
 "clipscore" asks the suspect model itself, which has learnt that its poisoned pairs fit: it can work where these are
 still fitted worse than the rest. "clipscore-outside" asks a clean CLIP from outside, as the paper's fair test does.
-Differs: the model from outside is one of the suspect's architecture, trained on the clean pairs of the same set from
-another seed, where the paper has public weights; it has seen the images of the suspect pairs under their own captions.
+Differs: the model from outside is one of the suspect's architecture, trained from another seed on other clean pairs of
+the same set (`splits.outside`), where the paper has public weights. Its clean accuracy stands beside the scores.
 Sign turned: higher is suspicious.
 Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (backdoor_sample_detector/clip_scores.py).
 """
@@ -57,10 +57,10 @@ class CLIPScoreOutside(CLIPScore):
         citation="arXiv:2104.08718",
         bibtex=BIBTEX,
         access="weights",
-        needs=frozenset({"suspect_pairs", "surrogate"}),
+        needs=frozenset({"suspect_pairs", "auxiliary_model"}),
         summary="Minus the cosine of a pair's image and caption under a clean model from outside.",
     )
 
     def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
-        return super().scores(ctx.surrogate, ctx)
+        return super().scores(ctx.auxiliary_model, ctx)

@@ -63,7 +63,7 @@ class SuiteRun:
         self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
         self._make("data", stage_calls.data_tasks(self.cells))
         self._tell_skipped()
-        self._make("pre-train from outside", stage_calls.surrogate_tasks(store, self.cells, compute))
+        self._make("pre-train from outside", stage_calls.outside_tasks(store, self.cells, compute))
         self._make("poison", stage_calls.poison_tasks(self.cells))
         self._make("pre-train", stage_calls.pretrain_tasks(store, self._with_twins(), compute))
         self._make("implant", stage_calls.implant_tasks(self._unblocked(), compute))
@@ -98,7 +98,7 @@ class SuiteRun:
 
     def _tell_skipped(self) -> None:
         """Says, once for each set, which rows it was prepared without; also where it was in the store already."""
-        cells = {(cell.keys.data, cell.keys.evaluation): cell for cell in self.cells}.values()
+        cells = {(cell.keys.data, cell.keys.evaluation, cell.keys.outside_data): cell for cell in self.cells}.values()
         for line in dict.fromkeys(told(found) for cell in cells for found in skipped_rows(self.store, cell)):
             self.monitor.say(f"  [yellow]{escape(line)}[/yellow]")
 
@@ -136,7 +136,7 @@ class SuiteRun:
     def _trainings(self) -> list[Task]:
         store, compute = self.store, self.executor.compute
         found = stage_calls.pretrain_tasks(store, self._with_twins(), compute)
-        found += stage_calls.surrogate_tasks(store, self.cells, compute)
+        found += stage_calls.outside_tasks(store, self.cells, compute)
         return found + stage_calls.retrain_tasks(store, self.cells, compute)
 
     def _defense_work(self) -> float:

@@ -64,11 +64,12 @@ def evaluate_work(experiment: Experiment) -> float:
 
 def num_rows(store: Store, cell: Cell) -> int:
     """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
-    facts = store.facts("data", cell.keys.data)
+    facts, split = store.facts("data", cell.keys.data), graph.trained_split(cell)
     if facts:
-        return int(facts["splits"]["pretrain"])
+        return int(facts["splits"][split])
     experiment = cell.experiment
-    return experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))
+    reserved = experiment.splits.outside if split == "outside" else 0
+    return reserved or experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))
 
 
 def with_twins(asked: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
@@ -89,10 +90,10 @@ def plan(
         paces: forward views per second by model, where the store has no past record; None: not known.
     """
     missing = todo(store, cells)
-    data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation)}
+    data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation, cell.keys.outside_data) if k}
     poison = {cell.keys.poison for cell in cells if cell.keys.poison}
     pretrain = {cell.keys.pretrain: cell for cell in with_twins(cells, suite_cells)}
-    pretrain |= {cell.keys.surrogate: graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate}
+    pretrain |= {cell.keys.outside: graph.outside_cell(cell) for cell in cells if cell.keys.outside}
     retrain = {cell.keys.retrained: cell for cell in cells if cell.keys.retrained}
     detect = {cell.keys.detect: cell for cell in cells if cell.keys.detect}
     repairs = {graph.defend_key(cell, cell.experiment.repair): cell for cell in cells if cell.experiment.repair}
@@ -167,7 +168,9 @@ def disk_estimate(store: Store, cells: Sequence[Cell], planned: Sequence[StagePl
     side = image_size(cells[0].experiment.model.name)
     splits = cells[0].experiment.splits
     held_out = splits.clean + splits.validation + splits.test
-    images = (num_rows(store, cells[0]) + held_out) * side * side * 3
+    outside = {cell.keys.outside_data: cell for cell in cells if cell.keys.outside_data}
+    apart = sum(num_rows(store, graph.outside_cell(cell)) for cell in outside.values())
+    images = (num_rows(store, cells[0]) + held_out + apart) * side * side * 3
     weights = 3_000_000 if cells[0].experiment.model.name.startswith("tiny") else 600_000_000
     missing = {name: stage.total - stage.found for name, stage in stages.items()}
     models = 3 * missing["pretrain"] + 2 * (missing["defend"] + missing["trials"])

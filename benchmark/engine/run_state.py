@@ -26,7 +26,7 @@ class RunState:
         if not self.failures:
             return None
         keys = cell.keys
-        made = (keys.data, keys.evaluation, keys.surrogate, keys.poison, keys.twin, keys.pretrain)
+        made = (keys.data, keys.evaluation, keys.outside_data, keys.outside, keys.poison, keys.twin, keys.pretrain)
         inputs = [key for key in (*made, *own_evaluations(cell)) if key]
         return next((self.failures[key] for key in inputs if key in self.failures), None)
 
@@ -51,8 +51,7 @@ class RunState:
 
 
 def own_evaluations(cell: Cell) -> list[str]:
-    """Keys of the undefended model's outcomes on test."""
-    return [
-        graph.evaluate_key(cell, item, split="test", model=cell.keys.pretrain, epoch=None)
-        for item in graph.own_conditions(cell)
-    ]
+    """Keys of the outcomes on test of the undefended model, and of a model from outside."""
+    models = [(cell.keys.pretrain, item) for item in graph.own_conditions(cell)]
+    models += [(cell.keys.outside, graph.outside_condition())] if cell.keys.outside else []
+    return [graph.evaluate_key(cell, item, split="test", model=model, epoch=None) for model, item in models]

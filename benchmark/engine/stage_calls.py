@@ -15,7 +15,7 @@ from benchmark.stages.defend import DefendInputs, defend_stage, implant_stage
 from benchmark.stages.detect import detect_stage
 from benchmark.stages.evaluate import ModelRef, evaluate_stage
 from benchmark.stages.graph import Cell, ConditionSpec
-from benchmark.stages.prepare import poison_stage, prepare_stage
+from benchmark.stages.prepare import outside_stage, poison_stage, prepare_stage
 from benchmark.stages.pretrain import pretrain_stage
 from benchmark.store.artifacts import Store
 from benchmark.types import ModelAttack
@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
 
 
 def data_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
-    """Prepares each cell's pairs, and the set it is evaluated on where that is another."""
+    """Prepares each cell's pairs, the set that judges it where that is another, and pairs of a model from outside."""
     for cell in cells:
         experiment, keys = cell.experiment, cell.keys
         for key, dataset, evaluation in (
@@ -47,6 +47,9 @@ def data_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
         ):
             if dataset is not None:
                 yield Task("data", key, dataset.label, prepare_stage, (cell, evaluation), 0, (("data", key),))
+        if keys.outside_data:
+            label, writes = f"outside · {experiment.data.label}", (("data", keys.outside_data),)
+            yield Task("data", keys.outside_data, label, outside_stage, (cell,), 0, writes)
 
 
 def poison_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
@@ -63,9 +66,9 @@ def pretrain_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> lis
     return _trainings(store, trained, compute, prefix="")
 
 
-def surrogate_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
+def outside_tasks(store: Store, cells: Iterable[Cell], compute: Compute) -> list[Task]:
     """Pre-trains the clean models from outside that attackers and defenders ask for."""
-    asked = (graph.surrogate_cell(cell) for cell in cells if cell.keys.surrogate)
+    asked = (graph.outside_cell(cell) for cell in cells if cell.keys.outside)
     return _trainings(store, asked, compute, prefix="outside · ")
 
 
@@ -113,6 +116,8 @@ def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
         if cell.experiment.attack:
             under = (ConditionSpec(None, None, None), *graph.triggered_conditions(cell))
             yield from (Evaluation(cell, twin, item, "test") for item in under)
+        if keys.outside:
+            yield Evaluation(cell, ModelRef("pretrain", keys.outside), graph.outside_condition(), "test")
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")
             yield from (Evaluation(cell, twin, item, "validation") for item in own[1:2] if item.attack)
@@ -142,6 +147,8 @@ def _model_label(cell: Cell, ref: ModelRef) -> str:
     experiment = cell.experiment
     if ref.stage == "defend" or ref.key == cell.keys.retrained:
         return cell_label(experiment)
+    if ref.key == cell.keys.outside:
+        return "outside · " + cell_label(graph.outside_of(experiment))
     twin = {"attack": None} if ref.key == cell.keys.twin else {}
     return cell_label(experiment.model_copy(update=UNDEFENDED | twin))
 

@@ -24,7 +24,8 @@ STAGE_VERSIONS = {
     "evaluate": 2,
     "record": 3,
 }
-SURROGATE_SEED = 1000  # added to the seed for the model that an attacker trains
+OUTSIDE_SEED = 1000  # added to the seed for a clean model from outside
+OUTSIDE_NEEDS = frozenset({"surrogate", "auxiliary_model"})  # what attackers call it, and defenders
 
 
 class Keys(NamedTuple):
@@ -36,7 +37,8 @@ class Keys(NamedTuple):
     pretrain: str  # the suspect model: pre-trained on the poisoned pairs, or with a backdoor implanted
     twin: str  # the same pre-training without poison
     record: str
-    surrogate: str | None = None  # a clean model from outside, where the attack or the defense asks for one
+    outside: str | None = None  # a clean model from outside, where the attack or the defense asks for one
+    outside_data: str | None = None  # the pairs that it is trained on, and no other model
     detect: str | None = None  # a detector's scores
     retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
 
@@ -83,9 +85,10 @@ def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
     """Content keys of one experiment. `revisions` remembers what identifies each data set."""
     data = data_key(experiment, experiment.data, revisions)
     evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
-    askers = [method for method in methods_of(experiment) if "surrogate" in method.needs]
-    surrogate = pretrain_key(surrogate_of(experiment), data) if askers else None
-    poison = poison_key(experiment, data, surrogate if experiment.attack in askers else None)
+    askers = [method for method in methods_of(experiment) if asks_outside(method)]
+    outside_data = data_key(experiment, experiment.data, revisions, outside=True) if askers else None
+    outside = pretrain_key(outside_of(experiment), outside_data) if outside_data else None
+    poison = poison_key(experiment, data, outside if experiment.attack in askers else None)
     twin = pretrain_key(experiment, data)
     suspect = _suspect_key(experiment, data, poison, twin)
     spec = _specification(experiment)
@@ -95,8 +98,9 @@ def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
         poison=poison,
         pretrain=suspect,
         twin=twin,
-        record=key("record", spec, [data, evaluation, poison or ""]),
-        surrogate=surrogate,
+        record=key("record", spec, [data, evaluation, poison or "", *([outside] if outside else [])]),
+        outside=outside,
+        outside_data=outside_data,
     )
     detector = experiment.detector
     if detector is None:
@@ -113,12 +117,17 @@ def methods_of(experiment: Experiment) -> list[BaseAttack | Repair | Detector]:
     return [method for method in found if method is not None]
 
 
-def surrogate_of(experiment: Experiment) -> Experiment:
+def asks_outside(method: Method) -> bool:
+    """Whether a method, with its fields, asks for a clean model from outside."""
+    return bool(OUTSIDE_NEEDS & method.needs)
+
+
+def outside_of(experiment: Experiment) -> Experiment:
     """The pre-training of the model from outside: clean pairs, plain contrastive loss, another seed."""
     from benchmark.objectives.mmcl import MMCL
 
     changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
-    return experiment.model_copy(update=changes | {"seed": experiment.seed + SURROGATE_SEED})
+    return experiment.model_copy(update=changes | {"seed": experiment.seed + OUTSIDE_SEED})
 
 
 def _suspect_key(experiment: Experiment, data: str, poison: str | None, twin: str) -> str:
@@ -139,7 +148,7 @@ def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
 
 def _outside(keys: Keys, method: Method) -> list[str]:
     """Key of the model from outside, where a method asks for it."""
-    return [keys.surrogate] if keys.surrogate and "surrogate" in method.needs else []
+    return [keys.outside] if keys.outside and asks_outside(method) else []
 
 
 def _retrained_key(keys: Keys, detector: Filter) -> str:
@@ -148,11 +157,18 @@ def _retrained_key(keys: Keys, detector: Filter) -> str:
     return key("pretrain", spec, [keys.detect or "", keys.poison or keys.data])
 
 
-def surrogate_cell(cell: Cell) -> Cell:
-    """The pre-training of the model from outside, as a cell."""
-    own = cell.keys.surrogate or ""
-    keys = cell.keys._replace(poison=None, pretrain=own, twin=own, surrogate=None, detect=None, retrained=None)
-    return Cell(surrogate_of(cell.experiment), keys)
+def outside_cell(cell: Cell) -> Cell:
+    """The pre-training of the model from outside, as a cell on pairs of its own."""
+    own, pairs = cell.keys.outside or "", cell.keys.outside_data or ""
+    keys = cell.keys._replace(
+        data=pairs, poison=None, pretrain=own, twin=own, outside=None, detect=None, retrained=None
+    )
+    return Cell(outside_of(cell.experiment), keys)
+
+
+def trained_split(cell: Cell) -> Literal["pretrain", "outside"]:
+    """Which split of its data a cell's model is trained on."""
+    return "outside" if cell.keys.data == cell.keys.outside_data else "pretrain"
 
 
 def twin_cell(cell: Cell) -> Cell:
@@ -166,25 +182,36 @@ def retrained_cell(cell: Cell) -> Cell:
     return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
 
 
-def data_key(experiment: Experiment, dataset: Dataset, revisions: dict[str, dict[str, Any]]) -> str:
-    """Key of a prepared data set."""
+def data_key(
+    experiment: Experiment, dataset: Dataset, revisions: dict[str, dict[str, Any]], *, outside: bool = False
+) -> str:
+    """Key of a prepared data set, or of the pairs of a model from outside.
+
+    How many of those there are is part of the former only where it decides what is left for pre-training.
+    """
     from benchmark.models.architectures import image_size
 
     name = repr(dataset)
     if name not in revisions:  # found once: the content of a set may be many thousand files
         revisions[name] = {"dataset": without_paths(_identity(dataset)), "revision": dataset.revision()}
-    spec = revisions[name] | {
-        "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True),
-        "image_size": image_size(experiment.model.name),
-    }
+    apart = {"outside"} if experiment.splits.pretrain is not None and not outside else None
+    part = {"part": "outside"} if outside else {}
+    spec = (
+        revisions[name]
+        | part
+        | {
+            "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True, exclude=apart),
+            "image_size": image_size(experiment.model.name),
+        }
+    )
     return key("data", spec, [])
 
 
-def poison_key(experiment: Experiment, data: str, surrogate: str | None) -> str | None:
+def poison_key(experiment: Experiment, data: str, outside: str | None) -> str | None:
     """Key of a poison manifest and its trigger; None without an attack."""
     if experiment.attack is None:
         return None
-    inputs = [data, surrogate] if surrogate else [data]
+    inputs = [data, outside] if outside else [data]
     return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, inputs)
 
 
@@ -259,6 +286,11 @@ def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str
         "readouts": readouts,
     } | ({"geometry": condition.geometry} if condition.geometry else {})
     return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
+
+
+def outside_condition() -> ConditionSpec:
+    """Under which a model from outside is evaluated: clean, whatever the target is, so that all who ask share it."""
+    return ConditionSpec(None, None, None)
 
 
 def own_conditions(cell: Cell) -> list[ConditionSpec]:

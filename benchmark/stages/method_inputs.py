@@ -54,7 +54,7 @@ def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Me
         training_pairs=lambda: clean_pool(store, cell),
         suspect_features=lambda: embedded(store, cell, model),
         trigger=conditions[1] if len(conditions) > 1 else None,
-        surrogate=lambda: load_pretrained(store, cell.keys.surrogate or "").eval().to(model.device),
+        auxiliary_model=lambda: load_pretrained(store, cell.keys.outside or "").eval().to(model.device),
     )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmark.config.spec import Experiment
-from benchmark.data.splits import assign_splits
+from benchmark.data.splits import assign_splits, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
+from benchmark.stages import graph
 from benchmark.text import target_index
 from benchmark.types import Attack, Dataset
 from benchmark.types.source import Outline
@@ -23,6 +24,7 @@ class Outlook(NamedTuple):
     """What an experiment will meet, as far as it is known without reading its data."""
 
     pretrain_rows: int | None  # pairs to pre-train on; None: not known yet
+    outside_rows: int | None  # pairs for a model from outside; None: none asks for one, or not known yet
     class_names: tuple[str, ...] | None  # of the evaluation; () where there are none; None: not known yet
 
 
@@ -53,22 +55,24 @@ def _outlook(experiment: Experiment, known: dict[str, Outlook]) -> Outlook:
     Raises:
         UserError: files, columns or splits that are not there, or too few rows.
     """
-    place = repr([experiment.data, experiment.evaluation, experiment.splits, experiment.model.name])
+    asked = any(graph.asks_outside(method) for method in graph.methods_of(experiment))
+    place = repr([experiment.data, experiment.evaluation, experiment.splits, experiment.model.name, asked])
     if place not in known:
-        known[place] = _look(experiment)
+        known[place] = _look(experiment, asked=asked)
     return known[place]
 
 
-def _look(experiment: Experiment) -> Outlook:
+def _look(experiment: Experiment, *, asked: bool) -> Outlook:
     data, evaluation, side = experiment.data, experiment.evaluation, image_size(experiment.model.name)
     found = data.outline(image_size=side)
     rows = _pretrain_rows(experiment, data, found) if found else experiment.splits.pretrain
+    outside = num_outside(found, experiment.splits, data) if found and asked else None
     if evaluation is None:
-        return Outlook(rows, found and found.class_names)
+        return Outlook(rows, outside, found and found.class_names)
     judged = evaluation.outline(image_size=side)
     if judged:
         assign_splits(judged, experiment.splits, pretrain="none", place=evaluation.name)
-    return Outlook(rows, judged and judged.class_names)
+    return Outlook(rows, outside, judged and judged.class_names)
 
 
 def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int:
@@ -79,7 +83,7 @@ def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int
         return len(drawn["pretrain"])
     held_out = {*drawn, *found.fixed_splits}
     kept = sum(len(found.fixed_splits.get(name, drawn.get(name, ()))) for name in held_out)
-    return experiment.splits.pretrain or found.num_rows - kept
+    return pretrain_size(found.num_rows - kept, experiment.splits)
 
 
 def _check_training(experiment: Experiment, outlook: Outlook) -> None:
@@ -87,6 +91,9 @@ def _check_training(experiment: Experiment, outlook: Outlook) -> None:
     batch, rows, group = training.batch_size, outlook.pretrain_rows, training.norm_group
     if rows is not None and batch > rows:
         raise must("pretrain.batch_size", f"at most the {rows} pre-training pairs", batch, "lower it")
+    if outlook.outside_rows is not None and batch > outlook.outside_rows:
+        rule = f"at most the {outlook.outside_rows} pairs of the model from outside"
+        raise must("pretrain.batch_size", rule, batch, "lower it, or give more rows that no split has")
     if group is not None and batch % group:
         rule = f"a divisor of the batch of {batch}"
         raise must("pretrain.norm_group", rule, group, "change one of them: a smaller last group would skew BatchNorm")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmark.data.pools import CachedPool, PoisonedPool, Pool, StreamedPool, open_pool
-from benchmark.data.prepare import prepare_data
+from benchmark.data.prepare import prepare_data, prepare_outside
+from benchmark.stages import graph
 from benchmark.stages.common import Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
 from benchmark.stages.poison import load_poison, poison
@@ -30,12 +31,29 @@ def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> 
     draft.commit(facts | {"wall_s": watch.seconds()})
 
 
+def outside_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
+    """Prepares the pairs of a clean model from outside, which no model of the suite is trained or judged on."""
+    from benchmark.models.architectures import image_size
+
+    experiment, key = cell.experiment, cell.keys.outside_data
+    assert key is not None
+    draft, watch = store.draft("data", key), Stopwatch()
+    facts = prepare_outside(
+        experiment.data,
+        experiment.splits,
+        image_size=image_size(experiment.model.name),
+        folder=draft.folder,
+        progress=lambda done, total: tick(f"{done}/{total} rows", done / max(1, total)),
+    )
+    draft.commit(facts | {"wall_s": watch.seconds()})
+
+
 def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
     """Poisons the pre-training pairs of a cell: a manifest and the trigger's tensors."""
     experiment, keys = cell.experiment, cell.keys
     assert experiment.attack is not None and keys.poison is not None
     data, evaluation = required(store, "data", keys.data), required(store, "data", keys.evaluation)
-    surrogate = keys.surrogate
+    outside = keys.outside if graph.asks_outside(experiment.attack) else None
     draft, watch = store.draft("poison", keys.poison), Stopwatch()
     facts = poison(
         experiment.attack,
@@ -46,15 +64,15 @@ def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
         seed=experiment.seed,
         folder=draft.folder,
         image_size=data.facts["image_size"],
-        surrogate=(lambda: load_pretrained(store, surrogate).eval()) if surrogate else None,
+        surrogate=(lambda: load_pretrained(store, outside).eval()) if outside else None,
     )
     draft.commit(facts | {"wall_s": watch.seconds()})
 
 
 def clean_pool(store: Store, cell: Cell) -> CachedPool | StreamedPool:
-    """The pre-training pairs before any poison."""
+    """The pre-training pairs before any poison; of a model from outside, its own."""
     data = required(store, "data", cell.keys.data)
-    return open_pool(cell.experiment.data, data.folder, data.facts, "pretrain")
+    return open_pool(cell.experiment.data, data.folder, data.facts, graph.trained_split(cell))
 
 
 def training_pool(store: Store, cell: Cell) -> Pool:

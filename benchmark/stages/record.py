@@ -14,6 +14,7 @@ from benchmark.config.spec import Experiment, Gate
 from benchmark.data.skipped import skipped
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.metrics.attack_success_rate import AttackSuccessRate
+from benchmark.metrics.clean_accuracy import CleanAccuracy
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell, ConditionSpec
 from benchmark.store import schemas
@@ -113,6 +114,15 @@ def detection(store: Store, cell: Cell) -> list[Measure]:
     return measured
 
 
+def outside_accuracy(store: Store, cell: Cell) -> list[Measure]:
+    """`auxiliary_clean_accuracy`: how good the model from outside is that the cell's attack or defense used."""
+    if cell.keys.outside is None:
+        return []
+    table = outcomes(store, cell, graph.outside_condition(), model=cell.keys.outside, epoch=None, split="test")
+    found = measures([table], target=None, metrics=[CleanAccuracy()])
+    return [item._replace(name="auxiliary_clean_accuracy") for item in found if item.readout == "zero_shot"]
+
+
 def _floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
     """The clean twin's ASR of each read-out, and what the model's own is above it."""
     floors = {item.readout: item for item in twin}
@@ -192,6 +202,8 @@ def skipped_rows(store: Store, cell: Cell) -> list[dict[str, Any]]:
     """What the cell's data sets left out, see `data.skipped`; [] where nothing, or nothing is prepared yet."""
     experiment, keys = cell.experiment, cell.keys
     sets = {keys.evaluation: experiment.evaluation or experiment.data, keys.data: experiment.data}
+    if keys.outside_data:
+        sets = {keys.outside_data: experiment.data} | sets
     prepared = [(dataset.name, store.facts("data", key)) for key, dataset in reversed(sets.items())]
     return [found for name, facts in prepared if facts and (found := skipped(name, facts))]
 
@@ -208,6 +220,8 @@ def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Ma
         found = [*found, *repaired_floors(store, cell, choice.repaired_twin)]
     if choice.detected and choice.status == "ok":
         found = [*detection(store, cell), *found]
+    if measured or (choice.detected and choice.status == "ok"):
+        found = [*found, *outside_accuracy(store, cell)]
     method = choice.repair or experiment.repair or experiment.detector
     return axes(experiment) | {
         "schema_version": schemas.SCHEMA_VERSION,

@@ -62,7 +62,7 @@ class PoisonContext(Protocol):
 
     @property
     def surrogate(self) -> Any:
-        """A clean model of the victim's family, pre-trained with MMCL by the attacker (card: "surrogate")."""
+        """A clean model of the victim's family, trained with MMCL on the attacker's own pairs (card: "surrogate")."""
         ...
 
 

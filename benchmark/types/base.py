@@ -22,7 +22,8 @@ Need = Literal[
     "optimizer_state",  # the optimiser state that pre-training left behind
     "trigger",  # the true trigger: declared oracles only
     "segmenter",  # a model from outside that cuts an image into regions
-    "surrogate",  # a clean model from outside, of the victim's family, that is not the victim
+    "surrogate",  # attackers: a clean model of the victim's family that has seen none of the victim's pairs
+    "auxiliary_model",  # defenders: the same, a clean model from outside
     "training_pairs",  # attackers: the clean pre-training pairs
 ]
 Access = Literal["data", "training", "weights", "outputs"]

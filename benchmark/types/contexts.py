@@ -75,8 +75,8 @@ class DefenderContext(Protocol):
         ...
 
     @property
-    def surrogate(self) -> Any:
-        """A clean model from outside, of the suspect's family, in evaluation mode."""
+    def auxiliary_model(self) -> Any:
+        """A clean model from outside, of the suspect's family, in evaluation mode; it has seen no suspect pair."""
         ...
 
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:

@@ -14,11 +14,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RowSet:
-    """Rows of a set: those that are listed, or all before `stop` but those."""
+    """Rows of a set: those that are listed, or all from `start` to before `stop` but those."""
 
     stop: int  # no row from here on is in it
     listed: np.ndarray  # (n,) int64, sorted and distinct
     listed_only: bool
+    start: int = 0  # no row before it is in it
 
     @classmethod
     def of(cls, rows: np.ndarray) -> RowSet:
@@ -27,18 +28,20 @@ class RowSet:
         return cls(int(listed[-1]) + 1 if len(listed) else 0, listed, True)
 
     @classmethod
-    def before(cls, stop: int, *, without: np.ndarray | None = None) -> RowSet:
-        """Rows 0 to `stop` - 1, without some."""
-        return cls(stop, np.unique(np.asarray([] if without is None else without, np.int64)), False)
+    def before(cls, stop: int, *, without: np.ndarray | None = None, start: int = 0) -> RowSet:
+        """Rows `start` to `stop` - 1, without some."""
+        return cls(stop, np.unique(np.asarray([] if without is None else without, np.int64)), False, start)
 
     def count(self, start: int, stop: int) -> int:
         """How many rows of start to `stop` - 1 are in it."""
+        start = max(start, self.start)
         stop = max(start, min(stop, self.stop))
         first, last = np.searchsorted(self.listed, (start, stop))
         return int(last - first) if self.listed_only else stop - start - int(last - first)
 
     def within(self, start: int, stop: int) -> np.ndarray:
         """(n,) int64, sorted: the rows of start to `stop` - 1 that are in it."""
+        start = max(start, self.start)
         stop = max(start, min(stop, self.stop))
         first, last = np.searchsorted(self.listed, (start, stop))
         part = self.listed[first:last]

@@ -20,6 +20,7 @@ from benchmark.datasets.hugging_face import tables
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.datasets.known import CC3M, Cifar10
 from benchmark.datasets.shapes.dataset import Shapes, ShapesSource
+from benchmark.detectors.clipscore import CLIPScoreOutside
 from benchmark.errors import UserError
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
@@ -48,7 +49,22 @@ def experiment(**changes: Any) -> Experiment:
         ({"attack": BadNet(target="rnig", size=5)}, r"attacks.badnet.target: unknown class 'rnig'; did you mean ring"),
         ({"attack": BadNet(target="ring", size=33)}, "badnet.size must be at most the image's 32 px, got 33"),
         ({"attack": Quantisation(target="ring", size=33)}, "quantisation.size must be at most the image's 32 px"),
-        ({"attack": BadCLIPL(target="ring", size=40)}, "badclip-l.size must be at most the image's 32 px, got 40"),
+        (
+            {"attack": BadCLIPL(target="ring", size=40), "data": Shapes(num_rows=1600)},
+            "badclip-l.size must be at most the image's 32 px, got 40",
+        ),
+        (
+            {"attack": BadCLIPL(target="ring", size=5), "data": Shapes(num_rows=1050)},
+            "pretrain.batch_size must be at most the 50 pairs of the model from outside, got 128",
+        ),
+        (
+            {"detector": CLIPScoreOutside()},
+            "rows for a clean model from outside must be at least 1 that no",
+        ),
+        (
+            {"attack": BadCLIPL(target="ring", size=5), "splits": Splits(clean=200, validation=100, test=100)},
+            "rows for a clean model from outside must be at least 1 .* got 0; .* --set splits.outside",
+        ),
         ({"attack": BadNet(target="ring", size=5, poison_rate=1e-4)}, "badnet.poison_rate must be at least 0.0017"),
         (
             {"attack": WaNet(target="ring", poison_rate=0.4)},

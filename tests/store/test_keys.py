@@ -96,7 +96,8 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         "pretrain": "9905296eef55de61604d4dadbcd4605e",
         "twin": "ce5e2aba7cb9dddfbb5a893631a63d0e",
         "record": "8fb48d59387e2335f76914afe2eaefb8",
-        "surrogate": None,
+        "outside": None,
+        "outside_data": None,
         "detect": None,
         "retrained": None,
     }
@@ -115,14 +116,36 @@ def test_a_model_from_outside_is_shared_and_counts_where_it_is_asked_for() -> No
     suite = smoke_of_the_first_day()
     asking = suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside()), "objectives": (MMCL(),)})
     *_, plain, outside = graph.cells(asking)
-    assert plain.keys.surrogate is None and outside.keys.surrogate is not None
+    assert plain.keys.outside is None and outside.keys.outside is not None
     assert outside.keys.poison == plain.keys.poison  # the attack did not ask
     attack = BadCLIPL(target="ring")
     cells = graph.cells(asking.model_copy(update={"attacks": (attack,)}))
-    assert {item.keys.surrogate for item in cells if item.experiment.attack} == {outside.keys.surrogate}
-    other = outside._replace(keys=outside.keys._replace(surrogate="another"))
+    assert {item.keys.outside for item in cells if item.experiment.attack} == {outside.keys.outside}
+    other = outside._replace(keys=outside.keys._replace(outside="another"))
     keys = [graph._detect_key(item.experiment, item.keys, CLIPScoreOutside()) for item in (outside, other)]
     assert keys[0] == outside.keys.detect != keys[1]
+
+
+def test_a_model_from_outside_has_pairs_of_its_own_and_moves_nobody_elses_keys() -> None:
+    suite = smoke_of_the_first_day()
+    suite = suite.model_copy(update={"objectives": (MMCL(),), "detectors": (CLIPScore(),)})
+    before = graph.cells(suite)
+    after = graph.cells(suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside())}))
+    assert [item.keys for item in after if not item.keys.outside] == [item.keys for item in before]
+    asking = after[-1]
+    assert asking.keys.pretrain == before[-1].keys.pretrain  # the same poisoned model
+    trained = graph.outside_cell(asking)
+    assert trained.keys.data == asking.keys.outside_data not in (None, asking.keys.data)
+    assert (graph.trained_split(trained), graph.trained_split(asking)) == ("outside", "pretrain")
+
+
+@pytest.mark.parametrize(("pretrain", "moves"), [(5000, False), (None, True)])
+def test_reserved_pairs_move_a_data_key_where_they_change_what_is_left(pretrain: int | None, moves: bool) -> None:
+    suite = smoke_of_the_first_day()
+    without, reserved = (
+        suite.model_copy(update={"splits": Splits(pretrain=pretrain, outside=outside)}) for outside in (0, 500)
+    )
+    assert (cell(without).keys.data != cell(reserved).keys.data) == moves
 
 
 def test_cells_share_what_they_have_in_common() -> None:

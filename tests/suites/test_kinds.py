@@ -43,10 +43,10 @@ def test_the_plan_counts_each_model_once(name: str, tmp_path: Path) -> None:
     found = suite(name)
     cells = graph.cells(found)
     stages = {stage.stage: stage for stage in plan.plan(open_store(str(tmp_path)), cells)}
-    surrogates = {cell.keys.surrogate for cell in cells if cell.keys.surrogate}
+    outside = {cell.keys.outside for cell in cells if cell.keys.outside}
     again = {cell.keys.retrained for cell in cells if cell.keys.retrained}
     attacked = sum(len(grid.objectives) * (1 + len(grid.attacks)) for grid in found.grids)
-    assert stages["pretrain"].total == attacked + len(surrogates) + len(again)
+    assert stages["pretrain"].total == attacked + len(outside) + len(again)
     assert stages["detect"].total == len({cell.keys.detect for cell in cells if cell.keys.detect})
     assert stages["record"].total == len(cells) == len({cell.keys.record for cell in cells})
 
