@@ -1,20 +1,21 @@
-"""`backstop check`: the contract tests on the methods of one file."""
+"""`backstop check`: the contract tests on the methods of one file, and a look at its suite."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from benchmark.cli.suites import resolve
 from benchmark.config import plugins
 from benchmark.output import print_json
 
 
 def check(file: str, *, as_json: bool) -> int:
-    """Runs the contract tests on a file's methods; 0 where all passed, else 1."""
+    """Runs the contract tests on a file's methods, and spells out its suite; 0 where all passed, else 1."""
     from benchmark.testing.check import check_method
 
     failed = 0
     report: dict[str, list[dict[str, Any]]] = {}
-    for cls in plugins.load_plugin(plugins.read_plugin(file)):
+    for cls in [] if file.endswith(".json") else plugins.load_plugin(plugins.read_plugin(file)):
         if not as_json:
             print(f"{cls.kind} {cls.name}")
         for result in check_method(cls):
@@ -24,6 +25,12 @@ def check(file: str, *, as_json: bool) -> int:
                 print(
                     f"  {'ok  ' if result.ok else 'FAIL'}  {result.name}{': ' + result.detail if result.detail else ''}"
                 )
+    if file.endswith(".json") or plugins.defines_suite(plugins.load_module(plugins.read_plugin(file))):
+        suite = resolve(file).suite
+        cells = f"{len(suite.experiments())} cells"
+        report[suite.name] = [{"name": "suite", "ok": True, "detail": cells}]
+        if not as_json:
+            print(f"suite {suite.name}\n  ok    {cells}")
     if as_json:
         print_json(report)
     else:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from benchmark.errors import UserError
 from benchmark.store.keys import canonical_json, digest
 from benchmark.testing.contract import Broken, Check, Checks, require
-from benchmark.types import Card, Method
+from benchmark.types import Card, Method, Range
 from benchmark.validation import validated
 
 # Values for required fields that the kit can know: the tiny set of the kit has a class of this name.
@@ -48,6 +48,7 @@ def common_checks(cls: type[Method], fields: Mapping[str, Any]) -> Checks:
         return  # "builds" has failed and says why
     yield Check("needs what its card names", lambda: _needs(method))
     yield Check("frozen", lambda: _frozen(method))
+    yield Check("search ranges", lambda: _ranges(method))
     yield Check("unknown field refused", lambda: _unknown_field(method))
     yield Check("JSON round trip", lambda: _json(method))
     yield Check("pickles", lambda: _pickles(method))
@@ -86,12 +87,35 @@ def _docstrings(cls: type[Method]) -> str:
 
 def _frozen(method: Method) -> str:
     require(bool(type(method).model_config.get("frozen")), "model_config must keep frozen=True")
+    for name, value in method:
+        try:
+            hash(value)
+        except TypeError:
+            if method.kind != "dataset":  # a data set may map names, and no key is taken of its hash
+                raise Broken(f"field {name!r} must be immutable, got a {type(value).__name__}; use a tuple") from None
     name = next(iter(type(method).model_fields), "something")
     try:
         setattr(method, name, getattr(method, name, 1))
     except (ValidationError, AttributeError, ValueError):
         return ""
     raise Broken(f"field {name!r} must be read-only, but it could be set")
+
+
+def _ranges(method: Method) -> str:
+    """Both ends of a field's search range must be values of the field, or a search would propose what is refused."""
+    fields = {name: getattr(method, name) for name in type(method).model_fields}
+    ranges = [
+        (name, item) for name, f in type(method).model_fields.items() for item in f.metadata if isinstance(item, Range)
+    ]
+    for name, item in ranges:
+        for end in (item.low, item.high):
+            try:
+                type(method)(**fields | {name: end})
+            except ValidationError:
+                raise Broken(
+                    f"Range of {name!r} must end in values of the field, got {end:g}, which it refuses"
+                ) from None
+    return ", ".join(name for name, _ in ranges)
 
 
 def _unknown_field(method: Method) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cli.check import check
 from benchmark.cli.suites import resolve
 from benchmark.config import registry
 from benchmark.errors import UserError
@@ -103,3 +104,11 @@ def test_a_file_that_is_not_there_is_one_line(name: str, tmp_path: Path) -> None
 def test_a_key_that_no_record_has_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"record must be the key of one in store .*, got 'abcdef'; none begins so"):
         resolve("abcdef", store=Store(tmp_path))
+
+
+def test_check_looks_at_the_suite_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(suite().to_dict()))
+    assert check(str(file), as_json=True) == 0
+    (told,) = json.loads(capsys.readouterr().out)["small"]
+    assert told == {"name": "suite", "ok": True, "detail": f"{len(suite().experiments())} cells"}
