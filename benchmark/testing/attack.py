@@ -224,8 +224,8 @@ def trigger_of(attack: BaseAttack) -> Condition:
     return Condition("trigger", target, lambda images, ids: apply_trigger(attack, state, images, ids))
 
 
-def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipModel:
-    """Runs a model attack on a clean model, in the engine's own context."""
+def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1, num_pairs: int = world.NUM_PAIRS) -> ClipModel:
+    """Runs a model attack on a clean model, in the engine's own context, with `num_pairs` training pairs."""
     trigger, source = trigger_of(attack), world.source()
     resources = MethodInputs(
         model=twin,
@@ -234,7 +234,7 @@ def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1) -> ClipM
         templates=source.evaluation_templates,
         optimizer_state=lambda: ({}, world.CLEAN_TRAINING),
         suspect_pairs=world.pairs,
-        training_pairs=world.pairs,
+        training_pairs=lambda: world.pairs(num_pairs),
         suspect_features=lambda: pair_features(twin, world.pairs()),
         trigger=trigger,
     )

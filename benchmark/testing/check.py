@@ -31,7 +31,7 @@ def check_method(cls: type[Method], fields: Mapping[str, Any] | None = None) -> 
         method = example(cls, given)
     except (UserError, Broken):
         return results  # "builds" has failed and says why
-    return [*results, *(_run(check) for check in _kind_checks(method))]
+    return [*results, *(_run(check) for check in _kind_checks(method)), *(_run(check) for check in _on_device(method))]
 
 
 def _run(check: Check) -> CheckResult:
@@ -55,6 +55,13 @@ def _kind_checks(method: Method) -> Iterator[Check]:
     }
     if method.kind in makers:
         yield from makers[method.kind]()(method)
+
+
+def _on_device(method: Method) -> Checks:
+    if method.kind in ("attack", "objective", "repair", "detector"):
+        from benchmark.testing.on_device import device_checks
+
+        yield from device_checks(method)
 
 
 # Imported where they are used, so that a metric is checked without loading open_clip.

@@ -106,7 +106,7 @@ def hand_features(
     return Features(**found, logit_scale=scale, rows=rows[order], labels=rows[order] % 3, parameters=own)
 
 
-def _shortened(objective: Objective) -> Objective:
+def shortened(objective: Objective) -> Objective:
     """The objective with stages (fields that end in "_epochs") of at most two epochs."""
     stages = {name: getattr(objective, name) for name in type(objective).model_fields if name.endswith("_epochs")}
     fields = {name: min(value, 2) for name, value in stages.items() if isinstance(value, int)}
@@ -272,7 +272,7 @@ def _falls(objective: Objective) -> str:
     from benchmark.testing.world import fresh_model, pairs
     from benchmark.training.loop import Diverged, train
 
-    short = _shortened(objective)
+    short = shortened(objective)
     training = Training(epochs=8, batch_size=32, learning_rate=1e-3, warmup_steps=2)
     try:
         history = train(fresh_model("tiny-vit"), pairs(96), short, training, seed=0).history

@@ -117,7 +117,7 @@ def open_context(
         training_pairs=world.pairs,
         suspect_features=lambda: pair_features(suspect, planted.pairs),
         trigger=planted.trigger,
-        auxiliary_model=lambda: world.clean_twin().eval(),
+        auxiliary_model=lambda: world.clean_twin().eval().to(suspect.device),
     )
     report = Report(
         validation=world.held_out(),

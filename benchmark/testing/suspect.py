@@ -60,7 +60,7 @@ def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> GatedCont
         training_pairs=world.pairs,
         suspect_features=lambda: pair_features(model, suspect().pairs),
         trigger=None,
-        auxiliary_model=lambda: world.clean_twin().eval(),
+        auxiliary_model=lambda: world.clean_twin().eval().to(model.device),
     )
     return GatedContext(detector.own_card, resources, seed=seed)
 

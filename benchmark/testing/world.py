@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,11 +68,11 @@ def clean_pairs() -> CachedPool:
     return CachedPool(found.images[rows], found.captions[rows], found.labels[rows])
 
 
-def held_out() -> HeldOut:
-    """The test rows."""
-    found, rows = _samples(), slice(NUM_PAIRS, NUM_PAIRS + NUM_TEST)
+def held_out(count: int = NUM_TEST) -> HeldOut:
+    """The first test rows."""
+    found, rows = _samples(), slice(NUM_PAIRS, NUM_PAIRS + count)
     images = torch.from_numpy(found.images[rows]).permute(0, 3, 1, 2)
-    return HeldOut(images, found.labels[rows], found.captions[rows], np.arange(NUM_TEST) + 1_000_000_000)
+    return HeldOut(images, found.labels[rows], found.captions[rows], np.arange(count) + 1_000_000_000)
 
 
 def fresh_model(name: str = "tiny-resnet") -> ClipModel:
@@ -101,8 +102,8 @@ class Planted(NamedTuple):
     pairs: PoisonedPool
 
 
-def poisoned(attack: BaseAttack, pool: CachedPool) -> Poison:
-    """Poisons a pool of the kit's world."""
+def poisoned(attack: BaseAttack, pool: CachedPool, *, surrogate: Callable[[], ClipModel] = clean_twin) -> Poison:
+    """Poisons a pool of the kit's world; `surrogate` makes the attacker's model."""
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
         poison(
             attack,
@@ -113,7 +114,7 @@ def poisoned(attack: BaseAttack, pool: CachedPool) -> Poison:
             seed=SEED,
             folder=Path(name),
             image_size=IMAGE_SIZE,
-            surrogate=clean_twin,
+            surrogate=surrogate,
         )
         return load_poison(Path(name))
 

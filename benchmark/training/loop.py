@@ -133,7 +133,7 @@ def train(
     """
     own = _own_parameters(objective, model, seed)
     stepper = _check_and_prepare(model, pool, objective, training, options, rows)
-    stepper = stepper._replace(reference=reference, parameters=own, labels=pool.labels)
+    stepper = stepper._replace(reference=reference, parameters=own)
     optimizer = adamw(model.network, training, own)
     if inherited is not None:
         restore_optimizer(model.network, optimizer, inherited, own)
@@ -216,6 +216,7 @@ class _Loop:
                 epoch=epoch,
                 text_frozen=frozen,
                 augmentations=one_pass.augmentations,
+                labels=self.pool.labels,
             )
             for batch in batches
         )

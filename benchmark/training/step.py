@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -51,7 +50,6 @@ class Stepper(NamedTuple):
     autocast: bool
     reference: ClipModel | None = None  # frozen, for the "_reference" views
     parameters: nn.ParameterDict = nn.ParameterDict()  # the objective's own
-    labels: np.ndarray | None = None  # (N,) of the pool
 
 
 def make_stepper(
@@ -135,8 +133,7 @@ def _loss_gradients(
     stepper: Stepper, local: Embeddings, inputs: Inputs, one_pass: Pass, state: State
 ) -> tuple[torch.Tensor, Embeddings, State]:
     rank, world = (dist.get_rank(), world_size()) if world_size() > 1 else (0, 1)
-    count, device = len(inputs.rows), stepper.model.device
-    rows = gather(torch.from_numpy(inputs.rows).to(device))
+    count = len(inputs.rows)
     leaves = {view: gather(embedding.detach()).requires_grad_() for view, embedding in local.items()}
     known = references(stepper, inputs, one_pass.views)
     features = Features(
@@ -145,10 +142,10 @@ def _loss_gradients(
         image_augmented=leaves.get("image_augmented"),
         text_augmented=leaves.get("text_augmented"),
         logit_scale=stepper.model.logit_scale(),
-        rows=rows,
+        rows=gather(inputs.rows),
         image_reference=known.get("image_reference"),
         text_reference=known.get("text_reference"),
-        labels=None if stepper.labels is None else torch.from_numpy(stepper.labels[rows.cpu().numpy()]).to(device),
+        labels=None if inputs.labels is None else gather(inputs.labels),
         parameters=dict(stepper.parameters),
     )
     loss = one_pass.loss(features, state)

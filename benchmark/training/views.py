@@ -26,11 +26,12 @@ STREAMS: dict[View, str] = {
 
 
 class Inputs(NamedTuple):
-    """One batch as tensors; only the views asked for are there."""
+    """One batch as tensors on the model's device; only the views asked for are there."""
 
-    rows: np.ndarray  # (B,) int64
+    rows: torch.Tensor  # (B,) int64 row ids in the pool
     images: dict[View, torch.Tensor]  # (B, 3, H, W) uint8 each
     tokens: dict[View, torch.Tensor]  # (B, L) int64 each
+    labels: torch.Tensor | None = None  # (B,) int64 where the pool is labelled
 
 
 def make_inputs(
@@ -42,22 +43,34 @@ def make_inputs(
     epoch: int,
     text_frozen: bool,
     augmentations: Mapping[View, Augmentation] = AUGMENTATIONS,
+    labels: np.ndarray | None = None,
 ) -> Inputs:
-    """Augments and tokenizes one batch. All randomness is a function of (seed, epoch, row); views draw apart.
+    """Moves one batch to the model's device, once, augments and tokenizes it.
 
-    The "_reference" views need no input of their own: they are the reference's embeddings of the plain views.
+    All randomness is a function of (seed, epoch, row); views draw apart. The "_reference" views need no input of their
+    own: they are the reference's embeddings of the plain views. Rows and labels travel with their batch, since looking
+    them up later would make the host wait for the device in every step.
+
+    Args:
+        batch: pairs of one worker's share of the global batch.
+        views: which are made.
+        model: says the device, and tokenizes.
+        seed: root of the augmentations.
+        epoch: of the training, 0-based.
+        text_frozen: captions are augmented alike in every epoch.
+        augmentations: by view.
+        labels: (N,) int64 of the whole pool, where it is labelled.
     """
+    device = model.device
+    base = _moved(batch.images, device) if views & set(IMAGE_VIEWS) else batch.images
     images: dict[View, torch.Tensor] = {}
     tokens: dict[View, torch.Tensor] = {}
     for view in IMAGE_VIEWS:
         if view not in views:
             continue
         policy = augmentations.get(view, "none")
-        images[view] = batch.images
-        if policy != "none":
-            on_device = batch.images.to(model.device, non_blocking=True)
-            stream = derive_seed(seed, STREAMS[view], epoch)
-            images[view] = augment_images(policy, on_device, seed=stream, ids=batch.rows)
+        stream = derive_seed(seed, STREAMS[view], epoch)
+        images[view] = base if policy == "none" else augment_images(policy, base, seed=stream, ids=batch.rows)
     for view in TEXT_VIEWS:
         if view not in views:
             continue
@@ -65,8 +78,14 @@ def make_inputs(
         if augmentations.get(view, "none") != "none":
             own = seed if view == "text_augmented" else derive_seed(seed, STREAMS[view])
             captions = augment_captions(captions, batch.rows, seed=own, epoch=None if text_frozen else epoch)
-        tokens[view] = model.tokenize(captions)
-    return Inputs(batch.rows, images, tokens)
+        tokens[view] = _moved(model.tokenize(captions), device)
+    own_labels = None if labels is None else _moved(torch.from_numpy(labels[batch.rows]), device)
+    return Inputs(_moved(torch.from_numpy(batch.rows), device), images, tokens, own_labels)
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device; from pinned memory, so that the copy runs beside the step before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
@@ -75,4 +94,5 @@ def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
         inputs.rows[start:stop],
         {view: images[start:stop] for view, images in inputs.images.items()},
         {view: tokens[start:stop] for view, tokens in inputs.tokens.items()},
+        None if inputs.labels is None else inputs.labels[start:stop],
     )
