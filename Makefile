@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint typecheck bench clean
+.PHONY: help setup demo test test-slow test-browser lint typecheck bench structure clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +14,7 @@ CODE := benchmark reports suites tuners tests
 ARGS ?=
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## make .venv with the pinned packages and this project in it
 	@echo "ready: .venv"
@@ -35,10 +35,13 @@ demo: $(STAMP)  ## run the smoke suite on this machine and write its board
 	BACKSTOP_STORE=$(STORE) $(BIN)/backstop board smoke
 
 test: $(STAMP)  ## run the tests, without the slow, gpu and browser ones
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+
+test-browser: $(STAMP)  ## open the board in headless Chromium; skipped, and said so, where there is none
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 lint: $(STAMP)  ## check style, format and who imports whom
 	$(BIN)/ruff check $(CODE)
@@ -50,6 +53,9 @@ typecheck: $(STAMP)  ## check types
 
 bench: $(STAMP)  ## measure the speed of the hot paths
 	$(BIN)/python -m benchmark.perf $(ARGS)
+
+structure: $(STAMP)  ## files, import graph, lengths; of another checkout with ARGS="--root DIR"
+	$(BIN)/python -m benchmark.perf.structure $(ARGS)
 
 clean:  ## remove what tools left behind (neither .venv nor the store)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -3,4 +3,12 @@
 Importing this package is cheap: neither torch, Ray nor open_clip is loaded until a stage needs it.
 """
 
+import os as _os
+
+# How long a thread of torch (libgomp) waits by spinning, in turns, before it sleeps. libgomp reads this when it is loaded,
+# thus it is set here, before anything of ours loads torch; child processes and Ray's workers inherit it. With libgomp's
+# own, beside other work two threads spend their time waiting for one another.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _os.environ.keys():
+    _os.environ["GOMP_SPINCOUNT"] = "1000"
+
 __version__ = "0.1.0"

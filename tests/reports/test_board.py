@@ -447,7 +447,8 @@ form.dispatchEvent(new Event("input"));
 
 def dumped(page: Path, profile: Path) -> str:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert browser, "browser tests need Chromium on the PATH"
+    if not browser:
+        pytest.skip("no Chromium on the PATH")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     command = [browser, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
