@@ -5,7 +5,7 @@ Importing this package is cheap: neither torch, Ray nor open_clip is loaded unti
 
 import os as _os
 
-# How long a thread of torch (libgomp) waits by spinning, in turns, before it sleeps. libgomp reads this when it is loaded,
+# How many turns a waiting thread of torch (libgomp) spins before it sleeps. libgomp reads this when it is loaded,
 # thus it is set here, before anything of ours loads torch; child processes and Ray's workers inherit it. With libgomp's
 # own, beside other work two threads spend their time waiting for one another.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _os.environ.keys():

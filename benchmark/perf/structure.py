@@ -140,9 +140,7 @@ def _length(function: Function) -> int:
 def _annotations(tree: ast.Module) -> Iterator[ast.expr]:
     """Annotations of parameters, results and fields."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.arg) and node.annotation is not None:
-            yield node.annotation
-        elif isinstance(node, ast.AnnAssign):
+        if (isinstance(node, ast.arg) and node.annotation is not None) or isinstance(node, ast.AnnAssign):
             yield node.annotation
         elif isinstance(node, Function) and node.returns is not None:
             yield node.returns
