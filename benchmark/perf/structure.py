@@ -157,10 +157,8 @@ def main(
     """Prints the shape of the code: files, import graph, lengths, share of `Any` in methods."""
     found = measure(root)
     if as_json:
-        plain = {
-            name: value._asdict() if isinstance(value, tuple) else value for name, value in found._asdict().items()
-        }
-        print(json.dumps(plain, indent=1))
+        parts = {name: getattr(found, name)._asdict() for name in ("graph_of_files", "graph_of_folders", "functions")}
+        print(json.dumps(found._asdict() | parts, indent=1))
         return
     print(f"Structure of {root.resolve().name}")
     for label, value in _rows(found):
