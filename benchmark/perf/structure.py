@@ -140,10 +140,9 @@ def _length(function: Function) -> int:
 def _annotations(tree: ast.Module) -> Iterator[ast.expr]:
     """Annotations of parameters, results and fields."""
     for node in ast.walk(tree):
-        if (isinstance(node, ast.arg) and node.annotation is not None) or isinstance(node, ast.AnnAssign):
-            yield node.annotation
-        elif isinstance(node, Function) and node.returns is not None:
-            yield node.returns
+        found = node.returns if isinstance(node, Function) else getattr(node, "annotation", None)
+        if found is not None:
+            yield found
 
 
 def _holds_any(annotation: ast.expr) -> bool:
