@@ -36,7 +36,7 @@ class Graph(NamedTuple):
 class Functions(NamedTuple):
     """Lines of functions and methods, from `def` to the end, docstrings left out."""
 
-    count: int
+    number: int
     median: float
     p90: int
     longest: int
@@ -170,7 +170,7 @@ def _rows(found: Structure) -> Iterator[tuple[str, str]]:
         text = f"{graph.boxes} boxes, {graph.floors} floors, {graph.arrows} arrows, {graph.circles} circles"
         yield f"import graph, a box for each {title}", text
     functions = found.functions
-    text = f"{functions.median:g}, {functions.p90}, {functions.longest} (of {functions.count:,})"
+    text = f"{functions.median:g}, {functions.p90}, {functions.longest} (of {functions.number:,})"
     yield "lines of functions: median, p90, longest", text
     longest = ", ".join(f"{name} ({count})" for name, count in found.files_over_300_lines.items())
     yield f"files over {LONG_FILE} lines", f"{len(found.files_over_300_lines)}{': ' * bool(longest)}{longest}"

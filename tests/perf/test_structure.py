@@ -47,7 +47,7 @@ def test_boxes_floors_arrows_and_circles(checkout: Path) -> None:
 def test_lengths_and_annotations(checkout: Path) -> None:
     found = measure(checkout)
     assert (found.files, found.files_over_300_lines) == (11, {"tuners/__init__.py": 301})
-    assert (found.functions.count, found.functions.median, found.functions.longest) == (2, 3.5, 4)
+    assert (found.functions.number, found.functions.median, found.functions.longest) == (2, 3.5, 4)
     assert found.annotations_of_methods == 4  # a, b, c and the result
     assert found.any_share_of_methods == 0.5
 
