@@ -21,6 +21,7 @@ from reports.compile import JUDGED, Frame, Results, compile_suite
 from reports.deployed import Form, TargetedRow, forms, targeted_rows
 from reports.detection import Detectors, detectors
 from reports.figures import gap_chart, scatter, scene
+from reports.floors import floor_rows
 from reports.grid import Names, grid_rows, names_of, readout_table, search_rows
 from reports.heatmaps import detector_map, repair_map
 from reports.labels import MEASURES, RULES, known, plain
@@ -95,6 +96,7 @@ def _markdown(results: Results, found: Found) -> str:
         headline=said,
         matrices=[matrix for matrix in (found.objectives, *found.matrices) if matrix],
         found=found.detectors,
+        floors=floor_rows(results.cells, found.names),
         forms=found.forms,
         targeted=found.targeted,
         reasons=found.reasons,
@@ -223,7 +225,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "methods": views.method_rows(names, results.cards),
         "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
         "measures": MEASURES,
-        "grid": grid_rows(cells, names),
+        "grid": grid_rows(cells, names, bound=bound, rate=rate),
         "filters": _filters(cells, names),
         "several_seeds": len(seeds) > 1,
         "readouts": readout_table(results, names),

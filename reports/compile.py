@@ -32,6 +32,7 @@ HEADLINE_MEASURES = (
     "attack_success_rate_inclusive",
     "poisoned_accuracy",
     "floor",
+    "repaired_floor",
     "net_asr",
     "target_rate",
     "auxiliary_clean_accuracy",
@@ -63,7 +64,8 @@ class Results(NamedTuple):
 
     `cells` has one row per cell and selection rule, in the suite's order; column `row` links it to `measures`, which
     has one row per number. The zero-shot numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`,
-    and under a transform of the model `<name>@<transform>`. Columns `judged_<name>` take the form of the model in
+    and under a transform of the model `<name>@<transform>`. `accuracy_lost` is the clean accuracy below the undefended
+    model of the same objective, attack and seed. Columns `judged_<name>` take the form of the model in
     which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's numbers
     beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial and
     epoch of the searched cells, with the axes of the cell beside it.
@@ -98,6 +100,7 @@ def compile_suite(store: Store, name: str) -> Results:
     of_model = (HEADLINE_READOUT,)
     names = [f"{name}@{form}" if form else name for form in ("", *transforms) for name in HEADLINE_MEASURES]
     cells = _judged(_widened(cells, measures, of_model, [*names, *TARGETED_MEASURES]), cards)
+    cells = cells.assign(accuracy_lost=_lost(cells, ["objective", "attack", "seed"]))
     detecting = cells["detector"] != "none"
     detections = _widened(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
     defended = cells[~detecting].reset_index(drop=True)
@@ -223,6 +226,19 @@ def _judged(cells: Frame, cards: Cards) -> Frame:
                 values[under == form] = cells.loc[under == form, there] if there in cells else np.nan
             columns[JUDGED + name + suffix] = values
     return pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
+
+
+def _lost(cells: Frame, keys: list[str]) -> Any:
+    """(rows,) clean accuracy lost against the undefended model of the same keys: by seed, so that means pair seeds."""
+    accuracy = f"{JUDGED}clean_accuracy"
+    start = cells.loc[cells["selection"] == "undefended", [*keys, accuracy]].drop_duplicates(keys)
+    return cells[keys].merge(start, on=keys, how="left")[accuracy].to_numpy() - cells[accuracy].to_numpy()
+
+
+def lost_to_twin(cells: Frame) -> Any:
+    """(rows,) clean accuracy lost against the undefended clean twin of the same objective and seed."""
+    attacked = (cells["attack"] != "none") & (cells["selection"] == "undefended")
+    return _lost(cells.assign(selection=cells["selection"].where(~attacked, "attacked")), ["objective", "seed"])
 
 
 def at(cells: Frame, objective: str, attack: str, repair: str, rule: str) -> Frame:

@@ -50,8 +50,8 @@ def _both(group: Frame, transform: str) -> list[Number]:
     numbers = []
     for name in ("clean_accuracy", "attack_success_rate"):
         before, after = mean(group, name), mean(group, f"{name}@{transform}")
-        change = after.sort - before.sort if after.sort is not None and before.sort is not None else None
-        numbers += [before, after, Number(signed(change), change)]
+        change = float((group[f"{name}@{transform}"] - group[name]).mean())  # seed by seed
+        numbers += [before, after, Number(signed(change), change if known(change) else None)]
     return [*numbers, mean(group, f"floor@{transform}")]
 
 

@@ -47,7 +47,7 @@ def scene(
 ) -> Scene:
     """Places test and validation points of the attacks whose models are repaired.
 
-    On a net bound, x is ASR minus the floor that the test record states.
+    On a net bound, x is ASR minus the floor of the same split, as the rules take it.
     Validation looks at the model as it is, so that attacks that show only in a transformed one have no such points.
     """
     net = bound_on == "net"
@@ -57,18 +57,12 @@ def scene(
     shown = shown.assign(x=100 * shown[rate], y=100 * shown[f"{JUDGED}clean_accuracy"])
     waiting = cells.loc[cells["under"] != "", "attack"].unique()
     points = trials[~trials["attack"].isin(waiting)].dropna(subset=["validation_accuracy", "validation_asr"])
-    rate = points["validation_asr"] - _floors(cells, points) if net else points["validation_asr"]
+    rate = points["validation_asr"] - points["validation_floor"] if net else points["validation_asr"]
     points = points.assign(x=100 * rate, y=100 * points["validation_accuracy"])
     placed = points.dropna(subset=["x"])
     shown = shown.dropna(subset=["x"])
     limit = None if bound is None else 100 * bound
     return Scene(shown, placed, net, limit, len(points) - len(placed), names, frozenset(controls))
-
-
-def _floors(cells: Frame, points: Frame) -> Frame:
-    keys = ["objective", "attack", "seed"]
-    known = cells.loc[cells["selection"] == "undefended", [*keys, "floor"]].drop_duplicates(keys)
-    return points[keys].merge(known, on=keys, how="left")["floor"].set_axis(points.index)
 
 
 def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -108,7 +102,8 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
 
 def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> None:
     if scene.bound is not None:
-        axes.axvspan(-200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
+        # far below its floor a model answers away from the target: that is no deeper cure
+        axes.axvspan(-scene.bound if scene.net else -200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
     trials = scene.trials[scene.trials["objective"] == objective]
     cells = scene.cells[scene.cells["objective"] == objective]
     markers = _control_markers(scene)
@@ -170,7 +165,12 @@ def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
         size = 8 if marker == "*" else 4.5
         handles.append(Line2D([], [], color=style.MUTED, ls="none", marker=marker, ms=size, label=label))
     if scene.bound is not None:
-        handles.append(Patch(color=style.WITHIN, label=f"{'net ' if scene.net else ''}ASR ≤ {scene.bound:g} %"))
+        handles.append(
+            Patch(
+                color=style.WITHIN,
+                label=f"net ASR within ±{scene.bound:g} %" if scene.net else f"ASR ≤ {scene.bound:g} %",
+            )
+        )
     return handles
 
 

@@ -33,7 +33,7 @@ TONES: Mapping[str, str] = {
     "not_applicable": "quiet",
     "missing": "quiet",
 }
-WITH_INTERVAL = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor")
+BAND = 0.02  # clean accuracy that a repair may lose before it stands in a band of its own (protocol, utility)
 READOUT_ORDER = tuple(READOUTS)
 _READOUT_MEASURES: Mapping[str, str] = {
     "clean_accuracy": "CA",
@@ -63,6 +63,7 @@ class GridRow(NamedTuple):
     status: str
     tone: str
     reason: str
+    marks: str  # what an "ok" does not say: accuracy lost beyond the band, a bound that test does not keep
     rule_note: str
     attack_note: str
     parameters: str
@@ -100,19 +101,30 @@ def axes_of(row: Any, names: Names) -> tuple[dict[str, str], dict[str, str]]:
     return keys, shown
 
 
-def grid_rows(cells: Frame, names: Names) -> list[GridRow]:
-    """The grid: one row per cell and selection rule, in the suite's order."""
-    return [_grid_row(row, names) for row in cells.itertuples(index=False)]
+def grid_rows(cells: Frame, names: Names, *, bound: float | None, rate: str) -> list[GridRow]:
+    """The grid: one row per cell and selection rule, in the suite's order; the bound is on the column `rate`."""
+    return [_grid_row(row, names, _marks(row, bound, rate)) for row in cells.itertuples(index=False)]
 
 
-def _grid_row(row: Any, names: Names) -> GridRow:
+def _marks(row: Any, bound: float | None, rate: str) -> list[str]:
+    found = []
+    if row.accuracy_lost > BAND + 1e-9:
+        found.append(f"CA {percent(row.accuracy_lost)} points below undefended")
+    measured = getattr(row, rate)
+    if row.selection == "oracle" and bound is not None and measured > bound + 1e-9:
+        found.append(f"met the bound on validation, not on test: {percent(measured)} %")
+    return found
+
+
+def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
     keys, shown = axes_of(row, names)
     return GridRow(
         keys={**keys, "rule": row.selection, "status": row.status},
         shown={**shown, "rule": RULES.get(row.selection, plain(row.selection))},
         status="ok, by the defaults" if _fell_back(row) else row.status.replace("_", " "),
-        tone="warn" if _fell_back(row) else TONES.get(row.status, "bad"),
+        tone="warn" if _fell_back(row) or (row.status == "ok" and marks) else TONES.get(row.status, "bad"),
         reason=plain(row.reason),
+        marks="; ".join(marks),
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
         attack_note=_attack_note(row),
         parameters=_parameters(row.parameters),

@@ -27,6 +27,7 @@ class Square(NamedTuple):
     depth: float  # 0..1
     text: str
     muted: bool = False
+    hatched: bool = False  # its low ASR was bought with accuracy
 
 
 def repair_map(matrix: Matrix, *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -35,7 +36,10 @@ def repair_map(matrix: Matrix, *, width: float = style.PAGE_WIDTH) -> Figure:
     at = [place for place, name in enumerate(attacks) if name != "no attack"]
     rows = [(row.title, row.entries) for row in matrix.rows]
     hot, lost = style.PALETTE[1], style.PALETTE[0]
-    asr = [[_share(entries[place].asr, hot, entries[place].off) for place in at] for _, entries in rows]
+    asr = [
+        [_share(entries[place].asr, hot, entries[place].off)._replace(hatched=entries[place].costly) for place in at]
+        for _, entries in rows
+    ]
     losses = [[_loss(entry.loss, lost, entry.off) for entry in entries] for _, entries in rows[1:]]
     losses = [[Square(lost, 0, "", True)] * len(attacks), *losses]
     starts = _starts([len(group) for _, group in matrix.groups])
@@ -113,6 +117,8 @@ def _panel(axes: Axes, squares: Sequence[Sequence[Square]], columns: Sequence[st
             alpha = DEEPEST * square.depth
             box = Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fc=square.colour, alpha=alpha, lw=0)
             axes.add_patch(box)
+            if square.hatched:
+                axes.add_patch(Rectangle(box.get_xy(), 0.96, 0.92, fill=False, ec=style.GRID, hatch="/////", lw=0))
             ink = style.MUTED if square.muted else style.INK
             axes.text(column, row, square.text, ha="center", va="center_baseline", fontsize=6.5, color=ink)
     for start in starts:

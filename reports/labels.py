@@ -29,6 +29,7 @@ MEASURES: Mapping[str, str] = {
     "attack_success_rate": "ASR",
     "poisoned_accuracy": "PA",
     "floor": "floor",
+    "repaired_floor": "repaired floor",
     "net_asr": "net ASR",
 }
 NO_VALUE = "–"

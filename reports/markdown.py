@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from reports.cards import Cards, needs_text
 from reports.deployed import Form, TargetedRow
 from reports.detection import LEFT, SHARES, Detectors, Group, Judge
+from reports.floors import FloorRow
 from reports.grid import Names, Number
 from reports.headline import Headline
 from reports.matrix import Entry, Matrix
@@ -44,6 +45,7 @@ def document(
     *,
     headline: Headline | None,
     matrices: Sequence[Matrix],
+    floors: Sequence[FloorRow],
     found: Detectors,
     forms: Sequence[Form],
     targeted: Sequence[TargetedRow],
@@ -57,6 +59,8 @@ def document(
         parts += ["## Repair gap", *_gap(headline)]
     for matrix in matrices:
         parts += [f"## {escaped(matrix.title)}: defenses against attacks", _matrix(matrix)]
+    if floors:
+        parts += ["## Attack success over its floor, repairs at their defaults", _floors(floors)]
     if found.filters:
         parts += ["## Filters on training pairs", _groups(found.filters)]
     if found.inputs:
@@ -93,8 +97,14 @@ def _matrix(matrix: Matrix) -> str:
     return table(header, rows)
 
 
+def _floors(floors: Sequence[FloorRow]) -> str:
+    header = ["objective", "attack", "repair", "ASR", "floor", "floor of the repaired twin", "net ASR", ""]
+    return table(header, ([*row.shown, *row.numbers, row.seeds] for row in floors))
+
+
 def _said(entry: Entry) -> str:
-    return entry.text if entry.off in ("", entry.text) else f"{entry.text} ({entry.off})"
+    told = [part for part in (entry.off, entry.small) if part and part != entry.text]
+    return f"{entry.text} ({', '.join(told)})" if told else entry.text
 
 
 def _groups(groups: Sequence[Group]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from reports.cards import NO_CARD, Card, Cards, needs_text, threat_model
-from reports.compile import JUDGED, Frame, repaired_attacks
-from reports.grid import Names
+from reports.compile import JUDGED, Frame, lost_to_twin, repaired_attacks
+from reports.grid import BAND, Names
 from reports.labels import NO_VALUE, known, percent, signed
 
 STATUS_WORDS: Mapping[str, str] = {
@@ -27,6 +27,21 @@ class Entry(NamedTuple):
     loss: float  # clean accuracy lost against the undefended model of the same attack
     off: str  # in a word, why it is not there or does not count; "" where all is well
     tooltip: str
+    poisoned: float = math.nan  # true label under the trigger: no backdoor and no answer are told apart by it
+    net: float = math.nan  # ASR minus floor
+    seeds: str = ""  # "1 of 3 seeds" where some are missing
+
+    @property
+    def costly(self) -> bool:
+        """Whether it lost more accuracy than a repair may that is called one."""
+        return self.loss > BAND + 1e-9
+
+    @property
+    def small(self) -> str:
+        """`PA 52.1, net +9.7`: what a low ASR is worth, and over how many seeds."""
+        parts = [f"PA {percent(self.poisoned)}"] if known(self.poisoned) else []
+        parts += [f"net {signed(self.net)}"] if known(self.net) else []
+        return ", ".join([*parts, *filter(None, [self.seeds])])
 
     @property
     def text(self) -> str:
@@ -88,8 +103,8 @@ def objective_matrix(cells: Frame, names: Names, cards: Cards) -> Matrix | None:
     rows = []
     for objective in objectives:
         mine = own[own["objective"] == objective]
-        twin = mine.loc[mine["attack"] == "none", f"{JUDGED}clean_accuracy"].mean()
-        entries = [_entry(mine[mine["attack"] == attack], twin) for attack in attacks]
+        mine = mine.assign(accuracy_lost=lost_to_twin(mine))
+        entries = [_entry(mine[mine["attack"] == attack]) for attack in attacks]
         card = _card(cards.objective, objective)
         rows.append(Row(names.objective[objective], objective, needs_text(card), card.summary, entries))
     return Matrix("Pre-training", _heads(attacks, names, cards), [("", rows)])
@@ -118,18 +133,25 @@ def _row(cells: Frame, repair: str, title: str, attacks: Sequence[str], card: Ca
     entries = []
     for attack in attacks:
         own = cells[cells["attack"] == attack]
-        start = own.loc[own["selection"] == "undefended", f"{JUDGED}clean_accuracy"].mean()
-        entries.append(_entry(own[own["repair"] == repair], start))
+        entries.append(_entry(own[own["repair"] == repair]))
     return Row(title, repair, needs_text(card), card.summary, entries)
 
 
-def _entry(rows: Frame, start: float) -> Entry:
-    accuracy, asr = (rows[f"{JUDGED}{name}"].mean() for name in ("clean_accuracy", "attack_success_rate"))
+def _entry(rows: Frame) -> Entry:
+    """Means over the seeds that are there; what is lost is subtracted seed by seed before."""
+    names = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "net_asr")
+    accuracy, asr, poisoned, net = (rows[f"{JUDGED}{name}"].mean() for name in names)
     off = list(dict.fromkeys(status for status in rows["status"] if status != "ok"))
     words = ", ".join(STATUS_WORDS.get(status, status.replace("_", " ")) for status in off)
-    loss = start - accuracy if known(accuracy) and known(start) else math.nan
+    loss = rows["accuracy_lost"].mean()
     tooltip = [f"CA {percent(accuracy)}, {signed(-loss)} against undefended"] if known(accuracy) else []
     tooltip += list(dict.fromkeys(str(reason) for reason in rows["reason"] if reason))
     if not len(rows):
         words, tooltip = NO_VALUE, ["not in the suite"]
-    return Entry(accuracy, asr, loss, words, "; ".join(tooltip))
+    return Entry(accuracy, asr, loss, words, "; ".join(tooltip), poisoned, net, seeds_there(rows))
+
+
+def seeds_there(rows: Frame) -> str:
+    """`1 of 3 seeds` where a mean leaves some out, else ""."""
+    there = int(rows[f"{JUDGED}clean_accuracy"].notna().sum())
+    return f"{there} of {len(rows)} seeds" if 0 < there < len(rows) else ""

@@ -7,18 +7,20 @@ from typing import Any, NamedTuple
 
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
 from reports.compile import JUDGED, Frame, at, repaired_attacks
-from reports.grid import Names, Number
+from reports.grid import BAND, Names, Number
 from reports.labels import NO_VALUE, known, percent, plain, settings, signed
+from reports.matrix import seeds_there
 
-ACCURACY, RATE = JUDGED + "clean_accuracy", JUDGED + "attack_success_rate"
+ACCURACY, RATE, NET = (JUDGED + name for name in ("clean_accuracy", "attack_success_rate", "net_asr"))
 
 
 class Best(NamedTuple):
     """The best repair among those that ask the same of the defender."""
 
     repair: str
-    numbers: str  # "CA / ASR"
+    numbers: str  # "CA / ASR", and net ASR where the bound is on that
     within: bool  # False: none is within the bound, and this one has the lowest ASR
+    costly: bool = False  # it lost more accuracy than the utility band: not best, whatever its ASR
 
 
 class AttackLine(NamedTuple):
@@ -81,7 +83,7 @@ def _attack_line(cells: Frame, attack: str, names: Names, models: Iterable[Seque
     if rule.searched and not off:
         rows = cells[(cells["repair"] == rule.searched) & (cells["selection"] == "oracle")]
         found = rows["clean_accuracy"].notna().any()
-        oracle = _pair(rows) if found else ", ".join(dict.fromkeys(rows["status"])).replace("_", " ") or NO_VALUE
+        oracle = _pair(rows, rule) if found else ", ".join(dict.fromkeys(rows["status"])).replace("_", " ") or NO_VALUE
     return AttackLine(
         names.attack[attack],
         next((f"in {plain(under)}" for under in start["under"] if under), ""),
@@ -93,29 +95,42 @@ def _attack_line(cells: Frame, attack: str, names: Names, models: Iterable[Seque
     )
 
 
-def _pair(rows: Frame) -> str:
-    return f"{percent(rows[ACCURACY].mean())} / {percent(rows[RATE].mean())}"
+def _pair(rows: Frame, rule: Rule) -> str:
+    """`69.8 / 4.9, net +2.8`, and whether the mean over seeds on test is above the bound that was met on validation."""
+    said = _numbers(rows[list(dict.fromkeys([ACCURACY, RATE, rule.rate]))].mean(), rule.rate)
+    above = rule.bound is not None and rows[rule.rate].mean() > rule.bound + 1e-9
+    notes = ["above the bound on test"] if above else []
+    notes += ["over 2 points of CA lost"] if rows["accuracy_lost"].mean() > BAND + 1e-9 else []
+    return "; ".join([said, *notes, *filter(None, [seeds_there(rows)])])
 
 
 def best_default(cells: Frame, names: Names, *, bound: float | None, rate: str) -> Best | None:
     """The repair that keeps most clean accuracy within the bound, all at default hyper-parameters.
 
-    Only repairs that are finished for every seed take part. Where none is within the bound, nothing is best, and the
-    lowest ASR is named instead. Numbers are means over seeds.
+    Only repairs that are finished for every seed take part. One that lost more than the utility band is never best:
+    it is named, as costly, where no other is within the bound. Where none at all is, the lowest ASR is named instead,
+    of those within the band if there are any. Numbers are means over seeds.
     """
     rows = cells[cells["selection"] == "default"]
     finished = rows.groupby("repair", sort=False).filter(lambda group: bool((group["status"] == "ok").all()))
-    columns = list(dict.fromkeys([ACCURACY, RATE, rate]))
+    columns = list(dict.fromkeys([ACCURACY, RATE, rate, "accuracy_lost"]))
     means = finished.groupby("repair", sort=False)[columns].mean().dropna()
     if means.empty or bound is None:
         return None
-    within = means[means[rate] <= bound + 1e-9]
-    chosen = means.loc[means[rate].idxmin()] if within.empty else within.loc[within[ACCURACY].idxmax()]
-    return Best(names.repair[str(chosen.name)], _numbers(chosen), not within.empty)
+    within, usable = means[rate] <= bound + 1e-9, means["accuracy_lost"] <= BAND + 1e-9
+    if within.any():
+        best = means[within & usable] if (within & usable).any() else means[within]
+        chosen = best.loc[best[ACCURACY].idxmax()]
+    else:
+        left = means[usable] if usable.any() else means
+        chosen = left.loc[left[rate].idxmin()]
+    costly = bool(chosen["accuracy_lost"] > BAND + 1e-9)
+    return Best(names.repair[str(chosen.name)], _numbers(chosen, rate), bool(within.any()), costly)
 
 
-def _numbers(means: Frame) -> str:
-    return f"{percent(means[ACCURACY])} / {percent(means[RATE])}"
+def _numbers(means: Frame, rate: str) -> str:
+    net = f", net {signed(means[rate])}" if rate == NET else ""
+    return f"{percent(means[ACCURACY])} / {percent(means[RATE])}{net}"
 
 
 class ControlRow(NamedTuple):
@@ -142,7 +157,8 @@ def control_rows(cells: Frame, names: Names, controls: Container[str]) -> list[C
     for (objective, attack, repair), group in rows.groupby(["objective", "attack", "repair"], sort=False):
         accuracy, asr = (_points((group[column] - group[f"{column}_0"]).mean()) for column in columns)
         statuses = dict.fromkeys([*group["status_0"], *group["status"]])
-        status = ", ".join(str(name).replace("_", " ") for name in statuses if name != "ok")
+        words = [str(name).replace("_", " ") for name in statuses if name != "ok"]
+        status = ", ".join([*words, *filter(None, [seeds_there(group)])])
         labels = names.objective[objective], names.attack[attack], names.repair[repair]
         found.append(ControlRow(*labels, accuracy, asr, status))
     return found

@@ -22,6 +22,7 @@ OBJECTIVES = ("mmcl", "mmcl-ssl")
 BADNET, BLENDED = "badnet(poison_rate=0.03,target=circle)", "blended(target=circle)"
 REPAIRS = ("none", "fine-tuning", "batch-norm-only", "cleanclip")
 TEST, TEST_ATTACKED, FLOOR, VALIDATION_FLOOR = 2000, 1800, 0.021, 0.03
+REPAIRED_FLOOR = 90  # of TEST_ATTACKED
 PROTOCOL: dict[str, Any] = {
     "gate": {"min_asr": 0.8, "max_accuracy_drop": 0.05},
     "search": {
@@ -76,6 +77,7 @@ def measures(accuracy: float, asr: float | None, *, objective: str) -> list[Meas
     made.append(proportion("poisoned_accuracy", "zero_shot", round(poisoned * TEST_ATTACKED), TEST_ATTACKED))
     made.append(proportion("floor", "zero_shot", round(floor * TEST_ATTACKED), TEST_ATTACKED))
     net = round(asr * TEST_ATTACKED) / TEST_ATTACKED - round(floor * TEST_ATTACKED) / TEST_ATTACKED
+    made.append(proportion("repaired_floor", "zero_shot", REPAIRED_FLOOR, TEST_ATTACKED))
     return [*made, Measure("net_asr", "zero_shot", net, -1, TEST_ATTACKED)]
 
 
