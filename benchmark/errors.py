@@ -32,7 +32,8 @@ def must(thing: str, rule: str, value: object, remedy: str) -> UserError:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Builds the error for a wrong name, with the closest known names first."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    longer = [other for other in names if set(name.split("_")) < set(other.split("_"))]  # with all of its words
+    close = list(dict.fromkeys([*longer, *difflib.get_close_matches(name, names, n=3, cutoff=0.4)]))[:3]
     if close:
         hint = f"did you mean {' or '.join(close)}?"
     elif names:

@@ -76,7 +76,7 @@ def suite() -> Suite:
             RoCLIP(every=3, bank_size=160),  # 2 % of the pairs
             RoCLIP(every=100, bank_size=160),  # the control: its augmentation alone
             # chosen by what it isolates of BadNet and Blended under another seed
-            ABL(isolation_epochs=2, isolation_rate=0.01, unlearning_epochs=2, unlearning_rate_share=0.4),
+            ABL(isolation_epochs=2, isolation_rate=0.01, unlearning_epochs=2, unlearning_learning_rate_share=0.4),
         ),
         attacks=(
             BADNET,
@@ -93,14 +93,16 @@ def suite() -> Suite:
             SupervisedFineTuning(batch_size=80, learning_rate=1e-3, warmup_steps=20),
             HeavyWeightDecay(batch_size=128, learning_rate=1e-3, weight_decay=30, warmup_steps=10, epochs=10),
             ShrinkAndPerturb(batch_size=128, learning_rate=1e-3, warmup_steps=10, epochs=10),
-            PAR(batch_size=128, learning_rate=2e-3, middle_rate_share=0.3, augmentation="none"),  # noise ruins 32 px
+            PAR(
+                batch_size=128, learning_rate=2e-3, middle_learning_rate_share=0.3, augmentation="none"
+            ),  # noise ruins 32 px
             # 0.49 weighs as much at 32 px as the published 0.01 at 224, but only up to 0.1 does the inversion succeed
             # after both objectives, which a defender sees
             InverTune(
                 patches=3,
                 patch_steps=40,
                 inversion_steps=100,
-                inversion_rate=0.05,
+                inversion_learning_rate=0.05,
                 mask_weight=0.1,
                 learning_rate=3e-3,
             ),

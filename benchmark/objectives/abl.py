@@ -50,6 +50,7 @@ class ABL(Objective):
     """Floods the loss, isolates the pairs with the lowest one, trains on the rest and ascends on the isolated ones."""
 
     name: ClassVar[str] = "abl"
+    version: ClassVar[int] = 2
     card: ClassVar[Card] = Card(
         title="ABL",
         citation="arXiv:2110.11571",
@@ -64,7 +65,7 @@ class ABL(Objective):
     isolation_rate: Annotated[Rate, Field(gt=0, description="share of the pairs that is isolated")] = 0.01
     score: Literal["loss", "cosine"] = "loss"
     unlearning_epochs: Annotated[Count, Field(description="last epochs of as_released")] = 5
-    unlearning_rate_share: Annotated[Positive, Field(description="of the peak rate, as_released")] = 0.005
+    unlearning_learning_rate_share: Annotated[Positive, Field(description="of the peak rate, as_released")] = 0.005
 
     def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
         """Isolation, then what the variant does with the isolated pairs and the rest."""
@@ -89,7 +90,7 @@ class ABL(Objective):
         among = max(2 * isolated.sum(), ctx.training.batch_size) - isolated.sum()
         others = np.random.default_rng([ctx.seed, epoch]).permutation(np.flatnonzero(~isolated))[:among]
         rows = np.concatenate((np.flatnonzero(isolated), others))
-        rate = self.unlearning_rate_share * ctx.training.learning_rate
+        rate = self.unlearning_learning_rate_share * ctx.training.learning_rate
         return Plan((Pass(self.ascent, rows=rows, learning_rate=rate),), state)
 
     def flooded(self, features: Features, state: State) -> Loss:

@@ -78,8 +78,8 @@ class PerturbAndRecover(Objective):
     )
 
     tau: Annotated[float, Field(ge=0, le=4)] = 2.15
-    end_rate: Annotated[float, Field(ge=0)] = 1e-9
-    middle_rate_share: Positive = 0.1
+    end_learning_rate: Annotated[float, Field(ge=0)] = 1e-9
+    middle_learning_rate_share: Positive = 0.1
     augmentation: Literal["noise_cutout", "none"] = "noise_cutout"
 
     def plan(self, epoch: int, state: State, ctx: PlanContext) -> Plan:
@@ -88,7 +88,12 @@ class PerturbAndRecover(Objective):
         start = training.learning_rate
 
         def rate(share: float) -> float:
-            return scheduled((epoch + share) / training.epochs, start, start * self.middle_rate_share, self.end_rate)
+            return scheduled(
+                (epoch + share) / training.epochs,
+                start,
+                start * self.middle_learning_rate_share,
+                self.end_learning_rate,
+            )
 
         one = Pass(
             self.loss,
@@ -117,6 +122,7 @@ class PAR(Repair):
     """Perturbs and recovers; stronger as the learning rate grows."""
 
     name: ClassVar[str] = "par"
+    version: ClassVar[int] = 2
     strength: ClassVar[str | None] = "learning_rate"
     whole_batches: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
@@ -130,8 +136,10 @@ class PAR(Repair):
 
     tau: Annotated[float, Field(ge=0, le=4, description="distance at which pushing ends"), Range(0.5, 3.0)] = 2.15
     learning_rate: Annotated[float, Field(ge=0, description="at the start"), Range(3e-6, 3e-3, log=True)] = 3e-5
-    middle_rate_share: Annotated[float, Field(gt=0, description="rate half-way, as a share of the start's")] = 0.1
-    end_rate: Annotated[float, Field(ge=0)] = 1e-9
+    middle_learning_rate_share: Annotated[
+        float, Field(gt=0, description="rate half-way, as a share of the start's")
+    ] = 0.1
+    end_learning_rate: Annotated[float, Field(ge=0)] = 1e-9
     augmentation: Annotated[
         Literal["noise_cutout", "none"], Field(description="of images; noise also moves a BatchNorm model's statistics")
     ] = "noise_cutout"
@@ -143,8 +151,8 @@ class PAR(Repair):
         """Returns the repaired copy."""
         objective = PerturbAndRecover(
             tau=self.tau,
-            end_rate=self.end_rate,
-            middle_rate_share=self.middle_rate_share,
+            end_learning_rate=self.end_learning_rate,
+            middle_learning_rate_share=self.middle_learning_rate_share,
             augmentation=self.augmentation,
         )
         training = Training(

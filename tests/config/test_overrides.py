@@ -37,7 +37,7 @@ pytestmark = pytest.mark.unit
         ("objectives", '["mmcl-ssl:ssl_weight=2"]', lambda s: s.objectives == (MMCLSSL(ssl_weight=2),)),
         (
             "repairs",
-            '["par", {"name": "par", "version": 1, "fields": {"epochs": 2}}]',
+            '["par", {"name": "par", "version": 2, "fields": {"epochs": 2}}]',
             lambda s: s.repairs == (PAR(), PAR(epochs=2)),
         ),
         ("title", "two words", lambda s: s.title == "two words"),

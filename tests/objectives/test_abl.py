@@ -130,7 +130,12 @@ def test_abl_isolates_poison_and_unlearns_it_where_captions_repeat() -> None:
                 shares.append(float(given.bad[plan.state["isolated"].numpy()].mean()))
             return plan
 
-    short = {"isolation_epochs": 4, "isolation_rate": 0.05, "unlearning_epochs": 2, "unlearning_rate_share": 0.1}
+    short = {
+        "isolation_epochs": 4,
+        "isolation_rate": 0.05,
+        "unlearning_epochs": 2,
+        "unlearning_learning_rate_share": 0.1,
+    }
     training = GENTLE.model_copy(update={"epochs": 7})
     found = effect_of(Recorded.model_validate({**short, "score": "cosine"}), given, training)
     assert shares[0] > 0.5
@@ -150,7 +155,7 @@ def test_abl_unlearns_what_it_isolated(variant: str) -> None:
         def _lowest(self, state: State, ctx: PlanContext) -> torch.Tensor:
             return torch.from_numpy(bad)
 
-    short = {"isolation_epochs": 1, "unlearning_epochs": 1, "unlearning_rate_share": 0.1, "variant": variant}
+    short = {"isolation_epochs": 1, "unlearning_epochs": 1, "unlearning_learning_rate_share": 0.1, "variant": variant}
     model = planted.model.clone()
     training = Training(epochs=3, batch_size=64, learning_rate=1e-3, warmup_steps=5)
     before = world.effect(model, planted.trigger)

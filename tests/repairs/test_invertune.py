@@ -91,7 +91,12 @@ def test_stamped() -> None:
     assert stamped(torch.full((1, 3, 1, 2), 0.2), mask, pattern)[0, 0, 0].tolist() == pytest.approx([0.2, 0.4])
 
 
-SHORT_INVERSION: dict[str, Any] = {"patches": 3, "patch_steps": 30, "inversion_steps": 60, "inversion_rate": 0.05}
+SHORT_INVERSION: dict[str, Any] = {
+    "patches": 3,
+    "patch_steps": 30,
+    "inversion_steps": 60,
+    "inversion_learning_rate": 0.05,
+}
 
 
 def test_invertune_finds_the_target_and_lowers_asr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +118,12 @@ def test_invertune_finds_the_target_and_lowers_asr(monkeypatch: pytest.MonkeyPat
 
 def test_invertune_leaves_the_model_alone_where_inversion_fails() -> None:
     # so heavy a mask weight that nothing of the trigger is left
-    quick: dict[str, Any] = {"patch_steps": 1, "inversion_steps": 30, "inversion_rate": 0.05, "mask_weight": 1e6}
+    quick: dict[str, Any] = {
+        "patch_steps": 1,
+        "inversion_steps": 30,
+        "inversion_learning_rate": 0.05,
+        "mask_weight": 1e6,
+    }
     found = run_repair(InverTune(**quick, epochs=1, learning_rate=1e-2, accept_rate=0.7)).model
     moved_too = run_repair(InverTune(**quick, epochs=1, learning_rate=1e-2, variant="as_released")).model
     old, new = tensors(world.backdoored().model), tensors(found)

@@ -60,7 +60,7 @@ def test_par_rate_is_a_line_and_then_a_cosine() -> None:
 
 
 def test_par_lowers_asr_and_keeps_accuracy() -> None:
-    small: dict[str, Any] = {"batch_size": 64, "epochs": 16, "learning_rate": 2e-3, "middle_rate_share": 0.3}
+    small: dict[str, Any] = {"batch_size": 64, "epochs": 16, "learning_rate": 2e-3, "middle_learning_rate_share": 0.3}
     model, found = after(PAR(**small, augmentation="none"))
     assert found.asr < before().asr - 0.5
     assert found.accuracy > before().accuracy - 0.08

@@ -53,7 +53,7 @@ class InverTune(Repair):
     """Removes what an inverted trigger excites; stronger as the tuning rate grows."""
 
     name: ClassVar[str] = "invertune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     strength: ClassVar[str | None] = "learning_rate"
     card: ClassVar[Card] = Card(
         title="InverTune",
@@ -68,9 +68,9 @@ class InverTune(Repair):
     patch_area: Annotated[float, Field(gt=0, lt=1, description="share of the image")] = 0.03
     patches: Annotated[int, Field(ge=1, description="from different starts; their shifts are averaged")] = 1
     patch_steps: Count = 200
-    patch_rate: Positive = 0.05
+    patch_learning_rate: Positive = 0.05
     inversion_steps: Count = 200
-    inversion_rate: Positive = 0.01
+    inversion_learning_rate: Positive = 0.01
     temperature: Positive = 0.07
     target_weight: Annotated[float, Field(ge=0)] = 5.0
     embedding_weight: Annotated[float, Field(ge=0)] = 0.5
@@ -111,7 +111,7 @@ class InverTune(Repair):
                 self.target_weight, self.embedding_weight, self.ssim_weight, self.mask_weight, self.temperature
             ),
             steps=self.inversion_steps,
-            rate=self.inversion_rate,
+            rate=self.inversion_learning_rate,
             ctx=ctx,
         )
         hits = (embedded(suspect, pool, ctx, mask, pattern) @ head.T).argmax(1).cpu()[others] == target
@@ -142,7 +142,7 @@ class InverTune(Repair):
         rises = torch.zeros(len(head))
         for _ in range(self.patches):
             patch = universal_patch(
-                suspect, head, draw, mask=mask, steps=self.patch_steps, rate=self.patch_rate, ctx=ctx
+                suspect, head, draw, mask=mask, steps=self.patch_steps, rate=self.patch_learning_rate, ctx=ctx
             )
             after = (embedded(suspect, ctx.clean_pairs, ctx, mask, patch) @ head.T).argmax(1).cpu()
             rises += shift(taken, after, len(head)) / self.patches
