@@ -36,6 +36,7 @@ def search_cell(standing: RunState, cell: Cell) -> SearchCell:
         return record.value(record.measures([table], target=aim), name)
 
     start = measured(cell.keys.pretrain, own[0], "clean_accuracy")
+    # own[0] is clean, own[1] the attack on the model as it is: searches look at no transformed one
     floor = measured(cell.keys.twin, own[1], "attack_success_rate") if cell.experiment.attack else None
     return SearchCell(cell, start, floor)
 

@@ -174,6 +174,7 @@ def trained_split(cell: Cell) -> Literal["pretrain", "outside"]:
 def twin_cell(cell: Cell) -> Cell:
     """The clean twin of an attacked cell through the same repair at its defaults, as a cell without a record."""
     experiment = cell.experiment.model_copy(update={"attack": None, "search": None, "space": {}})
+    # without poison, what the repaired twin answers to the trigger is the repair's own doing: its floor
     return Cell(experiment, cell.keys._replace(pretrain=cell.keys.twin, poison=None))
 
 
