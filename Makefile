@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-browser lint typecheck bench structure clean
+.PHONY: help setup demo test test-slow test-browser lint typecheck bench structure gpu clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ typecheck: $(STAMP)  ## check types
 
 bench: $(STAMP)  ## measure the speed of the hot paths
 	$(BIN)/python -m benchmark.perf $(ARGS)
+
+gpu: $(STAMP)  ## try on a GPU what needs one: tests, smoke (says so where there is none)
+	$(BIN)/python -m benchmark.perf.gpu $(ARGS)
 
 structure: $(STAMP)  ## files, import graph, lengths; of another checkout with ARGS="--root DIR"
 	$(BIN)/python -m benchmark.perf.structure $(ARGS)
