@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BIBTEX = """
 @inproceedings{nguyen2021wanet,
   title = {{WaNet} -- Imperceptible Warping-based Backdoor Attack},
-  author = {Nguyen, Anh and Tran, Anh},
+  author = {Nguyen, Tuan Anh and Tran, Anh Tuan},
   booktitle = {International Conference on Learning Representations (ICLR)},
   year = {2021}, eprint = {2102.10369}, archiveprefix = {arXiv},
 }

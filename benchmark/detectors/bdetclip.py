@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BIBTEX = """
 @inproceedings{niu2025bdetclip,
-  title = {{BDetCLIP}: Multimodal Prompting Contrastive Test-Time Backdoor Detection},
+  title = {Test-Time Multimodal Backdoor Detection by Contrastive Prompting},
   author = {Niu, Yuwei and He, Shuo and Wei, Qi and Wu, Zongyu and Liu, Feng and Feng, Lei},
   booktitle = {International Conference on Machine Learning (ICML)},
   year = {2025}, eprint = {2405.15269}, archiveprefix = {arXiv},

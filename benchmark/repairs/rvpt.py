@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import torch
 
 BIBTEX = """
-@article{zhang2024rvpt,
+@inproceedings{zhang2025rvpt,
   title = {Defending Multimodal Backdoored Models by Repulsive Visual Prompt Tuning},
   author = {Zhang, Zhifang and He, Shuo and Wang, Haobo and Shen, Bingquan and Feng, Lei},
-  journal = {arXiv preprint arXiv:2412.20392},
-  year = {2024}, eprint = {2412.20392}, archiveprefix = {arXiv},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2025}, eprint = {2412.20392}, archiveprefix = {arXiv},
 }
 """
 
