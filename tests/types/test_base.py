@@ -50,7 +50,7 @@ def test_a_person_may_write_the_fields_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "repair outside must be of version 1, as here, got 2; results differ: take the release"),
+        ({"version": 0}, "repair outside must be of version 2, as here, got 0; results differ: take the release"),
         ({"kind": "attack"}, "repair outside must be of kind repair, as here, got attack; "),
         ({"name": "par"}, "repair outside must be of name outside, as here, got par; "),
         ({"source": "ffff"}, "repair outside must be of source abcd, as here, got ffff; give the file that it was"),
