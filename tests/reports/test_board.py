@@ -356,8 +356,9 @@ def test_one_seed_says_by_attack_what_it_found_and_whether_the_attacks_agree(res
 def test_defaults_that_stand_in_are_no_plain_ok(results: Results) -> None:
     hit = (results.cells["selection"] == "trigger_blind") & (results.cells["status"] == "ok")
     cells = results.cells[hit].assign(reason="no trial held its CA; the defaults stand in")
-    assert {(row.status, row.tone) for row in grid_rows(cells, names(results))} == {("ok, by the defaults", "warn")}
-    plain = grid_rows(results.cells[hit].assign(reason=""), names(results))
+    standing_in = grid_rows(cells, names(results), bound=None, rate="net_asr")
+    assert {(row.status, row.tone) for row in standing_in} == {("ok, by the defaults", "warn")}
+    plain = grid_rows(results.cells[hit].assign(reason=""), names(results), bound=None, rate="net_asr")
     assert {(row.status, row.tone) for row in plain} == {("ok", "good")}
 
 
@@ -426,7 +427,8 @@ def test_what_is_lost_is_subtracted_seed_by_seed_and_missing_seeds_are_named(tmp
     entry = repair_matrices(found.cells, names(found), found.cards)[0].rows[1].entries[1]
     assert entry.loss == pytest.approx(0.004)  # not 0.004 + (0.0 + 1.3 + 2.6) / 3 - 0.0
     assert entry.seeds == "1 of 3 seeds" and "1 of 3 seeds" in entry.small
-    controls = [row for row in control_rows(found.cells, names(found)) if row.attack == "BadNet"]
+    rows = control_rows(found.cells, names(found), ("fine-tuning", "batch-norm-only"))
+    controls = [row for row in rows if row.attack == "BadNet"]
     control = next(row for row in controls if row.repair == "MMCL fine-tuning")
     assert control.accuracy.text == "−0.4" and "1 of 3 seeds" in control.status
 
