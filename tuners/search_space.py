@@ -38,7 +38,7 @@ def ranges(
 
     Raises:
         UnknownNameError: an override names no field of the method.
-        UserError: a range that is empty, upside down, or outside the field's own bounds.
+        UserError: a range whose field is no number, or whose ends the field itself refuses.
     """
     fields = dict(_fields(method))
     found = {name: mark for name, info in fields.items() if (mark := _mark(info)) is not None}
@@ -131,10 +131,6 @@ def _checked(place: str, info: FieldInfo, mark: Range | Choices) -> Range | Choi
     number = _number(info.annotation)
     if number is None:
         raise must(place, "a numeric field where a Range is given", info.annotation, "use Choices")
-    if not mark.low < mark.high:
-        raise must(place, "a range with low < high", tuple(mark), "swap or widen them; Choices fixes a value")
-    if mark.log and mark.low <= 0:
-        raise must(place, "above 0 at its low end where log is set", mark.low, "raise low or drop log")
     low, high = (_bound(place, info, number, end) for end in (mark.low, mark.high))
     return Range(low, high, bool(mark.log))
 

@@ -23,7 +23,8 @@ def check_method(cls: type[Method], fields: Mapping[str, Any] | None = None) -> 
         fields: fields to build it with; required fields that the kit knows (`target`) may be left out.
 
     Returns:
-        One result per check, in order. Where the method cannot be built, the checks of its kind are left out.
+        One result per check, in order. Where the method cannot be built, the checks of its kind are left out; where
+        its kind's contract is broken, so is that of devices, which would end at the same fault.
     """
     given = dict(fields or {})
     results = [_run(check) for check in common_checks(cls, given)]
@@ -31,7 +32,10 @@ def check_method(cls: type[Method], fields: Mapping[str, Any] | None = None) -> 
         method = example(cls, given)
     except (UserError, Broken):
         return results  # "builds" has failed and says why
-    return [*results, *(_run(check) for check in _kind_checks(method)), *(_run(check) for check in _on_device(method))]
+    of_kind = [_run(check) for check in _kind_checks(method)]
+    if all(result.ok for result in of_kind):
+        of_kind += [_run(check) for check in _on_device(method)]
+    return [*results, *of_kind]
 
 
 def _run(check: Check) -> CheckResult:

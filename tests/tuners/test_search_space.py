@@ -58,12 +58,9 @@ def test_overrides_replace_and_add() -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ({"epochs": Range(5, 5)}, "low < high"),
-        ({"epochs": Range(8, 3)}, "low < high"),
         ({"epochs": Range(0, 3)}, "greater than or equal to 1"),
         ({"epochs": Range(1, 21)}, "less than or equal to 20"),
         ({"epochs": Range(1.5, 3)}, "whole at both ends"),
-        ({"weight": Range(0, 1, log=True)}, "above 0"),
         ({"weight": Range(0.5, 1.5)}, "less than or equal to 1"),
         ({"training.learning_rate": Range(0.1, 2)}, "less than or equal to 1"),
         ({"mode": Range(0, 1)}, "numeric field"),
