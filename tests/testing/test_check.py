@@ -45,6 +45,8 @@ def test_registered_methods_keep_their_contract(kind: str, name: str) -> None:
     results = check_method(registry.method(kind, name))
     assert failures(results) == {}
     assert len(results) >= 14
+    if kind == "detector":
+        assert any(result.name.startswith("ranks ") for result in results)
 
 
 def parquet(folder: Path, columns: dict[str, list[Any]], features: dict[str, Any], *, split: str = "train") -> None:
