@@ -146,6 +146,7 @@ def test_a_part_of_the_grid_leaves_the_suite_whole(
     assert [cell["status"] for cell in json.loads(out)["cells"]] == ["ok", "missing", "missing", "missing"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_ray_leaves_the_records_of_one_process(finished: Path, tmp_path: Path) -> None:
