@@ -139,9 +139,7 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         style.save(figure, folder / name)
         return Markup(style.inline_svg(figure, about, prefix=name))
 
-    shown = scene(
-        results.cells, results.trials, found.names, bound_on=bound_on, bound=bound, controls=_controls(results)
-    )
+    shown = scene(results.cells, results.trials, found.names, bound_on=bound_on, bound=bound)
     if len(shown.cells) or len(shown.trials):
         objectives = _panels(results.cells)
         about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the grid"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -18,7 +18,7 @@ from benchmark.stats import front
 from reports import style
 from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.grid import Names
-from reports.labels import RULES, shortened
+from reports.labels import RULES, shortened, wrapped
 from reports.statistics import CONFIDENCE, Change, RepairGap
 
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
@@ -33,7 +33,6 @@ class Scene(NamedTuple):
     bound: float | None
     hidden: int  # validation points that have no x, since their floor is not known
     names: Names
-    controls: frozenset[str]  # labels of repairs that are controls
 
 
 def scene(
@@ -43,7 +42,6 @@ def scene(
     *,
     bound_on: str,
     bound: float | None,
-    controls: Iterable[str] = (),
 ) -> Scene:
     """Places test and validation points of the attacks whose models are repaired.
 
@@ -62,7 +60,7 @@ def scene(
     placed = points.dropna(subset=["x"])
     shown = shown.dropna(subset=["x"])
     limit = None if bound is None else 100 * bound
-    return Scene(shown, placed, net, limit, len(points) - len(placed), names, frozenset(controls))
+    return Scene(shown, placed, net, limit, len(points) - len(placed), names)
 
 
 def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -80,7 +78,9 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
     rows = math.ceil(len(objectives) / columns)
     attacks = list(dict.fromkeys([*scene.cells["attack"], *scene.trials["attack"]]))
     with mpl.rc_context(dict(style.SETTINGS)):
-        figure = style.empty_figure(width, 0.75 + rows * (2.75 if columns > 1 else 2.4))
+        handles, listed = _legend(scene, attacks), 5 if columns > 1 else 2  # entries a line of the legend
+        lines = math.ceil(len(handles) / listed)
+        figure = style.empty_figure(width, 0.4 + 0.14 * max(lines, 3) + rows * (2.75 if columns > 1 else 2.4))
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, objective in zip(panels, objectives, strict=False):
             _panel(axes, scene, objective, attacks)
@@ -94,8 +94,7 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
                 axes.tick_params(labelbottom=True)
             if place % columns == 0:
                 axes.set_ylabel("Clean accuracy (%)")
-        handles = _legend(scene, attacks)
-        figure.legend(handles=handles, loc="outside lower center", ncols=5 if columns > 1 else 2, columnspacing=1.4)
+        figure.legend(handles=handles, loc="outside lower center", ncols=listed, columnspacing=1.4)
         style.settle(figure)
     return figure
 
@@ -106,7 +105,7 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
         axes.axvspan(-scene.bound if scene.net else -200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
     trials = scene.trials[scene.trials["objective"] == objective]
     cells = scene.cells[scene.cells["objective"] == objective]
-    markers = _control_markers(scene)
+    markers = _repair_markers(scene)
     for place, attack in enumerate(attacks):
         colour = style.PALETTE[place % len(style.PALETTE)]
         cloud = trials[trials["attack"] == attack]
@@ -127,13 +126,11 @@ def _own(cell: Any) -> tuple[str, ...]:
     return tuple(style.MARKERS) if cell.searched else ("undefended",)
 
 
-def _control_markers(scene: Scene) -> dict[str, str]:
-    """A mark for every repair that is not searched; where there are more than marks, one for all but the controls."""
+def _repair_markers(scene: Scene) -> dict[str, str]:
+    """A mark of its own for every repair that is not searched."""
     cells = scene.cells
     repairs = cells.loc[~cells["searched"].astype(bool) & (cells["repair"] != "none"), "repair"].unique()
-    own = [repair for repair in repairs if len(repairs) <= len(style.CONTROL_MARKERS) or repair in scene.controls]
-    marks = dict(zip(own, style.CONTROL_MARKERS, strict=False))
-    return {repair: marks.get(repair, style.OTHER_MARKER) for repair in repairs}
+    return {repair: style.repair_marker(place) for place, repair in enumerate(repairs)}
 
 
 def _limits(axes: Axes, scene: Scene) -> None:
@@ -144,23 +141,24 @@ def _limits(axes: Axes, scene: Scene) -> None:
         axes.set_ylim(max(0.0, y.min() - 4), min(103.0, y.max() + 4))
 
 
+def _attack_handle(place: int, scene: Scene) -> Any:
+    """A front's line, or a patch of the attack's colour where no search has a front."""
+    colour = style.PALETTE[place % len(style.PALETTE)]
+    if scene.trials.empty:
+        return Patch(color=colour)
+    return Line2D([], [], color=colour, lw=1.5, ls=style.DASHES[place % len(style.DASHES)])
+
+
 def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
     names = scene.names
-    handles: list[Any] = [
-        Line2D([], [], color=style.PALETTE[i % len(style.PALETTE)], lw=1.5, ls=style.DASHES[i % len(style.DASHES)])
-        for i, _ in enumerate(attacks)
-    ]
+    handles = [_attack_handle(place, scene) for place, _ in enumerate(attacks)]
     for handle, attack in zip(handles, attacks, strict=True):
-        handle.set_label(shortened(names.attack[attack]))
+        handle.set_label(wrapped(names.attack[attack]))
     rules = [rule for rule in style.MARKERS if rule in set(scene.cells["selection"])]
     if not scene.cells["searched"].any():
         rules = [rule for rule in rules if rule == "undefended"]
     marks = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
-    controls = _control_markers(scene)
-    own = {repair: marker for repair, marker in controls.items() if marker != style.OTHER_MARKER}
-    marks += [(marker, shortened(names.repair[repair])) for repair, marker in own.items()]
-    if len(own) < len(controls):
-        marks.append((style.OTHER_MARKER, "other repairs, default"))
+    marks += [(marker, wrapped(names.repair[repair])) for repair, marker in _repair_markers(scene).items()]
     for marker, label in marks:
         size = 8 if marker == "*" else 4.5
         handles.append(Line2D([], [], color=style.MUTED, ls="none", marker=marker, ms=size, label=label))

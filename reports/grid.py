@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.stats import front, hypervolume
+from benchmark.store.schemas import DEFAULTS_STAND_IN
 from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import HEADLINE_READOUT, Frame, Results
 from reports.labels import (
@@ -121,8 +122,8 @@ def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
     return GridRow(
         keys={**keys, "rule": row.selection, "status": row.status},
         shown={**shown, "rule": RULES.get(row.selection, plain(row.selection))},
-        status="ok, by the defaults" if _fell_back(row) else row.status.replace("_", " "),
-        tone="warn" if _fell_back(row) or (row.status == "ok" and marks) else TONES.get(row.status, "bad"),
+        status="ok, by the defaults" if fell_back(row) else row.status.replace("_", " "),
+        tone="warn" if fell_back(row) or (row.status == "ok" and marks) else TONES.get(row.status, "bad"),
         reason=plain(row.reason),
         marks="; ".join(marks),
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
@@ -135,9 +136,9 @@ def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
     )
 
 
-def _fell_back(row: Any) -> bool:
+def fell_back(row: Any) -> bool:
     """Whether the defaults stand in for a trigger-blind selection that found nothing; its reason says so."""
-    return row.status == "ok" and row.selection == "trigger_blind" and bool(row.reason)
+    return row.status == "ok" and row.selection == "trigger_blind" and DEFAULTS_STAND_IN in str(row.reason)
 
 
 def _attack_note(row: Any) -> str:

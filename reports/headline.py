@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reports.compile import Frame, at
-from reports.grid import Names
-from reports.labels import percent, signed, split
+from reports.grid import Names, fell_back
+from reports.labels import NO_VALUE, known, percent, signed, split
 from reports.statistics import Change, Gap, RepairGap, repair_gap
 
 
@@ -42,7 +42,7 @@ class GapRow(NamedTuple):
     gap: str
     interval: str
     notes: list[str]  # why pairs are left out, where a rule has set a value
-    blind: tuple[str, str]  # ASR left under the trigger-blind rule, per objective
+    blind: tuple[str, str]  # CA / ASR under the trigger-blind rule, per objective
 
 
 class Headline(NamedTuple):
@@ -86,16 +86,22 @@ def _gap_row(gap: RepairGap, attack: str, part: Gap, cells: Frame, names: Names)
         gap=signed(part.estimate),
         interval="" if one_seed(gap) else interval_text(part),
         notes=_notes(gap, attack, (names.objective[first], names.objective[second])),
-        blind=(_blind_asr(cells, first, attack, gap.repair), _blind_asr(cells, second, attack, gap.repair)),
+        blind=(_blind(cells, first, attack, gap.repair), _blind(cells, second, attack, gap.repair)),
     )
 
 
-def _blind_asr(cells: Frame, objective: str, attack: str, repair: str) -> str:
-    """ASR that the trigger-blind rule's points leave, mean over the seeds in which the attack planted."""
+def _blind(cells: Frame, objective: str, attack: str, repair: str) -> str:
+    """`69.4 / 8.2`: what the trigger-blind rule's points keep and leave, mean over the seeds that were planted."""
     start = at(cells, objective, attack, "none", "undefended")
     planted = start.loc[start["status"] == "ok", "seed"]
     rows = at(cells, objective, attack, repair, "trigger_blind")
-    return percent(rows.loc[rows["seed"].isin(planted), "attack_success_rate"].mean())
+    rows = rows[rows["seed"].isin(planted)]
+    accuracy, asr = (rows[name].mean() for name in ("clean_accuracy", "attack_success_rate"))
+    if not known(accuracy):
+        return NO_VALUE
+    fallen = sum(fell_back(row) for row in rows.itertuples(index=False))
+    where = "" if fallen == len(rows) else f" in {fallen} of {len(rows)} seeds"
+    return f"{percent(accuracy)} / {percent(asr)}" + (f" (by the defaults{where})" if fallen else "")
 
 
 def one_seed(gap: RepairGap) -> bool:
@@ -115,14 +121,21 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
     if math.isnan(overall.estimate):
         return [f"There is no repair gap to report yet: {overall.basis}."]
     changes = [change for pair in gap.used for change in (pair.first, pair.second)]
+    ruled = sum(change.by_rule for change in changes)
     if one_seed(gap):
         said = _by_attack(gap, names)
-    elif all(change.by_rule for change in changes):
+    elif ruled == len(changes):
         said = f"With {repair}, no point that was tried met the bound under either objective: both lose by rule."
+    elif ruled:  # how much accuracy the bound would have taken is not known there, so neither is the difference
+        changed = f"{signed(overall.first)}\u00a0% after {first} and by {signed(overall.second)}\u00a0% after {second}"
+        said = (
+            f"Under the bound with {repair}, clean accuracy changed by {changed}; "
+            "a part of that is set by rule, which gives no direction."
+        )
     else:
         said = _comparison(overall, repair, (first, second))
     sentences = [said]
-    if ruled := sum(change.by_rule for change in changes):
+    if ruled:
         one = "that cell counts" if ruled == 1 else "those cells count"
         sentences.append(
             f"In {ruled} of {len(changes)} cells no point that was tried met the bound; {one} as −100\u00a0%."

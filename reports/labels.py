@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -122,6 +123,14 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def wrapped(text: str, width: int = 26) -> str:
+    """A text on up to three lines for a figure, broken between words; only what is longer than that is cut."""
+    lines = textwrap.wrap(
+        text, width, break_long_words=False, break_on_hyphens=False, max_lines=3, placeholder="\u00a0…"
+    )
+    return "\n".join(shortened(line, 2 * width) for line in lines)
 
 
 def shortened(text: str, length: int = 26) -> str:

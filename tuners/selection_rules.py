@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmark.config.spec import Search
-from benchmark.store.schemas import Selection
+from benchmark.store.schemas import DEFAULTS_STAND_IN, Selection
 
 Key = tuple[float, ...]
 BLIND_PHASES = frozenset({"default", "quasi_random"})  # their proposals never saw attack success
@@ -45,7 +45,7 @@ class Rule(NamedTuple):
         return self.phases is None or phase in self.phases
 
 
-class Selected(NamedTuple):
+class RuleResult(NamedTuple):
     """What a rule chose. `reason` is empty where the rule itself chose `row`."""
 
     selection: Selection
@@ -149,7 +149,7 @@ def select(rows: Iterable[Row], key: Callable[[Row], Key | None]) -> Row | None:
     return best[1] if best else None
 
 
-def select_all(rows: Sequence[Row], phases: Mapping[int, str], rules: Sequence[Rule]) -> dict[Selection, Selected]:
+def select_all(rows: Sequence[Row], phases: Mapping[int, str], rules: Sequence[Rule]) -> dict[Selection, RuleResult]:
     """Applies every rule to the rows of a whole search.
 
     Args:
@@ -170,15 +170,15 @@ def _standing(rule: Rule, rows: Sequence[Row]) -> Row | None:
     return row if row is not None and row.accuracy >= rule.lowest else None
 
 
-def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], default: Row | None) -> Selected:
+def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], default: Row | None) -> RuleResult:
     trials = sum(rule.may_look_at(phase) for phase in phases.values())
     row = _standing(rule, rows)
     if row is not None:
-        return Selected(rule.selection, row, "", trials)
+        return RuleResult(rule.selection, row, "", trials)
     reason = rule.none_qualifies.format(trials=trials)
     if rule.selection == "trigger_blind" and default is not None:
-        return Selected(rule.selection, default, f"{reason}; the defaults stand in", trials, fallback=True)
-    return Selected(rule.selection, None, reason, trials)
+        return RuleResult(rule.selection, default, f"{reason}; {DEFAULTS_STAND_IN}", trials, fallback=True)
+    return RuleResult(rule.selection, None, reason, trials)
 
 
 def preferred_epochs(rows: Sequence[Row], rules: Sequence[Rule]) -> set[int]:

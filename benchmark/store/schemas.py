@@ -23,6 +23,7 @@ Status = Literal[
     "missing",
 ]
 Selection = Literal["undefended", "default", "oracle", "trigger_blind"]
+DEFAULTS_STAND_IN = "the defaults stand in"  # in the reason of a trigger-blind selection that found nothing
 
 OUTCOMES = pa.schema(
     [

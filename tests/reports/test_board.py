@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib.patches import Patch
 
 from benchmark.errors import UnknownNameError, UserError
 from benchmark.stats import front
@@ -26,9 +27,9 @@ from reports.compile import Frame, Results, compile_suite
 from reports.figures import gap_chart, scatter, scene
 from reports.floors import floor_rows
 from reports.grid import Names, grid_rows, names_of
-from reports.headline import objective_pair, reading, repair_gaps
+from reports.headline import headline, objective_pair, reading, repair_gaps
 from reports.heatmaps import repair_map
-from reports.labels import percent, seconds, signed, titles
+from reports.labels import percent, seconds, signed, titles, wrapped
 from reports.matrix import objective_matrix, repair_matrices
 from reports.views import best_default, control_rows
 from tests.helpers import fake_suite
@@ -346,6 +347,38 @@ def test_one_seed_says_by_attack_what_it_found_and_whether_the_attacks_agree(res
     assert not any(word in text for word in ("harder", "easier", "more", "less"))
 
 
+def test_a_cell_set_by_rule_gives_no_direction_over_several_seeds(results: Results) -> None:
+    own = results.cells[results.cells["attack"] == fake_suite.BADNET]
+    cells = pd.concat([_counted(own, ((900, 900), (900, 450)), seed) for seed in (0, 1)], ignore_index=True)
+    hit = (cells["objective"] == "mmcl-ssl") & (cells["selection"] == "oracle") & (cells["seed"] == 1)
+    cells.loc[hit, "status"] = "repair_failed"
+    (gap,) = repair_gaps(cells, fake_suite.OBJECTIVES)
+    first, second = reading(gap, names(results))
+    assert "by ±0.0\u00a0% after MMCL and by −75.0\u00a0% after MMCL+SSL" in first and "no direction" in first
+    assert not any(word in first for word in ("harder", "easier", "more", "less"))
+    assert second.startswith("In 1 of 4 cells")
+
+
+def test_the_headline_shows_trigger_blind_asr_beside_its_accuracy_and_says_where_defaults_stand_in(
+    results: Results,
+) -> None:
+    (gap,) = repair_gaps(results.cells, fake_suite.OBJECTIVES)
+    plain = next(row for row in headline(gap, results.cells, names(results)).rows if row.attack == "BadNet")
+    assert plain.blind == ("69.4 / 8.2", "76.8 / 53.1")
+    blind = (results.cells["selection"] == "trigger_blind") & (results.cells["objective"] == "mmcl")
+    cells = results.cells.copy()
+    cells.loc[blind, "reason"] = "no trial held its CA; the defaults stand in"
+    said = next(row for row in headline(gap, cells, names(results)).rows if row.attack == "BadNet")
+    assert said.blind == ("69.4 / 8.2 (by the defaults)", "76.8 / 53.1")
+
+
+def test_a_trial_that_did_not_end_is_no_stand_in_of_the_defaults(results: Results) -> None:
+    hit = (results.cells["selection"] == "trigger_blind") & (results.cells["status"] == "ok")
+    cells = results.cells[hit].assign(reason="7 of 9 trials ended; KeyError: 'x'")
+    shown = grid_rows(cells, names(results), bound=None, rate="net_asr")
+    assert {row.status for row in shown} == {"ok"}
+
+
 def test_defaults_that_stand_in_are_no_plain_ok(results: Results) -> None:
     hit = (results.cells["selection"] == "trigger_blind") & (results.cells["status"] == "ok")
     cells = results.cells[hit].assign(reason="no trial held its CA; the defaults stand in")
@@ -476,6 +509,31 @@ def test_panels_and_fronts(results: Results) -> None:
     best = own.iloc[front(own[["validation_accuracy", "validation_asr"]].to_numpy())]
     drawn = np.asarray(figure.axes[0].lines[0].get_xydata())
     np.testing.assert_allclose(drawn, best.sort_values("x")[["x", "y"]].to_numpy())
+
+
+def test_every_repair_has_a_mark_and_a_name_in_the_legend_and_no_search_is_told_of_where_there_is_none(
+    results: Results,
+) -> None:
+    cells = results.cells[results.cells["repair"].isin(["none", "fine-tuning"])]
+    made = [cells[cells["repair"] == "none"]]
+    made += [cells[cells["repair"] == "fine-tuning"].assign(repair=f"repair-{place}") for place in range(13)]
+    shown = scene(pd.concat(made), results.trials.iloc[:0], Names({}, {}, {}), bound_on="net", bound=0.05)
+    labels = {f"repair-{place}": f"Repair {place} (variant=as_released)" for place in range(13)}
+    known = names(results)
+    (legend,) = scatter(shown._replace(names=known._replace(repair=labels)), fake_suite.OBJECTIVES).legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert [text for text in texts if text.startswith("Repair")] == [
+        f"Repair {place}\n(variant=as_released)" for place in range(13)
+    ]
+    assert not {"oracle", "trigger-blind", "default"} & set(texts)
+    assert all(isinstance(handle, Patch) for handle in legend.legend_handles[:2])
+    assert len({style.repair_marker(place) for place in range(13)}) == 13
+
+
+def test_labels_in_figures_are_wrapped_before_they_are_cut() -> None:
+    assert wrapped("CleanCLIP (variant=as_released)", 24) == "CleanCLIP\n(variant=as_released)"
+    assert wrapped("MMCL", 16) == "MMCL"
+    assert wrapped("x" * 100, 16) == "x" * 31 + "…"
 
 
 def test_figures_are_written_in_three_formats_and_equal_bytes(results: Results, tmp_path: Path) -> None:

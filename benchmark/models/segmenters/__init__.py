@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from benchmark.errors import unknown
+from benchmark.models.segmenters.weights import content_hash
 from benchmark.types import Segmenter
 
-READ = ("config.json", "model.safetensors")  # the files of a folder of weights that anything is read from
+__all__ = ["build", "content_hash"]
 
 
 def build(name: str, weights: str | None = None) -> Segmenter:
@@ -28,23 +26,6 @@ def build(name: str, weights: str | None = None) -> Segmenter:
     if name not in builders:
         raise unknown("segmenter", name, builders)
     return builders[name](weights)
-
-
-def content_hash(weights: str) -> str:
-    """What names weights in a content key, wherever they lie: a hash of the files that are read, "absent" without."""
-    files = [Path(weights) / name for name in READ]
-    if not all(file.is_file() for file in files):
-        return "absent"
-    return _hash(tuple((str(file), file.stat().st_mtime_ns) for file in files))
-
-
-@functools.lru_cache(maxsize=16)
-def _hash(files: tuple[tuple[str, int], ...]) -> str:
-    parts = []
-    for name, _ in files:
-        with open(name, "rb") as file:
-            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
 # Imported where they are used: neither scikit-image nor transformers is loaded to list methods.

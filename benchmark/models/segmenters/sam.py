@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch.nn import functional
 
 from benchmark.errors import NotApplicable
-from benchmark.models.segmenters import READ
+from benchmark.models.segmenters.weights import READ
 
 POINTS_AT_ONCE = 64
 STABILITY_OFFSET = 1.0  # of the logits
