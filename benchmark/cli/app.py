@@ -145,7 +145,7 @@ def run(
 ) -> None:
     """Run a suite; run the same command again to resume."""
     from benchmark.cli import asked, running, suites
-    from benchmark.config.spec import ComputeOptions
+    from benchmark.config.compute_options import ComputeOptions
 
     resources = ComputeOptions(
         workers=workers,

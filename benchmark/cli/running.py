@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from benchmark.cli.asked import Only, first_left, select, share_of
 from benchmark.cli.suites import Resolved
+from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
-from benchmark.config.spec import ComputeOptions, Suite
+from benchmark.config.spec import Suite
 from benchmark.engine import plan as planning
 from benchmark.engine.monitor import Monitor, clock
 from benchmark.errors import UserError, must

@@ -1,7 +1,7 @@
 """Specifications: a suite is a grid of experiments plus the protocol; an experiment is one cell in full.
 
 Frozen, unknown keys refused. Everything here may change results and enters content keys; what may not (workers,
-devices, paths) is in `Resources`.
+devices, paths) is in `compute_options`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ Names = Annotated[frozenset[str], PlainSerializer(sorted, when_used="json")]  # 
 
 def _several(value: object) -> object:
     """One method's text stands for a list of one."""
+    # else pydantic would take the text apart, letter by letter
     return (value,) if isinstance(value, str) else value
 
 
@@ -102,6 +103,7 @@ class Search(Frozen):
     quasi_random: Annotated[int, Field(ge=1, description="of these, drawn without seeing any result")] = 4
     round_size: Annotated[int, Field(ge=1, description="trials proposed at once")] = 2
     startup_trials: Annotated[int, Field(ge=1, description="TPE's n_startup_trials")] = 4
+    # the rules' own fields decide which weights a trial keeps, so that they enter every trial's key
     asr_bound: Annotated[float, Field(gt=0, le=1, description="the oracle rule's bound")] = 0.05
     bound_on: Annotated[str, Field(pattern="^(net|absolute)$", description="net: ASR minus the floor")] = "net"
     blind_drop: Annotated[float, Field(ge=0, le=1, description="trigger-blind: accepted validation CA loss")] = 0.02
@@ -208,6 +210,7 @@ class Grid(Spec):
             return []
         if attack is not None and self.defended_attacks is not None and attack.name not in self.defended_attacks:
             return []
+        # one that trains again is run there too: what it costs a model whose pairs were clean is its price
         scoring = [] if attack else [item for item in self.detectors if isinstance(item, Filter) and not item.retrain]
         return [*self.repairs, *(item for item in self.detectors if item not in scoring)]
 
@@ -256,6 +259,7 @@ class Suite(Grid):
             for grid in self.grids:
                 for parts in grid.combinations():
                     experiment = self._experiment(grid, *parts, seed)
+                    # grids may overlap; searched and unsearched are two cells, since they keep other weights
                     labels = [part and part.label for part in parts]
                     place = (seed, grid.model, grid.pretrain, *labels, experiment.search is None)
                     found.setdefault(place, experiment)
@@ -269,6 +273,7 @@ class Suite(Grid):
         defense: Repair | Detector | None,
         seed: int,
     ) -> Experiment:
+        # a clean twin has no ASR to search by: its repairs run once, at their defaults
         repair = defense if isinstance(defense, Repair) else None
         searched = repair is not None and attack is not None and repair.name in grid.searched
         return Experiment(
@@ -288,16 +293,3 @@ class Suite(Grid):
             gate=self.gate,
             seed=seed,
         )
-
-
-class ComputeOptions(Frozen):
-    """Where and how fast: never part of a key. `workers` above 1 starts a Ray Train worker group per model."""
-
-    workers: Count = 1
-    concurrency: int | None = None  # models and trials at once; None: from the cluster's CPUs or GPUs
-    cpus_per_slot: float | None = None
-    gpus_per_slot: float | None = None
-    micro_batch: int | None = None
-    checkpoint_epochs: Count = 1
-    address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else a local one
-    max_failures: int = 2

@@ -26,6 +26,7 @@ from benchmark.engine.task import Task, no_space
 from benchmark.engine.trials import SearchCell, describe
 from benchmark.errors import UserError, tells_no_space
 from benchmark.stages import graph, record
+from benchmark.stages.conditions import own_conditions, triggered_conditions
 from benchmark.stages.evaluate import ModelRef
 from benchmark.stages.graph import Cell
 from benchmark.stages.record import skipped_rows
@@ -61,18 +62,22 @@ class SuiteRun:
             return
         store, compute = self.store, self.executor.compute
         self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
+        # first of all, since a set that cannot be read is a user's mistake: it shows before any hour is spent
         self._make("data", stage_calls.data_tasks(self.cells))
         self._tell_skipped()
+        # before the poison: attackers with a model of their own make their triggers with it
         self._make("pre-train from outside", stage_calls.outside_tasks(store, self.cells, compute))
         self._make("poison", stage_calls.poison_tasks(self.cells))
         self._make("pre-train", stage_calls.pretrain_tasks(store, self._with_twins(), compute))
+        # after the clean twins, which these attackers start from
         self._make("implant", stage_calls.implant_tasks(self._unblocked(), compute))
         self._evaluate("evaluate undefended", stage_calls.undefended(self._unblocked()))
-        self._judge()
+        self._judge()  # here, so that no defense is paid for on a model that has no backdoor
         self._make("detect", stage_calls.detect_tasks(self._defensible(), compute))
         self._make("pre-train again", stage_calls.retrain_tasks(store, self._detected(), compute))
         self._make("repair at defaults", stage_calls.default_tasks(self._with_repaired_twins(), compute))
         self._search()
+        # on validation alone: nothing has looked at a repaired model on test until the choice stands
         chosen = [(cell, choose(self.standing, cell, self.searched, self.results)) for cell in self.cells]
         self._evaluate("evaluate repaired", self._repaired(chosen))
         self._record(chosen)
@@ -87,10 +92,12 @@ class SuiteRun:
         for task in unique.values():
             if task not in missing:
                 self.monitor.expect(-task.work)
+        # only pre-training pays for a group of workers on one model; all else is many small calls side by side
         trained = {task.stage for task in missing} == {"pretrain"}
         run = self.executor.pretrain if trained else self.executor.run
+        # the longest first, or the last slot would work alone at the end
         for key, result in run(sorted(missing, key=lambda task: -task.work)).items():
-            if result.user_error:
+            if result.user_error:  # the user can mend it, and a table full of failures would hide it
                 raise UserError(result.reason)
             if result.status != "ok":
                 for _, artifact in unique[key].writes:
@@ -125,6 +132,7 @@ class SuiteRun:
 
     def _judge(self) -> None:
         """Finds the attacks that did not plant; their repairs are not run."""
+        # by model: all defenses of one attacked model share its verdict
         attacked = {cell.keys.pretrain: cell for cell in self.cells if cell.experiment.attack}
         for key, cell in attacked.items():
             why = self.standing.judge(cell)
@@ -164,10 +172,10 @@ class SuiteRun:
                 if choice.selection != "undefended" and choice.artifact:
                     stage = "pretrain" if choice.detected else "defend"
                     ref = ModelRef(stage, choice.artifact, choice.epoch)
-                    yield from (Evaluation(cell, ref, item, "test") for item in graph.own_conditions(cell))
+                    yield from (Evaluation(cell, ref, item, "test") for item in own_conditions(cell))
                 if choice.repaired_twin:
                     ref = ModelRef("defend", *choice.repaired_twin)
-                    yield from (Evaluation(cell, ref, item, "test") for item in graph.triggered_conditions(cell))
+                    yield from (Evaluation(cell, ref, item, "test") for item in triggered_conditions(cell))
 
     def _record(self, chosen: Chosens) -> None:
         environment = self.executor.environment()

@@ -27,6 +27,7 @@ def todo(store: Store, cells: Sequence[Cell]) -> list[Cell]:
     """Cells without a final record: those never finished, and those that failed and deserve another try."""
 
     def final(cell: Cell) -> bool:
+        # a crash may have been the machine's; a repair that failed by rule would only fail again
         facts = store.facts("record", cell.keys.record)
         return facts is not None and facts["final"]
 
@@ -64,6 +65,7 @@ def evaluate_work(experiment: Experiment) -> float:
 
 def num_rows(store: Store, cell: Cell) -> int:
     """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
+    # before the data is prepared nobody knows how many rows will be broken or empty
     facts, split = store.facts("data", cell.keys.data), graph.trained_split(cell)
     if facts:
         return int(facts["splits"][split])
@@ -74,6 +76,7 @@ def num_rows(store: Store, cell: Cell) -> int:
 
 def with_twins(asked: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
     """The cells that are asked for, and those of the suite whose model is the clean twin of one of them."""
+    # a part of a suite (`--only`) may leave them out, and without them there is neither floor nor gate
     wanted = {cell.keys.twin for cell in asked}
     return [*asked, *(cell for cell in cells if cell.keys.pretrain in wanted)]
 
@@ -111,6 +114,7 @@ def plan(
     def cost(made: Sequence[Cell], work: Callable[[Cell], float], by: str) -> tuple[float, float | None]:
         """Work, and seconds on one slot, of what is still to be made."""
         amounts = [(work(cell), rate[by] or (paces or {}).get(cell.experiment.model.name, 0.0)) for cell in made]
+        # a sum without its unknown part would read as a promise
         known = all(pace for amount, pace in amounts if amount)
         seconds = sum(amount / pace for amount, pace in amounts if amount) if known else None
         return sum(amount for amount, _ in amounts), seconds
@@ -155,6 +159,7 @@ def _rates(store: Store, pretrain: Mapping[str, Cell], repairs: Mapping[str, Cel
                 done[stage][0] += work
                 done[stage][1] += facts["wall_s"]
     rates = {stage: work / seconds if seconds else 0.0 for stage, (work, seconds) in done.items()}
+    # either stage runs the same towers, so that the other's pace is a better guess than none
     return {stage: rate or max(rates.values()) for stage, rate in rates.items()}
 
 
@@ -193,6 +198,7 @@ def write_suite(
         "methods": _cards(suite),
         "cells": [_entry(cell) for cell in cells],
     }
+    # through JSON, in which tuples are lists; equal documents keep their file's date
     if store.read_json(f"suites/{suite.name}.json") != json.loads(json.dumps(document)):
         store.write_json(f"suites/{suite.name}.json", document)
 

@@ -16,8 +16,8 @@ import ray
 from ray import exceptions
 from ray._private import worker as ray_printing
 
+from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
-from benchmark.config.spec import ComputeOptions
 from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_worker import SharedState, Worker

@@ -17,7 +17,7 @@ from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 
 if TYPE_CHECKING:
-    from benchmark.config.spec import ComputeOptions
+    from benchmark.config.compute_options import ComputeOptions
     from benchmark.stages.common import Compute
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmark.config.spec import Gate
 from benchmark.engine.task import TaskResult
-from benchmark.stages import graph, record
-from benchmark.stages.graph import Cell, ConditionSpec
+from benchmark.stages import record
+from benchmark.stages.conditions import ConditionSpec, evaluate_key, outside_condition, own_conditions
+from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 
 
@@ -23,10 +24,11 @@ class RunState:
 
     def blocked(self, cell: Cell) -> TaskResult | None:
         """Why a cell cannot go on: the first of its inputs that could not be made."""
-        if not self.failures:
+        if not self.failures:  # asked for each cell at each stage, and hashing its evaluations is not free
             return None
         keys = cell.keys
         made = (keys.data, keys.evaluation, keys.outside_data, keys.outside, keys.poison, keys.twin, keys.pretrain)
+        # in the order of the stages, so that the reason is the first cause and not what followed from it
         inputs = [key for key in (*made, *own_evaluations(cell)) if key]
         return next((self.failures[key] for key in inputs if key in self.failures), None)
 
@@ -39,6 +41,7 @@ class RunState:
         """Why a cell's attack did not plant; "" where it did, where there is none, or where that is not known."""
         if cell.experiment.attack is None or self.blocked(cell):
             return ""
+        # poison that costs accuracy gives itself away, so that the gate looks at the clean twin's too
         clean = ConditionSpec(None, None, None)
         own = record.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
         twin = record.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
@@ -52,6 +55,6 @@ class RunState:
 
 def own_evaluations(cell: Cell) -> list[str]:
     """Keys of the outcomes on test of the undefended model, and of a model from outside."""
-    models = [(cell.keys.pretrain, item) for item in graph.own_conditions(cell)]
-    models += [(cell.keys.outside, graph.outside_condition())] if cell.keys.outside else []
-    return [graph.evaluate_key(cell, item, split="test", model=model, epoch=None) for model, item in models]
+    models = [(cell.keys.pretrain, item) for item in own_conditions(cell)]
+    models += [(cell.keys.outside, outside_condition())] if cell.keys.outside else []
+    return [evaluate_key(cell, item, split="test", model=model, epoch=None) for model, item in models]

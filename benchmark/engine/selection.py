@@ -9,8 +9,9 @@ from benchmark.engine.run_state import RunState
 from benchmark.engine.task import TaskResult
 from benchmark.engine.trials import SearchCell, rows_of, rules_of
 from benchmark.stages import graph, record
+from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions, triggered_conditions
 from benchmark.stages.defend import epochs_of
-from benchmark.stages.graph import Cell, ConditionSpec
+from benchmark.stages.graph import Cell
 from benchmark.stages.record import Selected
 from tuners import search_space
 from tuners.queue import TrialResult
@@ -28,7 +29,7 @@ class CellResult(NamedTuple):
 
 def search_cell(standing: RunState, cell: Cell) -> SearchCell:
     """A cell with what its search's rules compare with: validation CA of the start, ASR of the clean twin."""
-    own, target = graph.own_conditions(cell), record.target_index(standing.store, cell)
+    own, target = own_conditions(cell), record.target_index(standing.store, cell)
 
     def measured(model: str, condition: ConditionSpec, name: str) -> float:
         table = record.outcomes(standing.store, cell, condition, model=model, epoch=None, split="validation")
@@ -55,7 +56,7 @@ def choose(
     key = cell.keys.record
     if cell.experiment.repair is None and cell.experiment.detector is None:
         return CellResult([_undefended(standing, cell)])
-    if not standing.defensible(cell):
+    if not standing.defensible(cell):  # one row of the default rule, however many rules the cell would have had
         return CellResult([_not_run(standing, cell)])
     if cell.experiment.detector:
         return CellResult([_detected(standing, cell)])
@@ -104,6 +105,7 @@ def _detected(standing: RunState, cell: Cell) -> Selected:
     facts = standing.facts("detect", keys.detect)
     if failed or facts is None:
         return Selected("default", failed.status if failed else "missing", failed.reason if failed else "not run")
+    # a filter's price is the model that it asks to be trained again, not its scores alone
     again = (standing.facts("pretrain", keys.retrained) or {}) if keys.retrained else {}
     seconds = facts["wall_s"] + again.get("wall_s", 0.0)
     return Selected(
@@ -127,6 +129,7 @@ def _from_search(standing: RunState, searched: SearchCell, results: Sequence[Any
     cell = searched.cell
     rows, table, repairs, keys = [], [], {}, {}
     for result in results:
+        # the values' key finds the run, whichever trial or phase or earlier search it was made for
         repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
         key = graph.defend_key(cell, repair)
         repairs[result.trial], keys[result.trial] = repair, key
@@ -180,12 +183,13 @@ def with_repaired_twin(standing: RunState, cell: Cell, choice: Selected) -> Sele
 def checked(standing: RunState, cell: Cell, choice: Selected) -> Selected:
     """A choice whose evaluation failed carries that failure; it does without a twin whose evaluation failed."""
     model = choice.artifact
-    if model is None or choice.selection == "undefended":
+    if model is None or choice.selection == "undefended":  # an undefended model's failure blocks the cell before
         return choice
-    twin, triggered = choice.repaired_twin, graph.triggered_conditions(cell)
+    twin, triggered = choice.repaired_twin, triggered_conditions(cell)
     if twin and _failure(standing, cell, triggered, model=twin.artifact, epoch=twin.epoch):
+        # the repaired floor is context: a repair's own numbers do not hang on it
         choice = choice._replace(repaired_twin=None)
-    failed = _failure(standing, cell, graph.own_conditions(cell), model=model, epoch=choice.epoch)
+    failed = _failure(standing, cell, own_conditions(cell), model=model, epoch=choice.epoch)
     return choice._replace(status=failed.status, reason=failed.reason) if failed else choice
 
 
@@ -193,5 +197,5 @@ def _failure(
     standing: RunState, cell: Cell, conditions: Sequence[ConditionSpec], *, model: str, epoch: int | None
 ) -> TaskResult | None:
     """The first evaluation on test that failed."""
-    keys = (graph.evaluate_key(cell, item, split="test", model=model, epoch=epoch) for item in conditions)
+    keys = (evaluate_key(cell, item, split="test", model=model, epoch=epoch) for item in conditions)
     return next((standing.failures[key] for key in keys if key in standing.failures), None)

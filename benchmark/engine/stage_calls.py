@@ -11,15 +11,23 @@ from benchmark.engine.task import Task
 from benchmark.engine.trials import keeper
 from benchmark.stages import graph
 from benchmark.stages.common import Compute
+from benchmark.stages.conditions import (
+    ConditionSpec,
+    evaluate_key,
+    outside_condition,
+    own_conditions,
+    triggered_conditions,
+)
 from benchmark.stages.defend import DefendInputs, defend_stage, implant_stage
 from benchmark.stages.detect import detect_stage
 from benchmark.stages.evaluate import ModelRef, evaluate_stage
-from benchmark.stages.graph import Cell, ConditionSpec
+from benchmark.stages.graph import Cell
 from benchmark.stages.prepare import outside_stage, poison_stage, prepare_stage
 from benchmark.stages.pretrain import pretrain_stage
 from benchmark.store.artifacts import Store
 from benchmark.types import ModelAttack
 
+# A model is shared by all its defenses, so that its label names none of them.
 UNDEFENDED = {"repair": None, "detector": None}
 
 
@@ -34,7 +42,7 @@ class Evaluation(NamedTuple):
     @property
     def key(self) -> str:
         """Content key of its outcomes."""
-        return graph.evaluate_key(self.cell, self.condition, split=self.split, model=self.ref.key, epoch=self.ref.epoch)
+        return evaluate_key(self.cell, self.condition, split=self.split, model=self.ref.key, epoch=self.ref.epoch)
 
 
 def data_tasks(cells: Iterable[Cell]) -> Iterable[Task]:
@@ -82,6 +90,7 @@ def _trainings(store: Store, cells: Iterable[Cell], compute: Compute, *, prefix:
     found: dict[str, Task] = {}
     for cell in cells:
         key, experiment = cell.keys.pretrain, cell.experiment
+        # a model that is trained again belongs to its filter; every other one to all cells that share its key
         work = pretrain_work(experiment, num_rows(store, cell))
         bare = experiment if key == cell.keys.retrained else experiment.model_copy(update=UNDEFENDED)
         arguments, writes = (cell, compute), (("pretrain", key),)
@@ -110,14 +119,15 @@ def detect_tasks(cells: Iterable[Cell], compute: Compute) -> Iterable[Task]:
 def undefended(cells: Iterable[Cell]) -> Iterable[Evaluation]:
     """Test: own conditions, and the twin under every trigger. Validation: where searches start, and floors."""
     for cell in cells:
-        own, keys = graph.own_conditions(cell), cell.keys
+        own, keys = own_conditions(cell), cell.keys
         model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
         yield from (Evaluation(cell, model, item, "test") for item in own)
         if cell.experiment.attack:
-            under = (ConditionSpec(None, None, None), *graph.triggered_conditions(cell))
+            # without a target, as its own clean cell evaluates it: one outcome serves both
+            under = (ConditionSpec(None, None, None), *triggered_conditions(cell))
             yield from (Evaluation(cell, twin, item, "test") for item in under)
         if keys.outside:
-            yield Evaluation(cell, ModelRef("pretrain", keys.outside), graph.outside_condition(), "test")
+            yield Evaluation(cell, ModelRef("pretrain", keys.outside), outside_condition(), "test")
         if cell.experiment.search:
             yield Evaluation(cell, model, own[0], "validation")
             yield from (Evaluation(cell, twin, item, "validation") for item in own[1:2] if item.attack)
@@ -160,6 +170,7 @@ def default_tasks(cells: Sequence[Cell], compute: Compute) -> Iterable[Task]:
         if repair is None or cell.experiment.search:
             continue
         key = graph.defend_key(cell, repair)
+        # no start and no floor: the default rule takes the last epoch, whatever was measured
         inputs = DefendInputs(None, keeper(cell.experiment, repair, start_accuracy=0.0, floor=None))
         arguments = (cell, repair, inputs, compute)
         work, label = repair_work(cell.experiment), cell_label(cell.experiment)

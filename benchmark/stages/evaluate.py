@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.conditions import ConditionSpec, evaluate_key
 from benchmark.stages.defend import load_repaired
 from benchmark.stages.graph import Cell
 from benchmark.stages.method_inputs import condition_of, held_out
@@ -31,7 +31,7 @@ def evaluate_stage(
     store: Store,
     cell: Cell,
     ref: ModelRef,
-    conditions: Sequence[graph.ConditionSpec],
+    conditions: Sequence[ConditionSpec],
     split: str,
     compute: Compute,
     *,
@@ -50,12 +50,12 @@ def evaluate_stage(
         _evaluate(store, cell, ref, list(items), split, compute)
 
 
-def _key(cell: Cell, item: graph.ConditionSpec, ref: ModelRef, split: str) -> str:
-    return graph.evaluate_key(cell, item, split=split, model=ref.key, epoch=ref.epoch)
+def _key(cell: Cell, item: ConditionSpec, ref: ModelRef, split: str) -> str:
+    return evaluate_key(cell, item, split=split, model=ref.key, epoch=ref.epoch)
 
 
 def _evaluate(
-    store: Store, cell: Cell, ref: ModelRef, items: Sequence[graph.ConditionSpec], split: str, compute: Compute
+    store: Store, cell: Cell, ref: ModelRef, items: Sequence[ConditionSpec], split: str, compute: Compute
 ) -> None:
     data, evaluation = required(store, "data", cell.keys.data), required(store, "data", cell.keys.evaluation)
     model = (

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from benchmark.config.spec import Experiment, ModelSpec, Suite
-from benchmark.errors import UserError
+from benchmark.config.spec import Experiment, Suite
+from benchmark.stages.identities import identity, model_identity, training_identity, without_paths
 from benchmark.store.keys import content_key
-from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair, Training, Transform
+from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair
 
 # Raised when a stage's code changes what it computes.
 STAGE_VERSIONS = {
@@ -50,22 +47,6 @@ class Cell(NamedTuple):
     keys: Keys
 
 
-class ConditionSpec(NamedTuple):
-    """What a model is evaluated under, as a specification."""
-
-    attack: BaseAttack | None  # None: clean
-    poison: str | None  # key of the poison artifact that holds the trigger
-    target: str | None  # class that target ranks refer to
-    transform: Transform | None = None  # of the model, before it is evaluated
-    geometry: Literal["squash"] | None = None  # of the images: squashed to the model's size; None: cropped
-
-    @property
-    def name(self) -> str:
-        """Short text: the attack's name, squash, or clean, and the transform."""
-        shown = self.attack.name if self.attack else self.geometry or "clean"
-        return shown + (f" {self.transform}" if self.transform else "")
-
-
 def key(stage: str, spec: Any, inputs: list[str]) -> str:
     """Content key under the stage's current version."""
     return content_key(stage, STAGE_VERSIONS[stage], spec, inputs)
@@ -77,7 +58,7 @@ def cells(suite: Suite) -> list[Cell]:
     Raises:
         UserError: a data set whose files are missing.
     """
-    revisions: dict[str, dict[str, Any]] = {}
+    revisions: dict[str, dict[str, Any]] = {}  # shared: a revision may hash many thousand files
     return [Cell(experiment, keys(experiment, revisions)) for experiment in suite.experiments()]
 
 
@@ -88,6 +69,7 @@ def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
     askers = [method for method in methods_of(experiment) if asks_outside(method)]
     outside_data = data_key(experiment, experiment.data, revisions, outside=True) if askers else None
     outside = pretrain_key(outside_of(experiment), outside_data) if outside_data else None
+    # a defender's model from outside must not move the poison: the attack would be another one under each defense
     poison = poison_key(experiment, data, outside if experiment.attack in askers else None)
     twin = pretrain_key(experiment, data)
     suspect = _suspect_key(experiment, data, poison, twin)
@@ -126,20 +108,22 @@ def outside_of(experiment: Experiment) -> Experiment:
     """The pre-training of the model from outside: clean pairs, plain contrastive loss, another seed."""
     from benchmark.objectives.mmcl import MMCL
 
+    # one for all who ask: neither objective nor attack of the cell is what an outsider would know
     changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
     return experiment.model_copy(update=changes | {"seed": experiment.seed + OUTSIDE_SEED})
 
 
 def _suspect_key(experiment: Experiment, data: str, poison: str | None, twin: str) -> str:
     if isinstance(experiment.attack, ModelAttack):
-        return key("pretrain", {"implant": _identity(experiment.attack), "seed": experiment.seed}, [twin, poison or ""])
+        return key("pretrain", {"implant": identity(experiment.attack), "seed": experiment.seed}, [twin, poison or ""])
     return pretrain_key(experiment, poison or data)
 
 
 def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
     """Key of a detector's scores. What a filter's scores are used for is no part of it."""
-    ident = _identity(detector)
+    ident = identity(detector)
     if isinstance(detector, Filter):
+        # one scoring serves every share that is removed, and every board that does not train again
         unused = ("remove_rate", "retrain")
         ident = ident | {"fields": {name: value for name, value in ident["fields"].items() if name not in unused}}
     inputs = [keys.pretrain, keys.data, keys.evaluation, keys.poison or "", *_outside(keys, detector)]
@@ -194,7 +178,7 @@ def data_key(
 
     name = repr(dataset)
     if name not in revisions:  # found once: the content of a set may be many thousand files
-        revisions[name] = {"dataset": without_paths(_identity(dataset)), "revision": dataset.revision()}
+        revisions[name] = {"dataset": without_paths(identity(dataset)), "revision": dataset.revision()}
     apart = {"outside"} if experiment.splits.pretrain is not None and not outside else None
     part = {"part": "outside"} if outside else {}
     spec = (
@@ -213,15 +197,15 @@ def poison_key(experiment: Experiment, data: str, outside: str | None) -> str | 
     if experiment.attack is None:
         return None
     inputs = [data, outside] if outside else [data]
-    return key("poison", {"attack": _identity(experiment.attack), "seed": experiment.seed}, inputs)
+    return key("poison", {"attack": identity(experiment.attack), "seed": experiment.seed}, inputs)
 
 
 def pretrain_key(experiment: Experiment, pairs: str) -> str:
     """Key of a pre-trained model; `pairs` is the key of the poison, or of the data."""
     spec = {
         "model": model_identity(experiment.model),
-        "objective": _identity(experiment.objective),
-        "training": _training(experiment.pretrain),
+        "objective": identity(experiment.objective),
+        "training": training_identity(experiment.pretrain),
         "seed": experiment.seed,
     }
     return key("pretrain", spec, [pairs])
@@ -230,10 +214,11 @@ def pretrain_key(experiment: Experiment, pairs: str) -> str:
 def defend_key(cell: Cell, repair: Repair) -> str:
     """Key of one repair run with given fields. The rules that decide which weights are kept are part of it."""
     spec = {
-        "repair": _identity(repair),
+        "repair": identity(repair),
         "seed": cell.experiment.seed,
         "rules": keep_rules(cell.experiment),
     }
+    # the twin stands in the key since its ASR is the floor that the rules subtract when they keep an epoch
     k = cell.keys
     return key("defend", spec, [k.pretrain, k.data, k.evaluation, k.poison or "", k.twin, *_outside(k, repair)])
 
@@ -250,6 +235,8 @@ def squash_key(cell: Cell) -> str:
 
 def keep_rules(experiment: Experiment) -> dict[str, Any]:
     """What decides which epochs' weights a run keeps: nothing for one run at given fields, else the search's rules."""
+    # what a rule selects in the end its trial must have kept, so that other rules are other runs; the budget keeps
+    # nothing, and stays out
     if experiment.search is None:
         return {}
     rules = {"asr_bound", "bound_on", "blind_drop", "collapse"}
@@ -262,9 +249,10 @@ def search_key(cell: Cell) -> str:
     Objective and attack stay out of it, so that paired cells share their quasi-random points.
     """
     experiment = cell.experiment
+    # paired cells then differ in what the repair met, not in the luck of where it looked
     assert experiment.repair is not None and experiment.search is not None
     spec = {
-        "repair": _identity(experiment.repair),
+        "repair": identity(experiment.repair),
         "search": experiment.search.model_dump(mode="json", exclude_defaults=True),
         "space": {name: list(value) for name, value in sorted(experiment.space.items())},
         "seed": experiment.seed,
@@ -272,91 +260,14 @@ def search_key(cell: Cell) -> str:
     return key("defend", spec, [cell.keys.data, cell.keys.evaluation])
 
 
-def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str, epoch: int | None) -> str:
-    """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights.
-
-    Whether the squash control is asked for is no part of the others' keys.
-    """
-    readouts = cell.experiment.readouts.model_dump(mode="json", exclude_defaults=True, exclude={"squash"})
-    spec = {
-        "split": split,
-        "attack": _identity(condition.attack) if condition.attack else None,
-        "target": condition.target,
-        "epoch": epoch,
-        "transform": condition.transform,
-        "readouts": readouts,
-    } | ({"geometry": condition.geometry} if condition.geometry else {})
-    return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
-
-
-def outside_condition() -> ConditionSpec:
-    """Under which a model from outside is evaluated: clean, whatever the target is, so that all who ask share it."""
-    return ConditionSpec(None, None, None)
-
-
-def own_conditions(cell: Cell) -> list[ConditionSpec]:
-    """Clean, and the cell's own trigger; squashed, where that is read out; the first two under each transform."""
-    attack = cell.experiment.attack
-    target = attack.target_name if attack else None
-    plain = [ConditionSpec(None, None, target)]
-    if attack is not None:
-        plain.append(ConditionSpec(attack, cell.keys.poison, target))
-    squash = [ConditionSpec(None, None, target, geometry="squash")] if cell.experiment.readouts.squash else []
-    transformed = [item._replace(transform=transform) for transform in transforms(cell) for item in plain]
-    return [*plain, *squash, *transformed]
-
-
-def triggered_conditions(cell: Cell) -> list[ConditionSpec]:
-    """Of a cell's own conditions, those with its attack."""
-    return [item for item in own_conditions(cell) if item.attack]
-
-
-def transforms(cell: Cell) -> tuple[Transform, ...]:
-    """Transforms under which a cell's models are evaluated too: the suite's, and the one its attack waits for."""
-    attack = cell.experiment.attack
-    own = (attack.transform,) if attack is not None and attack.transform else ()
-    return tuple(dict.fromkeys((*cell.experiment.transforms, *own)))
-
-
-def _identity(method: Method | None) -> dict[str, Any]:
-    return {} if method is None else method.identity()
-
-
-def without_paths(ident: dict[str, Any]) -> dict[str, Any]:
-    """Drops where a local data set lies; its content hash stands in the key."""
-    fields = {name: value for name, value in ident["fields"].items() if name != "path"}
-    return ident | {"fields": fields}
-
-
-def _training(training: Training) -> dict[str, Any]:
-    """Its fields that are not at their defaults, and the versions of their values."""
-    return training.model_dump(mode="json", exclude_defaults=True) | training.versions_in_use()
-
-
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
     by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits", "gate"}
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     if "pretrain" in plain:
-        plain["pretrain"] = _training(experiment.pretrain)
-    methods = {name: _identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
+        plain["pretrain"] = training_identity(experiment.pretrain)
+    methods = {name: identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     if experiment.detector:
-        methods["detector"] = _identity(experiment.detector)
+        methods["detector"] = identity(experiment.detector)
     gate = experiment.gate.model_dump(mode="json", exclude_defaults=True)
     return plain | methods | {"model": model_identity(experiment.model), "gate": gate}
-
-
-def model_identity(spec: ModelSpec) -> dict[str, Any]:
-    """The model's fields, with local weights named by content."""
-    fields = spec.model_dump(mode="json", exclude_defaults=True)
-    if spec.weights:
-        fields["weights"] = _file_hash(spec.weights)
-    return fields
-
-
-@functools.lru_cache(maxsize=64)
-def _file_hash(path: str) -> str:
-    if not Path(path).is_file():
-        raise UserError(f"model.weights {path!r}: no such file; give a safetensors file")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

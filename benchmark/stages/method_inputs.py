@@ -14,6 +14,7 @@ from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel
 from benchmark.stages import graph
 from benchmark.stages.common import required
+from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.graph import Cell
 from benchmark.stages.poison import Poison, load_poison
 from benchmark.stages.prepare import clean_pool, training_pool
@@ -105,11 +106,11 @@ def _held_out(pool: CachedPool, rows: np.ndarray, split: str, images: torch.Tens
 
 def conditions_of(store: Store, cell: Cell, evaluation: Artifact) -> tuple[Condition, ...]:
     """Clean, and the cell's own attack, ready to be applied to the model as it is; no control."""
-    own = [item for item in graph.own_conditions(cell) if item.transform is None and item.geometry is None]
+    own = [item for item in own_conditions(cell) if item.transform is None and item.geometry is None]
     return tuple(condition_of(store, cell, item, evaluation) for item in own)
 
 
-def condition_of(store: Store, cell: Cell, item: graph.ConditionSpec, evaluation: Artifact) -> Condition:
+def condition_of(store: Store, cell: Cell, item: ConditionSpec, evaluation: Artifact) -> Condition:
     """Turns a condition's specification into one that can be applied; the model's transform is not part of it."""
     target = None if item.target is None else target_index(item.target, evaluation.facts["class_names"])
     if item.geometry == "squash":

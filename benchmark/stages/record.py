@@ -15,8 +15,15 @@ from benchmark.data.skipped import skipped
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.metrics.clean_accuracy import CleanAccuracy
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell, ConditionSpec
+from benchmark.stages.conditions import (
+    ConditionSpec,
+    evaluate_key,
+    outside_condition,
+    own_conditions,
+    transforms,
+    triggered_conditions,
+)
+from benchmark.stages.graph import Cell
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Repair, proportion
@@ -53,7 +60,7 @@ def outcomes(
     store: Store, cell: Cell, condition: ConditionSpec, *, model: str, epoch: int | None, split: str
 ) -> pa.Table:
     """The stored outcomes of one model under one condition."""
-    key = graph.evaluate_key(cell, condition, split=split, model=model, epoch=epoch)
+    key = evaluate_key(cell, condition, split=split, model=model, epoch=epoch)
     found = store.find("evaluate", key)
     if found is None:
         raise LookupError(f"evaluate/{key} is not in store {store.root}; run the suite again")
@@ -66,8 +73,8 @@ def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, sp
     Measures of the transformed model carry its name: `clean_accuracy@int8`.
     """
     found, target = [], target_index(store, cell)
-    for transform in (None, *graph.transforms(cell)):
-        conditions = [item for item in graph.own_conditions(cell) if item.transform == transform]
+    for transform in (None, *transforms(cell)):
+        conditions = [item for item in own_conditions(cell) if item.transform == transform]
         tables = [outcomes(store, cell, item, model=model, epoch=epoch, split=split) for item in conditions]
         own = measures(tables, target=target)
         if cell.experiment.attack is not None:
@@ -83,7 +90,7 @@ def repaired_floors(store: Store, cell: Cell, twin: RepairedTwin) -> list[Measur
     It stands beside the floor and decides nothing, or a repair that answers everything with the target would profit.
     """
     found, target = [], target_index(store, cell)
-    for item in graph.triggered_conditions(cell):
+    for item in triggered_conditions(cell):
         table = outcomes(store, cell, item, model=twin.artifact, epoch=twin.epoch, split="test")
         rates = measures([table], target=target, metrics=[AttackSuccessRate()])
         found += [rate._replace(name=under("repaired_floor", item.transform)) for rate in rates]
@@ -118,7 +125,7 @@ def outside_accuracy(store: Store, cell: Cell) -> list[Measure]:
     """`auxiliary_clean_accuracy`: how good the model from outside is that the cell's attack or defense used."""
     if cell.keys.outside is None:
         return []
-    table = outcomes(store, cell, graph.outside_condition(), model=cell.keys.outside, epoch=None, split="test")
+    table = outcomes(store, cell, outside_condition(), model=cell.keys.outside, epoch=None, split="test")
     found = measures([table], target=None, metrics=[CleanAccuracy()])
     return [item._replace(name="auxiliary_clean_accuracy") for item in found if item.readout == "zero_shot"]
 

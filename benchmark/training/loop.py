@@ -23,12 +23,11 @@ from benchmark.errors import UserError, must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training import checkpoint
+from benchmark.training.epoch_context import EpochContext
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.training.step import Stepper, backward, forward_only, make_stepper, world_size
 from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
-from benchmark.types import Augmentation, Objective, Pass, State, Training, View
-
-SCORED_AT_ONCE = 256
+from benchmark.types import Objective, Pass, State, Training
 
 
 class Diverged(RuntimeError):
@@ -65,41 +64,6 @@ class Trained(NamedTuple):
     model: ClipModel
     optimizer: dict[str, torch.Tensor]
     history: list[dict[str, float]]
-
-
-class _EpochContext(NamedTuple):
-    """The engine's side of `PlanContext`."""
-
-    model: ClipModel
-    pool: Pool
-    seed: int
-    training: Training
-    epoch: int
-
-    @property
-    def num_rows(self) -> int:
-        return self.pool.num_rows
-
-    @torch.inference_mode()
-    def similarities(self, augmentation: Augmentation = "none") -> torch.Tensor:
-        """(N,) float32 cosine of image and caption of every row."""
-        was_training = self.model.training
-        self.model.eval()
-        parts = []
-        policies: dict[View, Augmentation] = {"image": augmentation}
-        if augmentation == "simclr":
-            policies["text"] = "eda"
-        views: frozenset[View] = frozenset({"image", "text"})
-        draws = {"seed": derive_seed(self.seed, "similarities"), "epoch": self.epoch, "text_frozen": False}
-        for batch in self.pool.in_order(SCORED_AT_ONCE):
-            inputs = make_inputs(batch, views, self.model, **draws, augmentations=policies)
-            images, texts = (
-                self.model.encode_images(inputs.images["image"]),
-                self.model.encode_tokens(inputs.tokens["text"]),
-            )
-            parts.append((images * texts).sum(1).cpu())
-        self.model.train(was_training)
-        return torch.cat(parts)
 
 
 def train(
@@ -151,7 +115,7 @@ def train(
         model.train()
         losses: list[torch.Tensor] = []
         views = 0
-        passes, state = objective.plan(epoch, state, _EpochContext(model, pool, seed, training, epoch))
+        passes, state = objective.plan(epoch, state, EpochContext(model, pool, seed, training, epoch))
         state = {name: value.to(model.device) for name, value in state.items()}
         for one_pass in (_within(item, rows) for item in passes):
             state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)

@@ -220,7 +220,7 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
 
 
 def test_a_slot_larger_than_the_cluster_is_refused() -> None:
-    from benchmark.config.spec import ComputeOptions
+    from benchmark.config.compute_options import ComputeOptions
     from benchmark.engine.ray_pool import check_slot
 
     check_slot(ComputeOptions(cpus_per_slot=2.0), 2.0, 0.0)

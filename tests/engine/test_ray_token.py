@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config.spec import ComputeOptions
+from benchmark.config.compute_options import ComputeOptions
 from benchmark.engine.ray_token import set_token
 from benchmark.errors import UserError
 from tests.helpers.miniature import start

@@ -25,6 +25,7 @@ from benchmark.evaluation.measure import measures
 from benchmark.objectives.mmcl import MMCL
 from benchmark.stages import graph
 from benchmark.stages.common import Compute
+from benchmark.stages.conditions import evaluate_key, own_conditions
 from benchmark.stages.graph import Cell
 from benchmark.stages.record import outcomes
 from benchmark.store.artifacts import Store, open_store
@@ -131,8 +132,7 @@ def test_the_control_is_one_more_condition_and_moves_no_other_key() -> None:
 
     def keys(cell: Cell) -> dict[str, str]:
         return {
-            item.name: graph.evaluate_key(cell, item, split="test", model="m", epoch=None)
-            for item in graph.own_conditions(cell)
+            item.name: evaluate_key(cell, item, split="test", model="m", epoch=None) for item in own_conditions(cell)
         }
 
     assert list(keys(attacked)) == ["clean", "badnet", "squash", "clean int8", "badnet int8"]
@@ -164,7 +164,7 @@ def test_oblong_images_are_evaluated_in_both_geometries(tmp_path: Path) -> None:
     cell = cells[1]
     clean, triggered, squash = (
         outcomes(store, cell, item, model=cell.keys.pretrain, epoch=None, split="test")
-        for item in graph.own_conditions(cell)[:3]
+        for item in own_conditions(cell)[:3]
     )
     assert squash["condition"].unique().to_pylist() == ["squash"]
     assert set(squash["readout"].unique().to_pylist()) == {"zero_shot", "probe", "knn"}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from pydantic import Field
 
+from benchmark.stages.conditions import evaluate_key, own_conditions
 from benchmark.stages import graph
 from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
@@ -23,7 +24,8 @@ from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb
-from benchmark.config.spec import ModelSpec, ComputeOptions, Search, Splits, Suite
+from benchmark.config.compute_options import ComputeOptions
+from benchmark.config.spec import ModelSpec, Search, Splits, Suite
 from benchmark.types import Range, Training
 
 pytestmark = pytest.mark.unit
@@ -104,9 +106,9 @@ def test_golden_keys_of_a_smoke_cell() -> None:
     assert found.experiment.repair is not None
     assert graph.defend_key(found, found.experiment.repair) == "93c97ccde5ee94895992749f53a3ca53"
     assert graph.search_key(found) == "0988cf36bef86648d683cef8bd888465"
-    clean, triggered = graph.own_conditions(found)
+    clean, triggered = own_conditions(found)
     keys = [
-        graph.evaluate_key(found, item, split="test", model=found.keys.pretrain, epoch=None)
+        evaluate_key(found, item, split="test", model=found.keys.pretrain, epoch=None)
         for item in (clean, triggered)
     ]
     assert keys == ["bc55730fbfcde3208a85a23f253850c8", "a16bb14bb017c4ea496f070c9bba3384"]
