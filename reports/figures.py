@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -126,11 +127,11 @@ def _own(cell: Any) -> tuple[str, ...]:
     return tuple(style.MARKERS) if cell.searched else ("undefended",)
 
 
-def _repair_markers(scene: Scene) -> dict[str, str]:
-    """A mark of its own for every repair that is not searched."""
+def _repair_markers(scene: Scene) -> dict[str, Any]:
+    """A mark for every repair that is not searched, no two the same while there are marks."""
     cells = scene.cells
     repairs = cells.loc[~cells["searched"].astype(bool) & (cells["repair"] != "none"), "repair"].unique()
-    return {repair: style.repair_marker(place) for place, repair in enumerate(repairs)}
+    return dict(zip(repairs, itertools.cycle(style.REPAIR_MARKERS), strict=False))
 
 
 def _limits(axes: Axes, scene: Scene) -> None:
@@ -157,7 +158,7 @@ def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
     rules = [rule for rule in style.MARKERS if rule in set(scene.cells["selection"])]
     if not scene.cells["searched"].any():
         rules = [rule for rule in rules if rule == "undefended"]
-    marks = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
+    marks: list[tuple[Any, str]] = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
     marks += [(marker, wrapped(names.repair[repair])) for repair, marker in _repair_markers(scene).items()]
     for marker, label in marks:
         size = 8 if marker == "*" else 4.5

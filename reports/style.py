@@ -19,14 +19,10 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3
 OBJECTIVES = ("#4b5f80", "#b0476b")
 DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS: Mapping[str, str] = {"undefended": "*", "oracle": "D", "trigger_blind": "s", "default": "o"}
-REPAIR_MARKERS = ("X", "P", "v", "<", ">", "h", "^", "p", "d", "8")  # of repairs that were not searched
-
-
-def repair_marker(place: int) -> str:
-    """A mark for the repair at a place, no two the same: a shape, then a number."""
-    return REPAIR_MARKERS[place] if place < len(REPAIR_MARKERS) else f"${place + 1}$"
-
-
+REPAIR_MARKERS: tuple[Any, ...] = (  # of repairs that were not searched; tuples: stars of so many points, turned
+    *("X", "P", "v", "<", ">", "h", "^", "p", "d", "8"),
+    *((4, 1, 0), (3, 1, 0), (6, 1, 0), (4, 1, 45), (3, 1, 180), (8, 1, 0)),
+)
 # What a page replaces by its own variables, so that an inline figure follows light and dark
 PAGE_VARIABLES: Mapping[str, str] = {
     INK: "--ink",

@@ -18,7 +18,7 @@ from benchmark.contexts.defense import GatedContext, MethodInputs
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable, UserError
-from benchmark.evaluation import readouts
+from benchmark.evaluation import readouts, retrieval
 from benchmark.evaluation.evaluate import Condition, encode
 from benchmark.models.clip import ClipModel
 from benchmark.store.keys import derive_seed
@@ -158,7 +158,7 @@ def accuracy(model: ClipModel, pairs: Pairs) -> Accuracy | None:
     images = encode(model, shown, Condition("clean"), batch_size=ENCODED_AT_ONCE)
     with readouts.evaluation_mode(model), torch.inference_mode():
         texts = readouts.encode_texts(model, shown.captions)
-    found = readouts.retrieve(images, texts)
+    found = retrieval.retrieve(images, texts)
     return Accuracy(f"own caption first of {len(images)}", int((found.rank == 0).sum()), len(images))
 
 

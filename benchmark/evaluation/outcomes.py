@@ -11,6 +11,7 @@ import torch
 
 from benchmark.evaluation import readouts as reading
 from benchmark.evaluation.readouts import Neighbours, Scores, TextHead
+from benchmark.evaluation.retrieval import retrieve, retrieve_target
 from benchmark.store.schemas import OUTCOMES
 
 
@@ -79,7 +80,7 @@ def retrieval_tables(features: torch.Tensor, test: HeldOut, captions: Captions, 
         directions = {"image_to_text": (images, captions.features), "text_to_image": (captions.features, images)}
         return [
             _table(
-                reading.retrieve(*sides),
+                retrieve(*sides),
                 test.ids[rows],
                 np.arange(len(rows)),
                 names=(condition.name, f"retrieval_{way}"),
@@ -90,7 +91,7 @@ def retrieval_tables(features: torch.Tensor, test: HeldOut, captions: Captions, 
     if condition.target is None or not bool((captions.labels >= 0).all()) or not len(others):
         return []
     queries = features[torch.from_numpy(others).to(features.device)]
-    found = reading.retrieve_target(queries, captions.features, captions.labels, target=condition.target)
+    found = retrieve_target(queries, captions.features, captions.labels, target=condition.target)
     return [_table(found, test.ids[others], test.labels[others], names=(condition.name, "retrieval_target"))]
 
 

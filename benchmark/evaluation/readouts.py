@@ -18,7 +18,6 @@ from torch.nn import functional
 CHUNK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB of float32
 CACHED_ELEMENTS = 1 << 20  # the same on a CPU: what stays in its cache
 TEXT_BATCH = 1024
-TOP = 10  # captions that a retrieval attack is judged on
 PROBE_STRENGTH = 1.0  # inverse of the L2 penalty, as scikit-learn's C; features are scaled to unit mean square
 
 
@@ -227,7 +226,7 @@ def _classify(
     """Top-1, target rank and top-1 probability; `score` gives logits, or vote shares that are probabilities already."""
     parts = []
     with torch.inference_mode():
-        for rows, aims in zip(features.split(size := _chunk(features, width)), _split(target, size), strict=False):
+        for rows, aims in zip(features.split(size := chunk(features, width)), _split(target, size), strict=False):
             scores = score(rows)
             best, predicted = scores.max(dim=1)
             top = best if shares else torch.exp(best - scores.logsumexp(dim=1))
@@ -235,56 +234,13 @@ def _classify(
             if aims is not None:
                 own = scores[:, aims, None] if isinstance(aims, int) else scores.gather(1, aims[:, None])
                 above = (scores > own).sum(dim=1)
-            parts.append(Scores(_int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
-    return _joined(parts)
+            parts.append(Scores(int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
+    return joined(parts)
 
 
 def _split(target: Target, size: int) -> Iterable[int | torch.Tensor | None]:
     """The target of each chunk of rows."""
     return target.split(size) if isinstance(target, torch.Tensor) else itertools.repeat(target)
-
-
-# --- retrieval -------------------------------------------------------------------------------------------------
-
-
-def retrieve(queries: torch.Tensor, candidates: torch.Tensor) -> Scores:
-    """Ranks the candidates of each query by cosine; the true partner of query i is candidate i.
-
-    Args:
-        queries: (P, D) L2-normalised.
-        candidates: (P, D) L2-normalised; equal rows (one caption twice) tie, a tie does not push the partner down.
-    """
-    distinct, places = torch.unique(candidates, dim=0, return_inverse=True)
-    parts, start = [], 0
-    with torch.inference_mode():
-        for rows in queries.split(_chunk(queries, len(candidates))):
-            cosine = (rows @ distinct.T)[:, places]  # equal candidates get equal bits
-            own = cosine[:, start : start + len(rows)].diagonal()
-            above = (cosine > own[:, None]).sum(dim=1)
-            parts.append(Scores(_int32(cosine.argmax(dim=1)), _int32(above), own.float().cpu().numpy()))
-            start += len(rows)
-    return _joined(parts)
-
-
-def retrieve_target(queries: torch.Tensor, candidates: torch.Tensor, labels: torch.Tensor, *, target: int) -> Scores:
-    """What a triggered image retrieves: the class of its first caption, and how much of the target is among ten.
-
-    Args:
-        queries: (B, D) L2-normalised embeddings of triggered images.
-        candidates: (P, D) L2-normalised embeddings of captions.
-        labels: (P,) int64 class of each caption's pair.
-        target: the attack's target class.
-
-    Returns:
-        predicted: class of the nearest caption; rank: captions of other classes before the first of the target, at
-        most TOP; score: share of the target among the first TOP.
-    """
-    near = min(TOP, len(candidates))
-    with torch.inference_mode():
-        first = labels[(queries @ candidates.T).topk(near, dim=1).indices]  # (B, near)
-        hits = first == target
-        before = torch.where(hits.any(1), hits.int().argmax(1), TOP)
-    return Scores(_int32(first[:, 0]), _int32(before), hits.float().mean(1).cpu().numpy())
 
 
 def spread(features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -298,19 +254,21 @@ def spread(features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return first.float().cpu().numpy(), second.float().cpu().numpy()
 
 
-def _chunk(features: torch.Tensor, width: int) -> int:
+def chunk(features: torch.Tensor, width: int) -> int:
     """How many rows to score at once against `width` columns."""
     elements = min(CHUNK_ELEMENTS, CACHED_ELEMENTS) if features.device.type == "cpu" else CHUNK_ELEMENTS
     return max(1, elements // width)
 
 
-def _int32(values: torch.Tensor) -> np.ndarray:
+def int32(values: torch.Tensor) -> np.ndarray:
+    """A tensor as int32 on the CPU, as outcomes hold it."""
     return values.to(torch.int32).cpu().numpy()
 
 
 def _ranks(above: torch.Tensor | None, count: int) -> np.ndarray:
-    return np.full(count, -1, dtype=np.int32) if above is None else _int32(above)
+    return np.full(count, -1, dtype=np.int32) if above is None else int32(above)
 
 
-def _joined(parts: Iterable[Scores]) -> Scores:
+def joined(parts: Iterable[Scores]) -> Scores:
+    """The scores of consecutive chunks as one."""
     return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.data.pools import CachedPool, apply_trigger, as_images, open_split
-from benchmark.data.prepare import squash_split
+from benchmark.data.squash import squash_split
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmark.evaluation.readouts import retrieve
+from benchmark.evaluation.retrieval import retrieve
 from benchmark.metrics.auprc import AUPRC, BASE_RATES
 from benchmark.metrics.auroc import AUROC
 from tests.parity.golden import agree, golden

@@ -527,7 +527,7 @@ def test_every_repair_has_a_mark_and_a_name_in_the_legend_and_no_search_is_told_
     ]
     assert not {"oracle", "trigger-blind", "default"} & set(texts)
     assert all(isinstance(handle, Patch) for handle in legend.legend_handles[:2])
-    assert len({style.repair_marker(place) for place in range(13)}) == 13
+    assert len({handle.get_marker() for handle in legend.legend_handles[3:16]}) == 13
 
 
 def test_labels_in_figures_are_wrapped_before_they_are_cut() -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 from benchmark.attacks.badnet import BadNet
 from benchmark.config.spec import Gate, ModelSpec, Readouts, Splits, Suite
 from benchmark.data.images import decode
-from benchmark.data.prepare import prepare_data, squash_split
+from benchmark.data.prepare import prepare_data
+from benchmark.data.squash import squash_split
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.engine import plan
