@@ -54,7 +54,7 @@ typecheck: $(STAMP)  ## check types
 bench: $(STAMP)  ## measure the speed of the hot paths
 	$(BIN)/python -m benchmark.perf $(ARGS)
 
-gpu: $(STAMP)  ## try on a GPU what needs one: tests, smoke (says so where there is none)
+gpu: $(STAMP)  ## try on a GPU what needs one: tests, smoke, speed, the question (says so where there is none)
 	$(BIN)/python -m benchmark.perf.gpu $(ARGS)
 
 structure: $(STAMP)  ## files, import graph, lengths; of another checkout with ARGS="--root DIR"

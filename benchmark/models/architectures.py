@@ -17,6 +17,11 @@ TINY: dict[str, dict[str, Any]] = {
         "vision_cfg": {"layers": (1, 1, 1, 1), "width": 8, "image_size": 32, "patch_size": None},
         "text_cfg": _TEXT,
     },
+    "small-resnet": {
+        "embed_dim": 128,
+        "vision_cfg": {"layers": (2, 2, 2, 2), "width": 24, "image_size": 32, "patch_size": None},
+        "text_cfg": _TEXT | {"width": 128, "layers": 2},
+    },
     "tiny-vit": {
         "embed_dim": 64,
         "vision_cfg": {"layers": 2, "width": 64, "head_width": 32, "image_size": 32, "patch_size": 8},

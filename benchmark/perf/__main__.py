@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from benchmark.perf.report import Line, Settings
-
-TABLE_WIDTH = 80  # columns of a terminal that nobody has widened
+from benchmark.perf.report import Settings, table
 
 
 class Name(StrEnum):
@@ -51,27 +46,11 @@ def main(
             bench = importlib.import_module(f"benchmark.perf.{name}")
             with console.status(f"{name} …"):
                 lines = bench.run(Settings(threads, data))
-            console.print(_table(inspect.getdoc(bench), lines), "")
+            console.print(table(inspect.getdoc(bench), lines), "")
             missed += sum(line.met is False for line in lines)
     photos = "photographs" if data else "drawn shapes"
     plural = "s" * (threads > 1)
     console.print(f"{threads} thread{plural}, {photos}, {time.perf_counter() - began:.0f} s; targets missed: {missed}")
-
-
-def _table(about: str | None, lines: list[Line]) -> Table:
-    """The lines of one bench under the first line of its file; 80 columns hold it, and it grows no wider."""
-    title = Text((about or "").partition("\n")[0], style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, width=TABLE_WIDTH)
-    table.padding = (0, 1, 0, 0)
-    table.add_column("measure", ratio=1)
-    for header, width in (("ours", 7), ("baseline", 8), ("ratio", 5), ("target", 6)):
-        table.add_column(header, justify="right", no_wrap=True, min_width=width)
-    table.add_column("met", no_wrap=True, min_width=3)
-    for line in lines:
-        met = "" if line.met is None else "[green]yes[/]" if line.met else "[bold red]NO[/]"
-        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
-        table.add_row(line.what, line.ours, line.baseline, ratio, line.target, met)
-    return table
 
 
 if __name__ == "__main__":

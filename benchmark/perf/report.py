@@ -8,6 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+TABLE_WIDTH = 80  # columns of a terminal that nobody has widened
+
 
 class Settings(NamedTuple):
     """What the command line chose."""
@@ -64,3 +70,19 @@ def in_turn(ours: Callable[[], object], baseline: Callable[[], object], *, repea
     baseline()
     times = [(seconds(ours), seconds(baseline)) for _ in range(repeats)]
     return paired([a for a, _ in times], [b for _, b in times])
+
+
+def table(about: str | None, lines: list[Line]) -> Table:
+    """The lines of one bench under the first line of its file; 80 columns hold it, and it grows no wider."""
+    title = Text((about or "").partition("\n")[0], style="bold")
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, width=TABLE_WIDTH)
+    shown.padding = (0, 1, 0, 0)
+    shown.add_column("measure", ratio=1)
+    for header, width in (("ours", 7), ("baseline", 8), ("ratio", 5), ("target", 6)):
+        shown.add_column(header, justify="right", no_wrap=True, min_width=width)
+    shown.add_column("met", no_wrap=True, min_width=3)
+    for line in lines:
+        met = "" if line.met is None else "[green]yes[/]" if line.met else "[bold red]NO[/]"
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        shown.add_row(line.what, line.ours, line.baseline, ratio, line.target, met)
+    return shown

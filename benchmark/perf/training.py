@@ -23,6 +23,7 @@ from benchmark.types import Features, Objective, Training, View
 PAIRS = 2560
 EPOCHS = 7  # the first one warms up
 LIMITS = ((MMCL(), 0.9), (MMCLSSL(), 0.8))
+_TINY = ModelSpec()
 
 
 class Resident(NamedTuple):
@@ -33,23 +34,35 @@ class Resident(NamedTuple):
     num_pairs: int  # B
 
 
-class BareStep:
-    """Forward, backward and AdamW step of the same network and loss, with torch's own BatchNorm and nothing else."""
+def plain(model: ClipModel) -> ClipModel:
+    """Puts torch's own BatchNorm back, in place; returns the model."""
+    for module in model.network.modules():
+        if type(module) is GroupBatchNorm2d:
+            module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+    return model
 
-    def __init__(self, objective: Objective, training: Training) -> None:
-        self.model = build(ModelSpec(), seed=0).train()
-        for module in self.model.network.modules():
-            if type(module) is GroupBatchNorm2d:
-                module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+
+class BareStep:
+    """Forward, backward and AdamW step of the same network and loss, with torch's own BatchNorm and nothing else.
+
+    On a GPU the towers run in bf16, as in our loop.
+    """
+
+    def __init__(self, objective: Objective, training: Training, spec: ModelSpec = _TINY, device: str = "cpu") -> None:
+        self.model = plain(build(spec, seed=0).to(device)).train()
         self._optimizer, self._objective = adamw(self.model.network, training), objective
+        self._rows = torch.arange(training.batch_size, device=device)
 
     def __call__(self, batch: Resident) -> None:
         """One step."""
         network = self.model.network
-        images = network.encode_image(batch.images, normalize=True).split(batch.num_pairs)  # type: ignore[operator]
-        texts = network.encode_text(batch.tokens, normalize=True).split(batch.num_pairs)  # type: ignore[operator]
+        device = self.model.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+            images = network.encode_image(batch.images, normalize=True)  # type: ignore[operator]
+            texts = network.encode_text(batch.tokens, normalize=True)  # type: ignore[operator]
+        images, texts = images.float().split(batch.num_pairs), texts.float().split(batch.num_pairs)
         again = (images[1], texts[1]) if len(images) > 1 else (None, None)
-        features = Features(images[0], texts[0], *again, self.model.logit_scale(), torch.arange(batch.num_pairs))
+        features = Features(images[0], texts[0], *again, self.model.logit_scale(), self._rows)
         self._objective.loss(features, {}).total.backward()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

@@ -122,7 +122,7 @@ def train(
             steps = pool.num_steps(training.batch_size, one_pass.rows)
             seen = {"image", "image_augmented"} & one_pass.views if training.learning_rate else {"image"}
             views += steps * training.batch_size * len(seen)
-        end = _epoch_end(epoch, training, losses, loop.rate, views, time.perf_counter() - began)
+        end = _epoch_end(epoch, training, losses, loop.rate, views, began)
         history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
         if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == training.epochs):
             _save(options.checkpoint_folder, loop, state, epoch=end.epoch, step=step, history=history)
@@ -251,12 +251,12 @@ def _check_and_prepare(
 
 
 def _epoch_end(
-    epoch: int, training: Training, losses: list[torch.Tensor], rate: float, views: int, wall_s: float
+    epoch: int, training: Training, losses: list[torch.Tensor], rate: float, views: int, began: float
 ) -> EpochEnd:
-    mean = float(torch.stack(losses).mean()) if losses else math.nan
+    mean = float(torch.stack(losses).mean()) if losses else math.nan  # waits for the device, so the time is whole
     if losses and not math.isfinite(mean):
         raise Diverged(f"the loss is not finite in epoch {epoch + 1}; lower the learning rate")
-    return EpochEnd(epoch + 1, training.epochs, mean, rate, views, wall_s)
+    return EpochEnd(epoch + 1, training.epochs, mean, rate, views, time.perf_counter() - began)
 
 
 def _save(folder: Path, loop: _Loop, state: State, *, epoch: int, step: int, history: list[dict[str, float]]) -> None:

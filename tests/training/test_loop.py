@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,20 @@ from tests.helpers.tiny import differing, distance, largest_gap, model, pairs, t
 pytestmark = pytest.mark.unit
 SHORT = Training(epochs=4, batch_size=16, learning_rate=2e-3, warmup_steps=3, norm_group=8)
 MODELS = ("tiny-resnet", "tiny-vit")
+FP32 = SHORT.model_copy(update={"precision": "fp32"})
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a test trains. On a GPU with kernels that repeat their bits, and without TF32's short mantissa."""
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU here")
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    yield request.param
+    torch.use_deterministic_algorithms(False)
 
 
 class Killed(Exception):
@@ -64,15 +79,14 @@ class Remembering(MMCL):
 
 @pytest.mark.parametrize("objective", [MMCL(), MMCLSSL(), Remembering()], ids=lambda item: item.name)
 @pytest.mark.parametrize("name", MODELS)
-def test_resume_gives_the_same_bits(name: str, objective: Objective, tmp_path: Path) -> None:
-    whole = train(model(name), pairs(), objective, SHORT, seed=3)
+def test_resume_gives_the_same_bits(name: str, objective: Objective, tmp_path: Path, device: str) -> None:
+    whole = train(model(name).to(device), pairs(), objective, SHORT, seed=3)
     options = LoopOptions(checkpoint_folder=tmp_path, on_epoch=die_after(2))
     with pytest.raises(Killed):
-        train(model(name), pairs(), objective, SHORT, seed=3, options=options)
+        train(model(name).to(device), pairs(), objective, SHORT, seed=3, options=options)
     # a model of other weights continues, so that nothing but the checkpoint can bring the result
-    resumed = train(
-        model(name, seed=9), pairs(), objective, SHORT, seed=3, options=LoopOptions(checkpoint_folder=tmp_path)
-    )
+    other = model(name, seed=9).to(device)
+    resumed = train(other, pairs(), objective, SHORT, seed=3, options=LoopOptions(checkpoint_folder=tmp_path))
     assert differing(tensors(whole.model), tensors(resumed.model)) == []
     assert differing(whole.optimizer, resumed.optimizer) == []
     assert whole.history == resumed.history
@@ -108,28 +122,47 @@ def test_inherited_state_is_put_back_in_the_memory_layout_of_its_parameter() -> 
 
 @pytest.mark.parametrize("objective", [MMCL(), MMCLSSL()], ids=lambda item: item.name)
 @pytest.mark.parametrize("name", MODELS)
-def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, objective: Objective) -> None:
-    found = {}
-    for micro in (None, 8):
-        one = model(name).train()
-        stepper = make_stepper(one, norm_group=8, micro_batch=micro, autocast=False)
-        batch = pairs().take(np.arange(32))
-        inputs = make_inputs(batch, objective.views, one, seed=0, epoch=0, text_frozen=False)
-        loss, _ = backward(stepper, inputs, Pass(objective.loss, objective.views), {})
-        gradients = {key: value.grad.clone() for key, value in one.network.named_parameters() if value.grad is not None}
-        found[micro] = (float(loss), gradients, tensors(one))
-    (loss, gradients, state), (micro_loss, micro_gradients, micro_state) = found[None], found[8]
+def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, objective: Objective, device: str) -> None:
+    (loss, gradients, state), (micro_loss, micro_gradients, micro_state) = (
+        one_step(model(name).to(device), objective, micro=micro) for micro in (None, 8)
+    )
     assert micro_loss == pytest.approx(loss, rel=1e-5)
     assert largest_gap(gradients, micro_gradients) < 1e-4 * max(float(g.abs().max()) for g in gradients.values())
     assert largest_gap(state, micro_state) < 1e-5  # the weights are untouched, the running statistics moved
 
 
-def test_micro_batches_train_the_same_model() -> None:
-    whole = train(model(), pairs(), MMCL(), SHORT, seed=3)
-    parts = train(model(), pairs(), MMCL(), SHORT, seed=3, options=LoopOptions(micro_batch=8))
+@pytest.mark.parametrize("objective", [MMCL(), MMCLSSL()], ids=lambda item: item.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_bf16_gives_the_gradient_of_fp32_to_its_tolerance(name: str, objective: Objective, device: str) -> None:
+    (loss, gradients, _), (short_loss, short_gradients, _) = (
+        one_step(model(name).to(device), objective, autocast=autocast) for autocast in (False, True)
+    )
+    assert short_loss != loss  # eight bits of mantissa were used
+    assert short_loss == pytest.approx(loss, rel=0.02)
+    whole, short = (
+        torch.cat([found[key].flatten() for key in sorted(found)]) for found in (gradients, short_gradients)
+    )
+    assert float(torch.cosine_similarity(whole, short, dim=0)) > 0.97
+
+
+def one_step(
+    one: ClipModel, objective: Objective, *, micro: int | None = None, autocast: bool = False
+) -> tuple[float, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Loss and gradients of one batch, and the model's tensors after it."""
+    stepper = make_stepper(one.train(), norm_group=8, micro_batch=micro, autocast=autocast)
+    inputs = make_inputs(pairs().take(np.arange(32)), objective.views, one, seed=0, epoch=0, text_frozen=False)
+    loss, _ = backward(stepper, inputs, Pass(objective.loss, objective.views), {})
+    gradients = {key: value.grad.clone() for key, value in one.network.named_parameters() if value.grad is not None}
+    return float(loss), gradients, tensors(one)
+
+
+def test_micro_batches_train_the_same_model(device: str) -> None:
+    whole = train(model().to(device), pairs(), MMCL(), FP32, seed=3)
+    options = LoopOptions(micro_batch=8)
+    parts = train(model().to(device), pairs(), MMCL(), FP32, seed=3, options=options)
     assert [row["loss"] for row in parts.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-3)
     # weight by weight Adam turns the rounding of a gradient near zero into a whole step, so the distance is bounded
-    moved = distance(tensors(whole.model), tensors(model()))
+    moved = distance(tensors(whole.model), tensors(model().to(device)))
     assert distance(tensors(whole.model), tensors(parts.model)) < 0.05 * moved
 
 
