@@ -100,6 +100,7 @@ def test_the_question_has_both_objectives_three_seeds_and_a_file_of_its_own_form
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes where other work runs beside it
 def test_every_step_runs_on_the_cpu_in_miniature(tmp_path: Path) -> None:
     own = str(tmp_path / "smoke" / "store")
     done = CliRunner().invoke(APP, ["--device", "cpu", "--tiny", "--out", str(tmp_path), "--cpu-store", own])
