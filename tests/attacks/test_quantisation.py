@@ -37,6 +37,7 @@ def test_coarser_steps_touch_one_weight_per_channel() -> None:
     assert torch.allclose(weight.abs().amax(1), 3 * before.abs().amax(1))
 
 
+@pytest.mark.slow
 def test_quantisation_hides_until_the_weights_are_rounded() -> None:
     attack = Quantisation(target=TARGET, size=5, epochs=5, batch_size=64, learning_rate=1e-3)
     twin, trigger = world.clean_twin(), trigger_of(attack)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmark.errors import NotApplicable
-from benchmark.models import segmenters
 from benchmark.models.segmenters.shown import view
+from benchmark.models.segmenters.weights import READ
 from benchmark.repairs.eftclip.labels import affected
 from benchmark.repairs.eftclip.repair import EftCLIP
 from benchmark.testing import world
@@ -64,7 +64,7 @@ def test_eftclip_shows_a_region_in_place_or_enlarged() -> None:
 def test_eftclip_is_named_by_the_content_of_its_weights(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-        for file in segmenters.READ:
+        for file in READ:
             (tmp_path / name / file).write_text("{}")
     one, two = (EftCLIP(segmenter="sam", weights=str(tmp_path / name)) for name in "ab")
     assert one.identity() == two.identity() != EftCLIP(segmenter="sam").identity()
