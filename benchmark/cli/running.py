@@ -81,11 +81,13 @@ def _drive(
     resolved: Resolved, store: Store, cells: list[Cell], asked: list[Cell], resources: ComputeOptions, wanted: Wanted
 ) -> None:
     from benchmark.engine.driver import SuiteRun
+    from benchmark.engine.interrupt import Interrupt
     from benchmark.engine.local import LocalExecutor
     from benchmark.stages.common import Compute
 
     logs = store.local_root / "logs" if store.local_root else None
-    with Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose) as monitor:
+    monitor_ = Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose)
+    with Interrupt() as interrupt, monitor_ as monitor:
         if wanted.local:
             import torch
 
@@ -99,7 +101,7 @@ def _drive(
             from benchmark.engine.ray_pool import RayExecutor
 
             monitor.say("starting Ray and its workers …")
-            executor = RayExecutor(store, monitor, resources, resolved.plugins)
+            executor = RayExecutor(store, monitor, resources, resolved.plugins, interrupt)
             close = executor.close
         try:
             run_ = SuiteRun(store, resolved.suite, cells, executor, monitor, asked=asked)
@@ -107,6 +109,7 @@ def _drive(
                 store, resolved.suite, cells, command=resolved.command, environment=executor.environment()
             )
             run_.run()
+            interrupt.check()
         finally:
             if close:
                 close()

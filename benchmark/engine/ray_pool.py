@@ -18,6 +18,7 @@ from ray._private import worker as ray_printing
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
+from benchmark.engine.interrupt import Interrupt
 from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_worker import SharedState, Worker
@@ -100,9 +101,17 @@ def check_slot(resources: ComputeOptions, cpus: float, gpus: float) -> None:
 class RayExecutor:
     """Slots of the cluster as warm workers: whole or fractional GPUs where there are any, else CPUs."""
 
-    def __init__(self, store: Store, monitor: Monitor, resources: ComputeOptions, plugins: Sequence[Plugin]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        monitor: Monitor,
+        resources: ComputeOptions,
+        plugins: Sequence[Plugin],
+        interrupt: Interrupt,
+    ) -> None:
         connect(resources)
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
+        self._interrupt = interrupt
         found = ray.cluster_resources()
         self._gpus, self._cpus = found.get("GPU", 0.0), found.get("CPU", 1.0)
         try:
@@ -145,6 +154,7 @@ class RayExecutor:
         free, waiting, running = deque(self.workers()), deque(tasks), dict[Any, tuple[Task, Any]]()
         results: dict[str, TaskResult] = {}
         while waiting or running:
+            self._interrupt.check()
             while waiting and free:
                 task, worker = waiting.popleft(), free.popleft()
                 self.monitor.start(task.key, task.label, task.work)
