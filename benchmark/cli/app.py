@@ -90,7 +90,8 @@ def show(
     trust: Trust = False,
 ) -> None:
     """Show a suite, or the cell of a record, as the JSON that `run` reads."""
-    from benchmark.cli import listing, suites
+    from benchmark.cli import listing
+    from benchmark.engine import suites
     from benchmark.output import document_alone
 
     with document_alone():
@@ -113,7 +114,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what a run would do: cells, cached and to make, time from past records or a probe, disk."""
-    from benchmark.cli import asked, progress, suites
+    from benchmark.cli import progress
+    from benchmark.engine import asked, suites
 
     cells = asked.read_only(only or ())
     stored = suites.store_at(store, behind)
@@ -144,8 +146,9 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a suite; run the same command again to resume."""
-    from benchmark.cli import asked, running, suites
+    from benchmark.cli import summary
     from benchmark.config.compute_options import ComputeOptions
+    from benchmark.engine import asked, running, suites
 
     resources = ComputeOptions(
         workers=workers,
@@ -155,16 +158,18 @@ def run(
         micro_batch=micro_batch,
         address=address,
     )
-    wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose, json)
+    wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose)
     stored = suites.store_at(store, behind)
     resolved = suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust)
-    raise typer.Exit(running.run(resolved, stored, resources, wanted))
+    made = running.run(resolved, stored, resources, wanted)
+    raise typer.Exit(summary.tell(made, stored, as_json=json))
 
 
 @app.command()
 def status(suite: Suite, only: Only = None, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
     """Show the status of every cell of a suite as last run in this store."""
-    from benchmark.cli import asked, progress, suites
+    from benchmark.cli import progress
+    from benchmark.engine import asked, suites
 
     progress.status(
         suites.stored_name(suite), suites.store_at(store, behind), asked.read_only(only or ()), as_json=json
@@ -183,7 +188,7 @@ def check(file: File, json: Json = False) -> None:
 def board(suite: Stored = None, out: Out = None, store: StorePath = None, behind: Behind = None) -> None:
     """Write the board: one static page with its figures, and the records as CSV."""
     from benchmark.cli import board as boards
-    from benchmark.cli import suites
+    from benchmark.engine import suites
 
     boards.board(suite and suites.stored_name(suite), out, suites.store_at(store, behind))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.cli.suites import resolve
 from benchmark.config import plugins
+from benchmark.engine.suites import resolve
 from benchmark.output import print_json
 
 

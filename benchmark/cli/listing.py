@@ -10,10 +10,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.suites import Resolved
 from benchmark.config import registry
 from benchmark.config.overrides import GRID
 from benchmark.config.plugins import load_files
+from benchmark.engine.suites import Resolved
 from benchmark.errors import unknown
 from benchmark.output import print_json
 from benchmark.types import Method

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.asked import Only, first_left, select, select_places, share_of
-from benchmark.cli.suites import Resolved
 from benchmark.config.spec import Experiment
 from benchmark.engine import plan as planning
+from benchmark.engine.asked import Only, first_left, select, select_places, share_of
 from benchmark.engine.probe import Pace, probe
+from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, unknown
 from benchmark.output import print_json
 from benchmark.stages import graph
@@ -50,7 +50,7 @@ def plan(
         print_json(facts | {"stages": [stage._asdict() for stage in stages]})
         return
     console = Console(highlight=False)
-    number = share_of(cells, suite_cells)
+    number = share_of(len(cells), len(suite_cells))
     console.print(f"[bold]{resolved.suite.name}[/bold]: {number}, {len(cells) - left} done, {left} to do\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", style="bold")
@@ -131,7 +131,7 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     console.print(table)
     counts = Counter(row["status"].replace("_", " ") for row in rows)
     told = ", ".join(f"{number} {value}" for value, number in counts.most_common())
-    console.print(f"\n{share_of(cells, document['cells'])}; by selection rule: {told}", highlight=False)
+    console.print(f"\n{share_of(len(cells), len(document['cells']))}; by selection rule: {told}", highlight=False)
 
 
 def _shortest(labels: Sequence[str]) -> dict[str, str]:

@@ -267,7 +267,7 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
     """The fine-tune-poison track: the base is another artifact, and its key is part of the new model's."""
     import torch
 
-    from benchmark.cli.suites import resolve
+    from benchmark.engine.suites import resolve
     from benchmark.stages import graph
     from benchmark.stages.pretrain import start_model
     from benchmark.stages.weights import load_pretrained

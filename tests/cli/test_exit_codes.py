@@ -13,8 +13,8 @@ from typing import get_args
 import pytest
 
 from benchmark.cli import app
-from benchmark.cli.suites import resolve
 from benchmark.engine.driver import SuiteRun
+from benchmark.engine.suites import resolve
 from benchmark.stages import graph
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status

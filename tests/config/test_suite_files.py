@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli.check import check
-from benchmark.cli.suites import resolve
 from benchmark.config import registry
+from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 from tests.config.suites import suite

@@ -72,7 +72,7 @@ def test_a_cluster_that_is_there_has_its_own_rule(bare: pytest.MonkeyPatch) -> N
 def test_the_command_sets_it_before_ray_is_imported() -> None:
     """Ray reads the variables when it is imported; later ones are not sent by its own client."""
     code = (
-        "import os, sys; from benchmark.cli import running; assert 'ray' not in sys.modules\n"
+        "import os, sys; from benchmark.engine import running; assert 'ray' not in sys.modules\n"
         "from benchmark.engine import ray_token\n"
         "assert 'ray' not in sys.modules"
     )

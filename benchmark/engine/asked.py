@@ -1,4 +1,4 @@
-"""Which cells of a suite a command is about: `--only AXIS=VALUE,…` and `--limit N`. Their keys are the suite's own."""
+"""Which cells of a suite a run is about: `--only AXIS=VALUE,…` and `--limit N`. Their keys are the suite's own."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ def read_only(texts: Iterable[str]) -> Only:
     return found
 
 
-def select(cells: Sequence[Cell], only: Only) -> list[Cell]:
+def select(cells: Sequence[Cell], only: Only, *, option: str = "--only") -> list[Cell]:
     """The cells on the given values, in the same order; see `select_places`."""
-    kept = select_places([axes(cell.experiment) for cell in cells], only)
+    kept = select_places([axes(cell.experiment) for cell in cells], only, option=option)
     return [cells[place] for place in kept]
 
 
-def select_places(entries: Sequence[Mapping[str, Any]], only: Only) -> list[int]:
+def select_places(entries: Sequence[Mapping[str, Any]], only: Only, *, option: str = "--only") -> list[int]:
     """Numbers of the entries on the given values.
 
     Args:
         entries: of each cell where it stands, as `record.axes` and a suite's document name it.
         only: by axis a name, or a label with its fields.
+        option: what they were given to; stands in the messages.
 
     Raises:
         UserError: a value that no cell has, or values that no cell has together.
@@ -60,10 +61,10 @@ def select_places(entries: Sequence[Mapping[str, Any]], only: Only) -> list[int]
         there = {name for entry in entries for name in _names(entry, axis)}
         for value in sorted(values - there):
             shown = {name for name in there if "(" not in name}
-            raise UserError(f"--only {axis}={value}: {unknown(axis, value, shown)}")
+            raise UserError(f"{option} {axis}={value}: {unknown(axis, value, shown)}")
     kept = [place for place, entry in enumerate(entries) if all(_names(entry, axis) & only[axis] for axis in only)]
     if not kept:
-        raise UserError(f"--only must leave a cell, got none; {_values_there(entries, only)}")
+        raise UserError(f"{option} must leave a cell, got none; {_values_there(entries, only)}")
     return kept
 
 
@@ -95,7 +96,6 @@ def first_left(store: Store, cells: Sequence[Cell], limit: int | None) -> list[C
     return todo(store, cells)[:limit] or list(cells)
 
 
-def share_of(asked: Sequence[object], cells: Sequence[object]) -> str:
+def share_of(asked: int, cells: int) -> str:
     """How many cells, and of how many where they are a part: `24 cells`, `3 of 24 cells`."""
-    of = f"{len(asked)} of " if len(asked) < len(cells) else ""
-    return f"{of}{len(cells)} cells"
+    return f"{f'{asked} of ' if asked < cells else ''}{cells} cells"

@@ -1,4 +1,4 @@
-"""`backstop run`: makes what is missing of a suite, on Ray or in this process."""
+"""Makes what is missing of a suite, on Ray or in this process: what `backstop run` and `benchmark.run` both do."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ import sys
 import time
 from typing import NamedTuple
 
-from benchmark.cli.asked import Only, first_left, select, share_of
-from benchmark.cli.suites import Resolved
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
 from benchmark.config.spec import Suite
 from benchmark.engine import plan as planning
-from benchmark.engine.monitor import Monitor, clock
+from benchmark.engine.asked import Only, first_left, select
+from benchmark.engine.monitor import Monitor
+from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
-from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
 from benchmark.stages.preflight import check_data, doubts
 from benchmark.store.artifacts import Store
 
-# What a command that was asked for these cells did not do. All other statuses are results: an attack that did not
-# plant, a repair that met no bound, a method that does not apply.
-NOT_MEASURED = frozenset({"failed", "out_of_memory", "timed_out", "missing"})
-
 
 class Wanted(NamedTuple):
-    """What a run is asked to make, and how it tells of it."""
+    """What a run is asked to make, and how it tells of it meanwhile."""
 
     only: Only = {}
     limit: int | None = None
     local: bool = False
     quiet: bool = False
     verbose: bool = False
-    as_json: bool = False
 
 
-def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> int:
-    """Makes every record that is asked for and missing, and says what there is; 1 where a cell was not measured."""
+class Ran(NamedTuple):
+    """What there is after a run."""
+
+    suite: str
+    cells: int  # of the suite
+    asked: int  # of these
+    statuses: list[str]  # of the asked cells' records, one for each rule; "missing" for a cell without a record
+    seconds: float
+
+
+def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> Ran:
+    """Makes every record that is asked for and missing.
+
+    Raises:
+        UserError: anything that shows before compute is asked for, or data that cannot be read.
+    """
     began = time.monotonic()
     suite = resolved.suite
     cells = graph.cells(suite)
@@ -53,7 +61,12 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     else:
         before = store.read_json(f"suites/{suite.name}.json") or {}
         planning.write_suite(store, suite, cells, command=resolved.command, environment=before.get("environment", {}))
-    return _summary(suite, store, cells, asked, time.monotonic() - began, as_json=wanted.as_json)
+    return Ran(suite.name, len(cells), len(asked), _statuses(store, asked), time.monotonic() - began)
+
+
+def _statuses(store: Store, asked: list[Cell]) -> list[str]:
+    found = [store.facts("record", cell.keys.record) for cell in asked]
+    return [value for facts in found for value in (facts["statuses"].values() if facts else ["missing"])]
 
 
 def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> None:
@@ -113,24 +126,3 @@ def _drive(
         finally:
             if close:
                 close()
-
-
-def _summary(suite: Suite, store: Store, cells: list[Cell], asked: list[Cell], seconds: float, *, as_json: bool) -> int:
-    found = [store.facts("record", cell.keys.record) for cell in asked]
-    statuses = [value for facts in found for value in (facts["statuses"].values() if facts else ["missing"])]
-    counts = {value: statuses.count(value) for value in sorted(set(statuses))}
-    code = int(not NOT_MEASURED.isdisjoint(counts))
-    if as_json:
-        told = {"suite": suite.name, "cells": len(asked), "statuses": counts, "seconds": round(seconds, 1)}
-        print_json(told, indent=None)
-        return code
-    told = ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
-    records = f"{len(statuses) - counts.get('missing', 0)} records ({told})"
-    print(f"{suite.name}: {share_of(asked, cells)}, {records} in {clock(seconds)}, store {store.root}")
-    logs = store.local_root / "logs" if store.local_root else None
-    if counts.get("failed") and logs and logs.exists():
-        print(f"logs of what failed: {logs}")
-    if code:
-        print("to try again what failed or is missing: the same command")
-    print(f"to see them: backstop board {suite.name} --store {store.root}")
-    return code
