@@ -38,7 +38,7 @@ def tiny_grid(
             CleanCLIP(epochs=5, learning_rate=1e-3, warmup_steps=10),
         ),
         searched=frozenset({"cleanclip"}),
-        search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4),
+        search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4, front=12),
         spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
         gate=Gate(min_asr=0.8, min_asr_on="net"),  # as the bound: what a trigger does without poison is no backdoor
     )

@@ -110,6 +110,9 @@ class Search(Frozen):
     collapse: Annotated[
         float, Field(ge=0, le=1, description="a trial ends when validation CA falls below this share of the start")
     ] = 0.3
+    front: Annotated[
+        int, Field(ge=0, description="most epochs of the validation front that are kept and evaluated on test; 0: none")
+    ] = 0
 
 
 class Gate(Frozen):

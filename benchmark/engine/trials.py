@@ -11,6 +11,7 @@ from benchmark.stages.graph import Cell, defend_key, search_key
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
 from tuners import search_space
+from tuners.front import Front, front_epochs, front_of
 from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, recover
 from tuners.selection_rules import Row, Rule, default_rule, preferred_epochs, search_rules
 
@@ -54,19 +55,24 @@ def rules_of(search: Search | None, *, start_accuracy: float, floor: float | Non
     return search_rules(search, floor=floor, start_accuracy=start_accuracy)
 
 
-def kept_epochs(epochs: Sequence[Mapping[str, Any]], *, rules: Sequence[Rule], strength: float | None) -> set[int]:
-    """Epochs of a run whose weights some rule may select.
+def kept_epochs(
+    epochs: Sequence[Mapping[str, Any]], *, rules: Sequence[Rule], strength: float | None, front: Front | None = None
+) -> set[int]:
+    """Epochs of a run whose weights some rule may select, or that may stand on the cell's front.
 
     Phase and trial are left open (a run with the same values may stand in any phase), so the default rule's last epoch
     and the trigger-blind rule's choice are kept for every run.
     """
-    return preferred_epochs(rows_of(epochs, trial=0, phase="quasi_random", strength=strength), rules)
+    rows = rows_of(epochs, trial=0, phase="quasi_random", strength=strength)
+    return preferred_epochs(rows, rules) | (front_epochs(rows, front) if front else set())
 
 
 def keeper(experiment: Experiment, repair: Repair, *, start_accuracy: float, floor: float | None) -> Any:
     """`kept_epochs` with everything but the epochs filled in; it pickles."""
-    rules = rules_of(experiment.search, start_accuracy=start_accuracy, floor=floor)
-    return partial(kept_epochs, rules=rules, strength=search_space.strength(repair))
+    search = experiment.search
+    rules = rules_of(search, start_accuracy=start_accuracy, floor=floor)
+    front = front_of(search, floor=floor, start_accuracy=start_accuracy) if search else None
+    return partial(kept_epochs, rules=rules, strength=search_space.strength(repair), front=front)
 
 
 def describe(searched: SearchCell, lookup: Callable[[str], Mapping[str, Any] | None]) -> CellSearch:
