@@ -6,21 +6,16 @@ A cell without a record is there too, with the status `missing`: nothing is sile
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from benchmark.data.skipped import told
-from benchmark.errors import UserError, unknown
+from benchmark.errors import unknown
 from benchmark.store.artifacts import Store
-from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
 from reports.cards import Cards, cards_of
 from reports.labels import with_field
+from reports.stored import read_suite
 
 # A pandas DataFrame. pandas' own annotations call every selection "a frame, a series or a number", which says nothing.
 Frame: TypeAlias = Any
@@ -55,17 +50,16 @@ DETECTOR_MEASURES = (
 )
 JUDGED = "judged_"  # before a measure: its value in the form of the model in which the cell's attack shows
 AXES = ("dataset", "model", "objective", "attack", "repair", "detector", "seed", "searched")
-_ADDED: Mapping[int, Mapping[str, str]] = {2: {"detector": "none"}}  # schema version -> its new columns, filled
-_ADDED_TO_TRIALS = ("validation_floor",)  # since version 3; unknown in older tables
 
 
 class Results(NamedTuple):
     """What the board is made from.
 
     `cells` has one row per cell and selection rule, in the suite's order; column `row` links it to `measures`, which
-    has one row per number. The zero-shot numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`,
-    and under a transform of the model `<name>@<transform>`. `accuracy_lost` is the clean accuracy below the undefended
-    model of the same objective, attack and seed. Columns `judged_<name>` take the form of the model in
+    has one row per number: of the record, or of a `measure` artifact, as its column `source` says. The zero-shot
+    numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`, and under a transform of the model
+    `<name>@<transform>`. `accuracy_lost` is the clean accuracy below the undefended model of the same objective, attack
+    and seed. Columns `judged_<name>` take the form of the model in
     which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's numbers
     beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial and
     epoch of the searched cells, with the axes of the cell beside it.
@@ -91,10 +85,10 @@ def compile_suite(store: Store, name: str) -> Results:
     if suite is None:
         names = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
         raise unknown(f"suite in store {store.root}:", name, names)
-    records, trials, skipped = _read_tables(store, suite["cells"])
-    cards = cards_of(suite)
-    cells = _with_missing(_entries(suite["cells"]), records.drop_columns("measures").to_pandas())
-    measures = _measures(records).merge(cells[["order", "selection", "row"]], on=["order", "selection"])
+    entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"]), cards_of(suite)
+    cells = _with_missing(entries, stored.records.drop_columns(["measures"]).to_pandas())
+    trials = stored.trials.to_pandas().merge(entries[["order", *AXES]], on="order")
+    measures = stored.measures.merge(cells[["order", "selection", "row"]], on=["order", "selection"])
     measures = measures.drop(columns=["order", "selection"])
     transforms = tuple(sorted({form for name in set(measures["name"]) if (form := name.partition("@")[2])}))
     of_model = (HEADLINE_READOUT,)
@@ -104,48 +98,9 @@ def compile_suite(store: Store, name: str) -> Results:
     detecting = cells["detector"] != "none"
     detections = _widened(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
     defended = cells[~detecting].reset_index(drop=True)
-    return Results(suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, skipped)
-
-
-def _read_tables(store: Store, entries: list[Mapping[str, Any]]) -> tuple[pa.Table, Frame, tuple[str, ...]]:
-    """All records and all trials, each with a column `order` (the place of their cell in the suite); skipped rows."""
-    skipped: dict[str, None] = {}
-    records, trials = [_empty(RECORDS)], [_empty(TRIALS)]
-    for order, entry in enumerate(entries):
-        artifact = store.find("record", entry["record"])
-        if artifact is None:
-            continue
-        skipped |= dict.fromkeys(told(found) for found in artifact.facts.get("skipped", ()))
-        records.append(_read(artifact.path("records.parquet"), RECORDS, order))
-        if artifact.path("trials.parquet").exists():
-            trials.append(_read(artifact.path("trials.parquet"), TRIALS, order))
-    axes = _entries(entries)[["order", *AXES]]
-    rows = pa.concat_tables(trials).to_pandas().merge(axes, on="order")
-    return pa.concat_tables(records), rows, tuple(skipped)
-
-
-def _empty(schema: pa.Schema) -> pa.Table:
-    return schema.append(pa.field("order", pa.int64())).empty_table()
-
-
-def _read(path: Path, schema: pa.Schema, order: int) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-        newest = max(table.column("schema_version").to_pylist(), default=0) if "schema_version" in schema.names else 0
-        if newest > SCHEMA_VERSION:
-            raise UserError(
-                f"record {path}: schema_version must be at most {SCHEMA_VERSION}, got {newest}; upgrade Backstop"
-            )
-        for version, columns in _ADDED.items():
-            for name in set(columns) & set(schema.names) - set(table.column_names) if newest < version else ():
-                table = table.append_column(name, pa.array([columns[name]] * table.num_rows, pa.string()))
-        for name in set(_ADDED_TO_TRIALS) & set(schema.names) - set(table.column_names):
-            table = table.append_column(name, pa.nulls(table.num_rows, pa.float64()))
-        table = table.select(schema.names).cast(schema)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        detail = str(error).splitlines()[0]
-        raise UserError(f"record {path} must be a table of this schema, got {detail!r}; run the suite again") from None
-    return table.append_column("order", pa.array([order] * table.num_rows, pa.int64()))
+    return Results(
+        suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, stored.skipped
+    )
 
 
 def _entries(entries: list[Mapping[str, Any]]) -> Frame:
@@ -188,17 +143,6 @@ def _with_missing(entries: Frame, records: Frame) -> Frame:
     cells["reason"] = cells["reason"].where(~absent, reason).fillna("")
     cells = cells.sort_values(["order", "rule_order"], kind="stable", ignore_index=True)
     return cells.assign(row=range(len(cells)))
-
-
-def _measures(records: pa.Table) -> Frame:
-    """The nested measures as a long frame: order, selection, name, readout, value, count, total, version."""
-    column = records.column("measures").combine_chunks()
-    parents = pc.call_function("list_parent_indices", [column])
-    numbers = pa.Table.from_struct_array(column.flatten())
-    for name in ("order", "selection"):
-        numbers = numbers.append_column(name, records.column(name).combine_chunks().take(parents))
-    frame = numbers.to_pandas()
-    return frame.drop_duplicates(["order", "selection", "name", "readout"], keep="last")
 
 
 def _widened(cells: Frame, measures: Frame, readouts: Sequence[str], names: Sequence[str]) -> Frame:

@@ -32,7 +32,7 @@ def measures(
         metrics: which metrics, of which those of outcomes are used; None: every registered one.
 
     Returns:
-        Measures in order of metric; each carries the version of its metric.
+        Measures in order of metric; each carries what its metric says of itself.
 
     Raises:
         UserError: if the tables hold more than one triggered condition.
@@ -66,7 +66,7 @@ def _reduced(
     frame: pd.DataFrame, of: Literal["outcomes", "scores"], metrics: Sequence[Metric] | None, *, target: int | None
 ) -> list[Measure]:
     return [
-        measure._replace(version=metric.version)
+        measure.of_metric(metric)
         for metric in (registered() if metrics is None else metrics)
         if metric.of == of
         for measure in metric.measure(frame, target=target)

@@ -1,16 +1,18 @@
 """Schemas of what a run leaves behind: outcomes, epochs of trials, records. No torch: `reports` reads these.
 
 An *outcome* is one evaluated unit, an *epoch row* one measured epoch of one trial on validation, a *record* one
-cell under one selection rule on test. Rows are immutable; a changed meaning is a new schema version.
+cell under one selection rule on test, a *measure* one number of a record, or of a metric that came later. Rows are
+immutable; a changed meaning is a new schema version, new columns too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Status = Literal[
     "ok",
@@ -53,16 +55,54 @@ SCORES = pa.schema(
     ]
 )
 
-MEASURE = pa.struct(
+_NUMBER = [
+    ("name", pa.string()),  # clean_accuracy, attack_success_rate, …
+    ("readout", pa.string()),
+    ("value", pa.float64()),
+    ("count", pa.int64()),  # numerator, -1 where the value is not a proportion
+    ("total", pa.int64()),  # denominator
+    ("version", pa.int32()),  # version of the metric
+    ("metric", pa.string()),  # its name; "" for numbers that no metric gives
+    ("unit", pa.string()),  # "share", "pairs", "classes", …
+    ("lower", pa.float64()),  # bounds of the value; null: unbounded
+    ("upper", pa.float64()),
+    ("higher_is_better", pa.bool_()),  # null: neither
+]
+MEASURE = pa.struct(_NUMBER)
+
+# `measures.parquet` of a `measure` artifact: a metric over the outcomes of finished cells, beside their records. Its
+# manifest names the `metric` (its identity) and the `cells` (keys of their records).
+MEASURES = pa.schema([("cell", pa.string()), ("selection", pa.string()), *_NUMBER])
+
+# One table that a record's numbers come from: `<stage>/<key>/<attempt>/<file>`, the attempt named by the manifest.
+SOURCE = pa.struct(
     [
-        ("name", pa.string()),  # clean_accuracy, attack_success_rate, …
-        ("readout", pa.string()),
-        ("value", pa.float64()),
-        ("count", pa.int64()),  # numerator, -1 where the value is not a proportion
-        ("total", pa.int64()),  # denominator
-        ("version", pa.int32()),  # version of the metric
+        # own_clean, own_triggered, own_squash; twin_clean, twin_triggered: of the undefended clean twin;
+        # repaired_twin_triggered; outside_clean: of the model from outside; start_validation, floor_validation: what a
+        # search compares with; epochs: of the repair behind the record; scores: of a detector
+        ("role", pa.string()),
+        ("stage", pa.string()),  # evaluate, defend, detect
+        ("key", pa.string()),
+        ("file", pa.string()),
+        ("transform", pa.string()),  # of the model, such as int8; null: as it is
+        ("model_stage", pa.string()),  # of the model that was looked at: pretrain or defend
+        ("model", pa.string()),  # its key
+        ("epoch", pa.int32()),  # its epoch, of a defend artifact
+        ("split", pa.string()),  # test or validation; null for what is no evaluation
     ]
 )
+# What triggers that are fitted on the evaluated model reach on a clean twin at the same budget.
+FLOOR = pa.struct(
+    [
+        ("trigger", pa.string()),  # label of the test-time attack
+        ("readout", pa.string()),
+        ("value", pa.float64()),
+        ("count", pa.int64()),
+        ("total", pa.int64()),
+        ("key", pa.string()),  # of the outcomes
+    ]
+)
+STATUS_COUNT = pa.struct([("status", pa.string()), ("count", pa.int32())])
 
 EPOCHS = pa.schema(
     [
@@ -91,9 +131,22 @@ TRIALS = pa.schema(
         ("artifact", pa.string()),  # key of the defend artifact
         ("wall_s", pa.float64()),
         ("validation_floor", pa.float64()),  # ASR of the undefended clean twin on validation, which the rules subtract
+        ("validation_start", pa.float64()),  # CA of the undefended model on validation, which the rules compare with
         *EPOCHS,
     ]
 )
+
+# Null until a stage writes them: so that suites which are frozen now need no new schema then.
+_LATER = [
+    ("evidence", pa.string()),  # what stands behind the row: claimed, recomputed, reproduced_models, re_evaluated, …
+    ("model_settings", pa.string()),  # JSON: what of the model is not in its name and its start
+    ("federation", pa.string()),  # key of the `federate` artifact
+    ("aggregator", pa.string()),  # label of its aggregator
+    ("malicious_rate", pa.float64()),  # share of its clients that attack
+    ("heterogeneity", pa.float64()),  # Dirichlet concentration of its clients' rows
+    ("rebound", pa.string()),  # key of the `rebound` artifact: fine-tuning after the repair
+    ("floors", pa.list_(FLOOR)),  # ASR without any poison, beside the clean twin's under the attack's own trigger
+]
 
 RECORDS = pa.schema(
     [
@@ -109,6 +162,9 @@ RECORDS = pa.schema(
         ("attack", pa.string()),  # label of the attack, "none" for the clean twin
         ("repair", pa.string()),  # label of the repair, "none" for no repair
         ("detector", pa.string()),  # label of the detector, "none" for none; a cell has a repair or a detector
+        ("dataset_settings", pa.string()),  # JSON: fields of the data set that are not at their defaults, without paths
+        ("evaluation", pa.string()),  # name of the set that judges; null: the data set itself
+        ("start_from", pa.string()),  # JSON: the weights that pre-training began with; null: none
         ("seed", pa.int64()),
         ("searched", pa.bool_()),
         ("trial", pa.int32()),
@@ -122,8 +178,25 @@ RECORDS = pa.schema(
         ("environment", pa.string()),  # JSON: versions, host, threads
         ("specification", pa.string()),  # JSON: the full experiment
         ("artifacts", pa.string()),  # JSON: stage -> key
+        ("sources", pa.list_(SOURCE)),  # every table that the row's numbers come from
+        ("trial_statuses", pa.list_(STATUS_COUNT)),  # of the trials behind the rule, ok first; null: no repair was run
+        ("epochs_measured", pa.int32()),  # by those trials, on validation
+        ("epochs_within_bound", pa.int32()),  # of these, those that met search.asr_bound and did not collapse
+        ("code_version", pa.string()),  # of the package
+        ("code_commit", pa.string()),  # of its checkout; null where it is installed otherwise
+        ("code_dirty", pa.bool_()),  # whether files of the code were changed since that commit
+        *_LATER,
     ]
 )
 
+# Version -> columns that tables of older ones lack: read as null, but for `detector`, which was "none" for all.
+ADDED: Mapping[int, frozenset[str]] = {
+    2: frozenset({"detector"}),
+    3: frozenset({"validation_floor"}),
+    4: frozenset({"validation_start", "dataset_settings", "evaluation", "start_from", "sources", "trial_statuses"})
+    | frozenset({"epochs_measured", "epochs_within_bound", "code_version", "code_commit", "code_dirty"})
+    | frozenset(name for name, _ in _LATER),
+}
+
 # Columns that may differ between two runs of the same specification.
-VOLATILE = ("wall_s", "device", "environment")
+VOLATILE = ("wall_s", "device", "environment", "code_version", "code_commit", "code_dirty")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+import math
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from benchmark.types.base import Method
 
 
 class Measure(NamedTuple):
-    """One number with its denominator: `value = count / total` for proportions, `count = -1` otherwise."""
+    """One number with its denominator: `value = count / total` for proportions, `count = -1` otherwise.
+
+    A metric gives the first five; the rest is what is said of the metric, added by whoever called it (`of_metric`).
+    """
 
     name: str
     readout: str
@@ -16,6 +20,23 @@ class Measure(NamedTuple):
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.count)
     total: int
     version: int = 1
+    metric: str = ""  # name of the metric
+    unit: str = "share"
+    lower: float | None = 0.0  # bounds of the value; None: unbounded
+    upper: float | None = 1.0
+    higher_is_better: bool | None = None
+
+    def of_metric(self, metric: Metric) -> Self:
+        """The same number with its metric's name, version, unit, bounds and direction."""
+        lower, upper = (bound if math.isfinite(bound) else None for bound in metric.bounds)
+        return self._replace(
+            version=metric.version,
+            metric=metric.name,
+            unit=metric.unit,
+            lower=lower,
+            upper=upper,
+            higher_is_better=metric.higher_is_better,
+        )
 
 
 def proportion(name: str, readout: str, count: int, total: int, version: int = 1) -> Measure:

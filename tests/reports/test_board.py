@@ -160,7 +160,7 @@ def test_a_record_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     newer = [row | {"schema_version": 99} for row in fake_suite.rows_of(cells[0])]
     store = make_store(tmp_path, cells, {cells[0]["cell"]: newer})
-    with pytest.raises(UserError, match=r"schema_version must be at most 3, got 99; upgrade"):
+    with pytest.raises(UserError, match=r"schema_version must be at most 4, got 99; upgrade"):
         compile_suite(store, "demo")
 
 

@@ -1,0 +1,122 @@
+"""Reads what a store holds of a suite: records, trials, and numbers of metrics that came later; older schemas too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from benchmark.data.skipped import told
+from benchmark.errors import UserError
+from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.schemas import ADDED, MEASURES, RECORDS, SCHEMA_VERSION, TRIALS
+
+RECORD = "record"  # where a number of a record stands; others name their `measure/<key>`
+_ADDED = frozenset[str]().union(*ADDED.values())
+_BEFORE: Mapping[str, str] = {"detector": "none"}  # what an added column means where it is not there; else null
+
+
+class Stored(NamedTuple):
+    """Tables of a suite, each with a column `order`: the place of the cell in the suite."""
+
+    records: pa.Table
+    trials: pa.Table
+    measures: Any  # DataFrame: order, selection, the fields of MEASURE, source
+    skipped: tuple[str, ...]  # a line for each data set that was prepared without some of its rows
+
+
+def read_suite(store: Store, entries: Sequence[Mapping[str, Any]]) -> Stored:
+    """All records and trials of a suite's cells, and every number that is known of them.
+
+    Raises:
+        UserError: a table that this version cannot read.
+    """
+    skipped: dict[str, None] = {}
+    records, trials = [_empty(RECORDS)], [_empty(TRIALS)]
+    for order, entry in enumerate(entries):
+        artifact = store.find("record", entry["record"])
+        if artifact is None:
+            continue
+        skipped |= dict.fromkeys(told(found) for found in artifact.facts.get("skipped", ()))
+        records.append(_placed(read_table(artifact.path("records.parquet"), RECORDS), order))
+        if artifact.path("trials.parquet").exists():
+            trials.append(_placed(read_table(artifact.path("trials.parquet"), TRIALS), order))
+    table = pa.concat_tables(records)
+    orders = {entry["record"]: order for order, entry in enumerate(entries)}
+    return Stored(table, pa.concat_tables(trials), _measures(table, _joined(store, orders)), tuple(skipped))
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """A table of this schema or an older one, whose missing columns are null or what they mean by being absent.
+
+    Raises:
+        UserError: it is no such table, or one of a newer schema.
+    """
+    try:
+        table = pq.read_table(path)
+        newest = max(table.column("schema_version").to_pylist(), default=0) if "schema_version" in schema.names else 0
+        if newest > SCHEMA_VERSION:
+            raise UserError(
+                f"record {path}: schema_version must be at most {SCHEMA_VERSION}, got {newest}; upgrade Backstop"
+            )
+        for field in schema:
+            if field.name not in table.column_names and field.name in _ADDED:
+                known = pa.repeat(pa.scalar(_BEFORE.get(field.name), field.type), table.num_rows)
+                table = table.append_column(field.name, known)
+        return table.select(schema.names).cast(schema)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        detail = str(error).splitlines()[0]
+        raise UserError(f"record {path} must be a table of this schema, got {detail!r}; run the suite again") from None
+
+
+def _empty(schema: pa.Schema) -> pa.Table:
+    return schema.append(pa.field("order", pa.int64())).empty_table()
+
+
+def _placed(table: pa.Table, order: int) -> pa.Table:
+    return table.append_column("order", pa.repeat(pa.scalar(order, pa.int64()), table.num_rows))
+
+
+def _measures(records: pa.Table, joined: Any) -> Any:
+    """Every number once for its row, name and read-out: of the highest version, the record's where those are equal."""
+    own = _nested(records).assign(source=RECORD)
+    found = pd.concat([joined, own], ignore_index=True) if len(joined) else own
+    found = found.sort_values("version", kind="stable", na_position="first")
+    found = found.drop_duplicates(["order", "selection", "name", "readout"], keep="last")
+    return found.sort_index(ignore_index=True)
+
+
+def _nested(records: pa.Table) -> Any:
+    """The measures inside the records as a long frame."""
+    column = records.column("measures").combine_chunks()
+    parents = pc.call_function("list_parent_indices", [column])
+    numbers = pa.Table.from_struct_array(column.flatten())
+    for name in ("order", "selection"):
+        numbers = numbers.append_column(name, records.column(name).combine_chunks().take(parents))
+    return numbers.to_pandas()
+
+
+def _joined(store: Store, orders: Mapping[str, int]) -> Any:
+    """Numbers of the store's `measure` artifacts on these cells, the newest last."""
+    parts = []
+    # by attempt, whose name begins with its time
+    for artifact in sorted(_measuring(store, orders), key=lambda found: found.folder.name):
+        table = read_table(artifact.path("measures.parquet"), MEASURES).to_pandas()
+        own = table[table["cell"].isin(orders)]
+        parts.append(own.assign(order=own["cell"].map(orders), source=f"measure/{artifact.key}").drop(columns="cell"))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _measuring(store: Store, orders: Mapping[str, int]) -> Iterator[Artifact]:
+    for key in store.keys("measure"):
+        facts = store.facts("measure", key)
+        if facts is None or orders.keys().isdisjoint(facts.get("cells", ())):
+            continue
+        artifact = store.find("measure", key)
+        if artifact is not None:
+            yield artifact
