@@ -27,7 +27,7 @@ from benchmark.training.epoch_context import EpochContext
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.training.step import Stepper, backward, forward_only, make_stepper, world_size
 from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
-from benchmark.types import Objective, Pass, State, Training
+from benchmark.types import Objective, Pass, Plan, State, Training
 
 
 class Diverged(RuntimeError):
@@ -97,43 +97,60 @@ def train(
     """
     own = _own_parameters(objective, model, seed)
     stepper = _check_and_prepare(model, pool, objective, training, options, rows)
-    stepper = stepper._replace(reference=reference, parameters=own)
-    optimizer = adamw(model.network, training, own)
+    loop = _Loop(stepper._replace(reference=reference, parameters=own), pool, training, seed, options.prefetch)
     if inherited is not None:
-        restore_optimizer(model.network, optimizer, inherited, own)
-    state = objective.initial_state(embed_dim=model.embed_dim, seed=derive_seed(seed, "objective"))
-    first_epoch, step, history = 0, 0, []
-    if options.checkpoint_folder and (found := checkpoint.load(options.checkpoint_folder)):
-        model.network.load_state_dict(found.network)
-        own.load_state_dict(found.parameters)
-        restore_optimizer(model.network, optimizer, found.optimizer, own)
-        first_epoch, step, history, state = found.epoch, found.step, found.history, found.objective
-    state = {name: value.to(model.device) for name, value in state.items()}
-    loop = _Loop(stepper, optimizer, pool, training, seed, options.prefetch)
-    for epoch in range(first_epoch, training.epochs):
+        restore_optimizer(model.network, loop.optimizer, inherited, own)
+    now = _start(loop, objective, options.checkpoint_folder)
+    for epoch in range(now.epoch, training.epochs):
         began = time.perf_counter()
         model.train()
-        losses: list[torch.Tensor] = []
-        views = 0
-        passes, state = objective.plan(epoch, state, EpochContext(model, pool, seed, training, epoch))
-        state = {name: value.to(model.device) for name, value in state.items()}
-        for one_pass in (_within(item, rows) for item in passes):
-            state, step = loop.run(one_pass, state, epoch=epoch, step=step, losses=losses)
-            steps = pool.num_steps(training.batch_size, one_pass.rows)
-            seen = {"image", "image_augmented"} & one_pass.views if training.learning_rate else {"image"}
-            views += steps * training.batch_size * len(seen)
-        end = _epoch_end(epoch, training, losses, loop.rate, views, began)
-        history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
+        plan = objective.plan(epoch, now.state, EpochContext(model, pool, seed, training, epoch))
+        now, done = loop.epoch(plan, now, rows)
+        end = _epoch_end(epoch, training, done.losses, loop.rate, done.views, began)
+        now.history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
         if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == training.epochs):
-            _save(options.checkpoint_folder, loop, state, epoch=end.epoch, step=step, history=history)
+            _save(options.checkpoint_folder, loop, now)
         if options.on_epoch:
             options.on_epoch(end, model)
-    return Trained(model, optimizer_tensors(model.network, optimizer, own), history)
+    return Trained(model, optimizer_tensors(model.network, loop.optimizer, own), now.history)
+
+
+class _Position(NamedTuple):
+    """Where a training stands, between two epochs."""
+
+    epoch: int  # whole epochs that are done
+    step: int
+    history: list[dict[str, float]]
+    state: State  # the objective's
+
+
+class _Done(NamedTuple):
+    """What one epoch did."""
+
+    losses: list[torch.Tensor]  # one a step
+    views: int  # forward views of images, over all workers
+
+
+def _start(loop: _Loop, objective: Objective, folder: Path | None) -> _Position:
+    """The beginning, or what the last checkpoint restores."""
+    model, own = loop.stepper.model, loop.stepper.parameters
+    state = objective.initial_state(embed_dim=model.embed_dim, seed=derive_seed(loop.seed, "objective"))
+    saved = checkpoint.load(folder) if folder else None
+    if saved is None:
+        return _Position(0, 0, [], _on(model, state))
+    model.network.load_state_dict(saved.network)
+    own.load_state_dict(saved.parameters)
+    restore_optimizer(model.network, loop.optimizer, saved.optimizer, own)
+    return _Position(saved.epoch, saved.step, saved.history, _on(model, saved.objective))
+
+
+def _on(model: ClipModel, state: State) -> State:
+    return {name: value.to(model.device) for name, value in state.items()}
 
 
 def _own_parameters(objective: Objective, model: ClipModel, seed: int) -> nn.ParameterDict:
-    found = objective.initial_parameters(embed_dim=model.embed_dim, seed=seed)
-    return nn.ParameterDict({name: nn.Parameter(value.to(model.device)) for name, value in found.items()})
+    initial = objective.initial_parameters(embed_dim=model.embed_dim, seed=seed)
+    return nn.ParameterDict({name: nn.Parameter(value) for name, value in _on(model, initial).items()})
 
 
 def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
@@ -146,18 +163,23 @@ def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
 class _Loop:
     """The steps of one pass after another."""
 
-    def __init__(
-        self,
-        stepper: Stepper,
-        optimizer: torch.optim.Optimizer,
-        pool: Pool,
-        training: Training,
-        seed: int,
-        prefetch: int,
-    ) -> None:
-        self.stepper, self.optimizer, self.pool, self.training = stepper, optimizer, pool, training
+    def __init__(self, stepper: Stepper, pool: Pool, training: Training, seed: int, prefetch: int) -> None:
+        self.stepper, self.pool, self.training = stepper, pool, training
+        self.optimizer = adamw(stepper.model.network, training, stepper.parameters)
         self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
         self.shard = Shard(dist.get_rank(), world_size()) if world_size() > 1 else Shard()
+
+    def epoch(self, plan: Plan, start: _Position, rows: np.ndarray | None) -> tuple[_Position, _Done]:
+        """Runs the passes of one epoch over no other rows than those that are trained on."""
+        state, step, views = _on(self.stepper.model, plan.state), start.step, 0
+        losses: list[torch.Tensor] = []
+        batch_size = self.training.batch_size
+        for one_pass in (_within(item, rows) for item in plan.passes):
+            state, step = self.run(one_pass, state, epoch=start.epoch, step=step, losses=losses)
+            steps = self.pool.num_steps(batch_size, one_pass.rows)
+            seen = {"image", "image_augmented"} & one_pass.views if self.training.learning_rate else {"image"}
+            views += steps * batch_size * len(seen)
+        return _Position(start.epoch + 1, step, start.history, state), _Done(losses, views)
 
     def run(
         self, one_pass: Pass, state: State, *, epoch: int, step: int, losses: list[torch.Tensor]
@@ -259,13 +281,12 @@ def _epoch_end(
     return EpochEnd(epoch + 1, training.epochs, mean, rate, views, time.perf_counter() - began)
 
 
-def _save(folder: Path, loop: _Loop, state: State, *, epoch: int, step: int, history: list[dict[str, float]]) -> None:
+def _save(folder: Path, loop: _Loop, now: _Position) -> None:
     if loop.shard.rank == 0:
-        network = loop.stepper.model.network
-        own = loop.stepper.parameters
+        network, own = loop.stepper.model.network, loop.stepper.parameters
         tensors = optimizer_tensors(network, loop.optimizer, own)
-        now = checkpoint.Snapshot(epoch, step, history, network.state_dict(), tensors, state, own.state_dict())
-        checkpoint.save(folder, now)
+        parts = (network.state_dict(), tensors, now.state, own.state_dict())
+        checkpoint.save(folder, checkpoint.Snapshot(now.epoch, now.step, now.history, *parts))
     if loop.shard.world > 1:
         dist.barrier()
 
