@@ -171,12 +171,12 @@ def _panels(cells: Frame) -> list[str]:
 def _write_tables(results: Results, out: Path) -> None:
     rows: Frame = pd.concat([results.cells, results.detections], ignore_index=True).sort_values("row", kind="stable")
     inner = ["order", "rule_order", "row", "under", *(name for name in rows.columns if name.startswith(JUDGED))]
-    _guarded(rows.drop(columns=inner)).to_csv(out / "records.csv", index=False)
+    _quote(rows.drop(columns=inner)).to_csv(out / "records.csv", index=False)
     axes = rows[["row", "cell", "objective", "attack", "repair", "detector", "seed", "selection", "status"]]
-    _guarded(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
+    _quote(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
 
 
-def _guarded(frame: Frame) -> Frame:
+def _quote(frame: Frame) -> Frame:
     """Texts that a spreadsheet would take for a formula get a quote in front."""
 
     def guard(value: Any) -> Any:

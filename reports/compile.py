@@ -93,10 +93,10 @@ def compile_suite(store: Store, name: str) -> Results:
     transforms = tuple(sorted({form for name in set(measures["name"]) if (form := name.partition("@")[2])}))
     of_model = (HEADLINE_READOUT,)
     names = [f"{name}@{form}" if form else name for form in ("", *transforms) for name in HEADLINE_MEASURES]
-    cells = _judged(_widened(cells, measures, of_model, [*names, *TARGETED_MEASURES]), cards)
+    cells = _with_judged(_with_measures(cells, measures, of_model, [*names, *TARGETED_MEASURES]), cards)
     cells = cells.assign(accuracy_lost=_lost(cells, ["objective", "attack", "seed"]))
     detecting = cells["detector"] != "none"
-    detections = _widened(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
+    detections = _with_measures(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
     defended = cells[~detecting].reset_index(drop=True)
     return Results(
         suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, stored.skipped
@@ -145,7 +145,7 @@ def _with_missing(entries: Frame, records: Frame) -> Frame:
     return cells.assign(row=range(len(cells)))
 
 
-def _widened(cells: Frame, measures: Frame, readouts: Sequence[str], names: Sequence[str]) -> Frame:
+def _with_measures(cells: Frame, measures: Frame, readouts: Sequence[str], names: Sequence[str]) -> Frame:
     """Adds the numbers of some read-outs as columns; a measure that no cell has becomes a column of NaN."""
     own = measures[measures["readout"].isin(readouts)].drop_duplicates(["row", "name"], keep="last")
     wide = own.pivot(index="row", columns="name", values=["value", "count", "total"])
@@ -157,7 +157,7 @@ def _widened(cells: Frame, measures: Frame, readouts: Sequence[str], names: Sequ
     return pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
 
 
-def _judged(cells: Frame, cards: Cards) -> Frame:
+def _with_judged(cells: Frame, cards: Cards) -> Frame:
     """Adds the column `under` (the transform that a row's attack waits for, "" for none) and the judged numbers."""
     waits = {label: card.transform for label, card in cards.attack.items() if card.transform}
     under = cells["attack"].map(lambda label: waits.get(label, ""))

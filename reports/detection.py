@@ -131,7 +131,7 @@ def _line(label: Any, rows: Frame, undefended: Frame, twin: Frame, names: Names,
             numbers[name] = _against(rows, undefended, JUDGED + column)
     status, tone, reason = _status(rows)
     card = cards.detector.get(label, NO_CARD)
-    note = "; ".join(filter(None, (_removed(rows), outside_note(rows["auxiliary_clean_accuracy"].mean()))))
+    note = "; ".join(filter(None, (_removal_note(rows), outside_note(rows["auxiliary_clean_accuracy"].mean()))))
     return Line(names.detector[label], label, needs_text(card), numbers, note, status, tone, reason)
 
 
@@ -157,7 +157,7 @@ def _against(rows: Frame, undefended: Frame, column: str) -> Number:
     return number._replace(note=signed(number.sort - start))
 
 
-def _removed(rows: Frame) -> str:
+def _removal_note(rows: Frame) -> str:
     """Which share of the pairs retraining left out; "" for filters that only score."""
     if not rows["clean_accuracy"].notna().any():
         return ""

@@ -19,7 +19,7 @@ from benchmark.stats import front
 from reports import style
 from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.grid import Names
-from reports.labels import RULES, shortened, wrapped
+from reports.labels import RULES, shorten, wrap
 from reports.statistics import CONFIDENCE, Change, RepairGap
 
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
@@ -85,7 +85,7 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, objective in zip(panels, objectives, strict=False):
             _panel(axes, scene, objective, attacks)
-            axes.set_title(shortened(scene.names.objective[objective], 40))
+            axes.set_title(shorten(scene.names.objective[objective], 40))
         for axes in panels[len(objectives) :]:
             axes.remove()
         _limits(panels[0], scene)
@@ -154,12 +154,12 @@ def _legend(scene: Scene, attacks: Sequence[str]) -> list[Any]:
     names = scene.names
     handles = [_attack_handle(place, scene) for place, _ in enumerate(attacks)]
     for handle, attack in zip(handles, attacks, strict=True):
-        handle.set_label(wrapped(names.attack[attack]))
+        handle.set_label(wrap(names.attack[attack]))
     rules = [rule for rule in style.MARKERS if rule in set(scene.cells["selection"])]
     if not scene.cells["searched"].any():
         rules = [rule for rule in rules if rule == "undefended"]
     marks: list[tuple[Any, str]] = [(style.MARKERS[rule], RULES[rule]) for rule in rules]
-    marks += [(marker, wrapped(names.repair[repair])) for repair, marker in _repair_markers(scene).items()]
+    marks += [(marker, wrap(names.repair[repair])) for repair, marker in _repair_markers(scene).items()]
     for marker, label in marks:
         size = 8 if marker == "*" else 4.5
         handles.append(Line2D([], [], color=style.MUTED, ls="none", marker=marker, ms=size, label=label))
@@ -186,9 +186,7 @@ def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH
             for place, change in enumerate((pair.first, pair.second)):
                 _dot(axes, row, place, change)
         axes.axvline(0, color=style.MUTED, lw=0.8, zorder=0)
-        named = [
-            shortened(names.attack[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs
-        ]
+        named = [shorten(names.attack[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs]
         axes.set_yticks(range(len(pairs)), named)
         axes.tick_params(axis="y", length=0, labelcolor=style.INK)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
@@ -204,7 +202,7 @@ def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH
                 marker="os"[i],
                 ls="none",
                 ms=5,
-                label=shortened(names.objective[name]),
+                label=shorten(names.objective[name]),
             )
             for i, name in enumerate(gap.objectives)
         ]

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from reports import style
 from reports.detection import Group
-from reports.labels import percent, shortened, wrapped
+from reports.labels import percent, shorten, wrap
 from reports.matrix import Matrix
 
 DEEPEST = 0.6  # opacity of a full cell: text stays readable on it, on light and on dark paper
@@ -83,7 +83,7 @@ def _auroc(value: float | None) -> Square:
 
 
 def _short(off: str) -> str:
-    return {"did not plant": "–", "": "–"}.get(off, shortened(off, 7))
+    return {"did not plant": "–", "": "–"}.get(off, shorten(off, 7))
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
@@ -99,14 +99,14 @@ def _figure(
     width: float,
 ) -> Figure:
     with mpl.rc_context({**style.SETTINGS, "axes.grid": False}):
-        named = [wrapped(title, 24) for title in titles]
+        named = [wrap(title, 24) for title in titles]
         pitch = 0.1 + 0.09 * max((name.count("\n") + 1 for name in named), default=1)  # inches a row
         figure = style.empty_figure(width, 0.95 + pitch * len(titles))
         ratios = [max(len(columns), 1) for _, columns, _ in panels]
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=ratios)[0]
         for each, (title, columns, squares) in zip(axes, panels, strict=True):
             _panel(each, squares, columns, starts)
-            each.set_title(shortened(title, 40))
+            each.set_title(shorten(title, 40))
         axes[0].set_yticks(range(len(titles)), named)
         axes[0].set_ylim(len(titles) - 0.5, -0.5)
         style.settle(figure)
@@ -127,7 +127,7 @@ def _panel(axes: Axes, squares: Sequence[Sequence[Square]], columns: Sequence[st
         if start:
             axes.axhline(start - 0.5, color=style.GRID, lw=0.8)
     axes.set_xlim(-0.5, len(columns) - 0.5)
-    axes.set_xticks(range(len(columns)), [wrapped(name, 16) for name in columns], rotation=35, ha="right")
+    axes.set_xticks(range(len(columns)), [wrap(name, 16) for name in columns], rotation=35, ha="right")
     axes.tick_params(axis="both", length=0, labelcolor=style.INK)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -125,15 +125,15 @@ def seconds(value: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def wrapped(text: str, width: int = 26) -> str:
+def wrap(text: str, width: int = 26) -> str:
     """A text on up to three lines for a figure, broken between words; only what is longer than that is cut."""
     lines = textwrap.wrap(
         text, width, break_long_words=False, break_on_hyphens=False, max_lines=3, placeholder="\u00a0…"
     )
-    return "\n".join(shortened(line, 2 * width) for line in lines)
+    return "\n".join(shorten(line, 2 * width) for line in lines)
 
 
-def shortened(text: str, length: int = 26) -> str:
+def shorten(text: str, length: int = 26) -> str:
     """A text cut to fit into a figure."""
     return text if len(text) <= length else text[: length - 1] + "…"
 

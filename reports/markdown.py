@@ -28,14 +28,14 @@ _NUMBERS = {
 }
 
 
-def escaped(text: object) -> str:
+def escape(text: object) -> str:
     """A text that means nothing to Markdown, on one line."""
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; every entry is escaped."""
-    heads, *entries = [[escaped(entry) for entry in row] for row in (header, *rows)]
+    heads, *entries = [[escape(entry) for entry in row] for row in (header, *rows)]
     lines = [heads, ["---"] * len(header), *entries]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -54,11 +54,11 @@ def document(
     methods: tuple[Names, Cards],
 ) -> str:
     """All main tables, one after another."""
-    parts = [f"# {escaped(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
+    parts = [f"# {escape(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
     if headline:
         parts += ["## Repair gap", *_gap(headline)]
     for matrix in matrices:
-        parts += [f"## {escaped(matrix.title)}: defenses against attacks", _matrix(matrix)]
+        parts += [f"## {escape(matrix.title)}: defenses against attacks", _matrix(matrix)]
     if floors:
         parts += ["## Attack success over its floor, repairs at their defaults", _floors(floors)]
     if found.filters:
@@ -68,11 +68,11 @@ def document(
     if found.models:
         parts += ["## Detectors of attacked models", *(text for judge in found.models for text in _judge(judge))]
     for form in forms:
-        parts += [f"## Models in {escaped(form.name)}", _form(form)]
+        parts += [f"## Models in {escape(form.name)}", _form(form)]
     if targeted:
-        parts += ["## Attacks on chosen images", _targeted(targeted)]
+        parts += ["## Attacks on chosen images", _targeted_table(targeted)]
     if reasons or skipped:
-        parts += ["## What did not run or does not count", *(escaped(line) for line in skipped)]
+        parts += ["## What did not run or does not count", *(escape(line) for line in skipped)]
         parts += [_reasons(reasons)] if reasons else []
     if cards := _cards(*methods):
         parts += ["## Methods", cards]
@@ -80,11 +80,11 @@ def document(
 
 
 def _gap(headline: Headline) -> list[str]:
-    number = f"**{headline.number}** points {escaped(headline.interval)} " if headline.number else ""
-    number += f"({escaped(headline.basis)})."
+    number = f"**{headline.number}** points {escape(headline.interval)} " if headline.number else ""
+    number += f"({escape(headline.basis)})."
     rows = [[row.attack, row.first, row.second, row.gap, row.interval, "; ".join(row.notes)] for row in headline.rows]
     header = [headline.repair, *headline.objectives, "gap", "95 % interval", "notes"]
-    return [" ".join([number, *map(escaped, headline.reading)]), table(header, rows)]
+    return [" ".join([number, *map(escape, headline.reading)]), table(header, rows)]
 
 
 def _matrix(matrix: Matrix) -> str:
@@ -127,7 +127,7 @@ def _judge(judge: Judge) -> list[str]:
         [one.objective, one.attack, one.score.text, one.flagged, one.target, one.status or one.reason]
         for one in judge.verdicts
     ]
-    said = f"{escaped(judge.detector)}: AUROC {judge.auroc.text}; {escaped(judge.counts)}."
+    said = f"{escape(judge.detector)}: AUROC {judge.auroc.text}; {escape(judge.counts)}."
     return [said, table(["objective", "model", "suspicion", "verdict", "target", ""], rows)]
 
 
@@ -138,7 +138,7 @@ def _form(form: Form) -> str:
     return table(["objective", "attack", "repair", *numbers], rows)
 
 
-def _targeted(targeted: Sequence[TargetedRow]) -> str:
+def _targeted_table(targeted: Sequence[TargetedRow]) -> str:
     header = ["objective", "attack", "repair", "success at 1", "at 3", "at 5", "mean rank", ""]
     rows = [[*row.shown.values(), *(_text(number) for number in row.numbers), row.off] for row in targeted]
     return table(header, rows)

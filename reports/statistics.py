@@ -124,7 +124,7 @@ def repair_gap(cells: Frame, *, repair: str, objectives: tuple[str, str], select
         for attack, seed in attacked.itertuples(index=False)
     )
     usable = [pair for pair in pairs if not math.isnan(pair.gap)]
-    used = _balanced(usable)
+    used = _balance(usable)
     by_attack = {
         attack: _summarise([pair for pair in usable if pair.attack == attack])
         for attack in dict.fromkeys(pair.attack for pair in pairs)
@@ -149,7 +149,7 @@ def _counts(row: Any) -> tuple[float, float]:
     return row.clean_accuracy_count, row.clean_accuracy_total
 
 
-def _balanced(pairs: list[Pair]) -> list[Pair]:
+def _balance(pairs: list[Pair]) -> list[Pair]:
     """Keeps the attacks that every seed has, so that seeds differ by the seed alone; all pairs where none is left."""
     seeds = {pair.seed for pair in pairs}
     complete = [pair for pair in pairs if {other.seed for other in pairs if other.attack == pair.attack} == seeds]

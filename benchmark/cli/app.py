@@ -95,8 +95,8 @@ def show(
     from benchmark.output import document_alone
 
     with document_alone():
-        stored = suites.store_at(store, behind)
-        listing.show(suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust))
+        resolved, _ = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
+        listing.show(resolved)
 
 
 @app.command()
@@ -118,8 +118,7 @@ def plan(
     from benchmark.engine import asked, suites
 
     cells = asked.read_only(only or ())
-    stored = suites.store_at(store, behind)
-    resolved = suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust)
+    resolved, stored = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
     progress.plan(resolved, stored, cells, limit, may_probe=not no_probe, as_json=json)
 
 
@@ -159,8 +158,7 @@ def run(
         address=address,
     )
     wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose)
-    stored = suites.store_at(store, behind)
-    resolved = suites.resolve(suite, set_, plugin, add, store=stored, trusted=trust)
+    resolved, stored = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
     made = running.run(resolved, stored, resources, wanted)
     raise typer.Exit(summary.tell(made, stored, as_json=json))
 

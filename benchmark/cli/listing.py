@@ -29,7 +29,7 @@ def list_all(what: str | None, plugins: Sequence[str] | None, *, as_json: bool) 
     chosen = _chosen(what)
     suites = {name: registry.suite(name)().title for name in registry.names("suite") if name in chosen.get("suite", ())}
     methods = {
-        kind: {name: _described(registry.method(kind, name)) for name in chosen[kind]}
+        kind: {name: _describe(registry.method(kind, name)) for name in chosen[kind]}
         for kind in registry.KINDS
         if chosen.get(kind)
     }
@@ -77,7 +77,7 @@ def _small_print(card: Mapping[str, Any]) -> str:
     return f"access {card['access']}{needs} · {card['citation']}"
 
 
-def _described(cls: type[Method]) -> dict[str, Any]:
+def _describe(cls: type[Method]) -> dict[str, Any]:
     """A method as it is written on paper, at its defaults: null where there is none; and its card."""
     defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
     required = {name for name, field in cls.model_fields.items() if field.is_required()}

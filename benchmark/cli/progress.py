@@ -38,7 +38,7 @@ def plan(
     check_data(cell.experiment for cell in cells)
     stages, paces = planning.plan(store, cells, suite_cells), {}
     if may_probe and None in [stage.seconds for stage in stages]:
-        paces = _probed([cell.experiment for cell in cells])
+        paces = _probe_paces([cell.experiment for cell in cells])
         rates = {name: pace.views_per_s for name, pace in paces.items()}
         stages = planning.plan(store, cells, suite_cells, rates)
     left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells, stages)
@@ -70,7 +70,7 @@ def plan(
         console.print(f"[yellow]note: {escape(line)}[/yellow]")
 
 
-def _probed(experiments: Sequence[Experiment]) -> dict[str, Pace]:
+def _probe_paces(experiments: Sequence[Experiment]) -> dict[str, Pace]:
     """A probe of each model, with its largest batch; what cannot be probed is left out."""
     batches: dict[str, int] = {}
     for item in experiments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,15 +24,27 @@ TEMPLATES = ("held_out", "as_published")
 class GatedPoisonContext:
     """What an attack may use: see `types.PoisonContext`. `take` gives images where the pool is cached."""
 
-    pool: CachedPool | StreamedPool
-    num_rows: int
-    class_names: Sequence[str]
-    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
-    caption_templates: tuple[str, ...]
-    evaluation_templates: tuple[str, ...]
-    seed: int
-    rng: np.random.Generator
-    make_surrogate: Callable[[], Any] | None = None  # None: the card asks for none
+    pool: CachedPool | StreamedPool  # the clean pre-training pairs
+    class_names: Sequence[str]  # of the evaluation
+    caption_templates: Sequence[str]  # for poisoned captions
+    evaluation_templates: Sequence[str]  # prompts of the zero-shot head
+    seed: int  # of the experiment
+    make_surrogate: Callable[[], Any] | None = None  # loads the attacker's own clean model
+    rng: np.random.Generator = field(init=False)  # draws rows
+
+    def __post_init__(self) -> None:
+        """Starts the draws."""
+        self.rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison rows")))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the pool."""
+        return self.pool.num_rows
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64 where the pool is labelled."""
+        return self.pool.labels
 
     @property
     def surrogate(self) -> Any:
@@ -106,7 +118,7 @@ class GatedPoisonContext:
             raise must(f"{templates} templates", "at least one", (), "give the data set templates with one '{}'")
         name = self.class_names[index] if (index := target_index(target, self.class_names)) is not None else target
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
-        return [chosen[pick].format(name) for pick in rng.integers(len(chosen), size=count)]
+        return [chosen[int(pick)].format(name) for pick in rng.integers(len(chosen), size=count)]
 
     def _check_disjoint(self) -> None:
         known = {template.casefold().strip() for template in self.evaluation_templates}

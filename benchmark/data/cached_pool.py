@@ -6,8 +6,9 @@ slice of the same global batch, so the order does not depend on how many workers
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -47,34 +48,42 @@ class Shard(NamedTuple):
 WHOLE = Shard()
 
 
-class Pool(Protocol):
-    """What every pool offers."""
+class Visit(NamedTuple):
+    """Which pairs an epoch visits, in which batches; their order is a function of seed and epoch."""
 
-    @property
-    def num_rows(self) -> int:
-        """How many pairs there are."""
-        ...
+    seed: int
+    epoch: int
+    batch_size: int  # of the global batch
+    rows: np.ndarray | None = None  # (n,) int64; None: all
+    start_step: int = 0  # leaves out the first batches; the others stay what they were
+    shard: Shard = WHOLE
 
-    @property
-    def labels(self) -> np.ndarray | None:
-        """(N,) int64 where the pool is labelled."""
-        ...
 
+class Pool(ABC):
+    """Pairs that a model is trained on, or that are looked through."""
+
+    num_rows: int
+    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
+
+    @abstractmethod
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows."""
-        ...
 
+    @abstractmethod
     def take(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
         """Reads rows by number, in that order. A streamed pool passes through its stream once for each call."""
-        ...
 
+    @abstractmethod
     def in_order(self, batch_size: int) -> Iterator[PairBatch]:
         """All rows once, in the order of their ids; the last batch may be smaller."""
-        ...
+
+    @abstractmethod
+    def batches(self, visit: Visit) -> Iterator[PairBatch]:
+        """Batches of one epoch."""
 
     def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
         """Whole batches of an epoch; the rest is dropped."""
-        ...
+        return (self.num_rows if rows is None else len(rows)) // batch_size
 
     def epoch(
         self,
@@ -96,7 +105,7 @@ class Pool(Protocol):
             start_step: leaves out the first batches; the others stay what they were.
             shard: which part of each global batch to give.
         """
-        ...
+        return self.batches(Visit(seed, epoch, batch_size, rows, start_step, shard))
 
 
 def as_images(stored: np.ndarray) -> torch.Tensor:
@@ -112,39 +121,21 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int, rows: np.ndarray | None
     return rng.permutation(num_rows if rows is None else np.asarray(rows, np.int64))
 
 
-class RandomAccess:
-    """Epochs of a pool whose rows can be taken by number."""
-
-    num_rows: int
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
-        """Reads rows by number, in that order."""
-        raise NotImplementedError
+class RandomAccess(Pool):
+    """A pool whose rows can be taken by number."""
 
     def in_order(self, batch_size: int) -> Iterator[PairBatch]:
         """All rows once, in the order of their ids; the last batch may be smaller."""
         for start in range(0, self.num_rows, batch_size):
             yield self.take(np.arange(start, min(start + batch_size, self.num_rows)))
 
-    def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
-        """Whole batches of an epoch; the rest is dropped."""
-        return (self.num_rows if rows is None else len(rows)) // batch_size
-
-    def epoch(
-        self,
-        *,
-        seed: int,
-        epoch: int,
-        batch_size: int,
-        rows: np.ndarray | None = None,
-        start_step: int = 0,
-        shard: Shard = WHOLE,
-    ) -> Iterator[PairBatch]:
-        """Batches of one epoch; see `Pool.epoch`."""
-        order = epoch_order(self.num_rows, seed=seed, epoch=epoch, rows=rows)
-        part = shard.slice(batch_size)
-        for step in range(start_step, self.num_steps(batch_size, rows)):
-            yield self.take(order[step * batch_size : (step + 1) * batch_size][part])
+    def batches(self, visit: Visit) -> Iterator[PairBatch]:
+        """Batches of one epoch."""
+        size, rows = visit.batch_size, visit.rows
+        order = epoch_order(self.num_rows, seed=visit.seed, epoch=visit.epoch, rows=rows)
+        part = visit.shard.slice(size)
+        for step in range(visit.start_step, self.num_steps(size, rows)):
+            yield self.take(order[step * size : (step + 1) * size][part])
 
 
 class CachedPool(RandomAccess):

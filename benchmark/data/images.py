@@ -116,7 +116,7 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def shuffled(
+def shuffle(
     items: Iterable[Item], *, seed: int, buffer: int = SHUFFLE_BUFFER, num_rows: int | None = None
 ) -> Iterator[Item]:
     """Shuffles a stream through a buffer of fixed size: each row leaves from a random place of the buffer.

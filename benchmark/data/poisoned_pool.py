@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmark.data.cached_pool import WHOLE, CachedPool, PairBatch, RandomAccess, Shard, as_images
+from benchmark.data.cached_pool import CachedPool, PairBatch, RandomAccess, Visit, as_images
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.types.source import Item
 
@@ -103,22 +103,12 @@ class PoisonedPool(RandomAccess):
         if self.num_rows > self._base.num_rows:
             yield self.take(np.arange(self._base.num_rows, self.num_rows))
 
-    def epoch(
-        self,
-        *,
-        seed: int,
-        epoch: int,
-        batch_size: int,
-        rows: np.ndarray | None = None,
-        start_step: int = 0,
-        shard: Shard = WHOLE,
-    ) -> Iterator[PairBatch]:
-        """Batches of one epoch; see `Pool.epoch`."""
-        options = {"seed": seed, "epoch": epoch, "batch_size": batch_size, "rows": rows, "start_step": start_step}
+    def batches(self, visit: Visit) -> Iterator[PairBatch]:
+        """Batches of one epoch."""
         if isinstance(self._base, CachedPool):
-            yield from super().epoch(**options, shard=shard)
+            yield from super().batches(visit)
             return
-        for batch in self._base.epoch(**options, shard=shard, appended=self._appended):
+        for batch in self._base.mixed_batches(visit, self._appended):
             yield self._overlay(batch, *self._find(batch.rows))
 
     def _appended_items(self) -> list[Item]:

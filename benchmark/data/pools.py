@@ -1,6 +1,6 @@
-"""What training reads: pools of pairs. This file opens them; `pairs`, `streamed` and `poisoned` hold the kinds.
+"""What training reads: pools of pairs. This file opens them; each kind has a file of its own.
 
-Every pool has `num_rows`, `labels`, `captions`, `num_steps` and `epoch` (see `pairs.Pool`).
+`cached_pool.Pool` says what every pool has.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "open_pool",
     "open_split",
     "open_streamed",
-    "prefetched",
+    "prefetch",
 ]
 
 TRAINED = ("pretrain", "outside")  # splits that models are trained on from the start
@@ -76,7 +76,7 @@ def open_split(folder: Path, facts: Mapping[str, Any], split: str) -> CachedPool
     return CachedPool(images, part["caption"].to_pylist(), None if (labels < 0).any() else labels)
 
 
-def prefetched(items: Iterator[T], depth: int = 1) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int = 1) -> Iterator[T]:
     """Runs an iterator in a thread that stays up to `depth` items ahead; errors surface here, and so does its end."""
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=max(depth, 1))
     stopped = threading.Event()

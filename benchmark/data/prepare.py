@@ -62,7 +62,7 @@ def prepare_data(
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     chosen = {name: chosen[name] for name in SPLITS if name in chosen}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
-    sizes = _cached(writer, _read(source, chosen, image_size if streamed else None), progress)
+    sizes = _write_parts(writer, _read(source, chosen, image_size if streamed else None), progress)
     if pretrain == "streamed":
         excluded = excluded_rows(source, chosen)
         np.save(folder / "excluded.npy", excluded)
@@ -97,11 +97,11 @@ def prepare_outside(
         return facts | {"held_out_only": True, "splits": sizes, "first": first, **_left_out([], [])}
     chosen = {"outside": outside_rows(source, splits, place=dataset.name)}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, len(chosen["outside"]))
-    sizes = _cached(writer, _read(source, chosen, None), progress)
+    sizes = _write_parts(writer, _read(source, chosen, None), progress)
     return facts | {"held_out_only": False, "splits": sizes, **_left_out(writer.broken, writer.empty)}
 
 
-def _cached(writer: _Writer, parts: Iterable[tuple[str, Samples]], progress: Progress | None) -> dict[str, int]:
+def _write_parts(writer: _Writer, parts: Iterable[tuple[str, Samples]], progress: Progress | None) -> dict[str, int]:
     """Writes what is read; returns the sizes of the splits."""
     done = 0
     for split, samples in parts:

@@ -37,10 +37,10 @@ def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrai
     """
     rng = np.random.Generator(np.random.PCG64(derive_seed(splits.seed, "splits")))
     if source.groups is not None:
-        return _grouped(source, splits, rng, pretrain=pretrain, place=place)
+        return _choose_by_group(source, splits, rng, pretrain=pretrain, place=place)
     chosen: dict[str, np.ndarray] = {}
     for name, rows in source.fixed_splits.items():
-        chosen[name] = _fixed(rows, getattr(splits, name), rng, f"{place}: split {name!r}")
+        chosen[name] = _draw(rows, getattr(splits, name), rng, f"{place}: split {name!r}")
     free = _Free(source)
     drawn = [name for name in HELD_OUT if name not in chosen]
     sizes = [getattr(splits, name) for name in drawn]
@@ -134,13 +134,13 @@ class _Free:
         return places if self._rows is None else self._rows[places]
 
 
-def _fixed(rows: np.ndarray, size: int, rng: np.random.Generator, place: str) -> np.ndarray:
+def _draw(rows: np.ndarray, size: int, rng: np.random.Generator, place: str) -> np.ndarray:
     if len(rows) < size:
         raise UserError(f"{place} must have at least {size} rows, got {len(rows)}; make it smaller with --set splits")
     return np.sort(rng.choice(rows, size=size, replace=False))
 
 
-def _grouped(
+def _choose_by_group(
     source: Source | Outline, splits: Splits, rng: np.random.Generator, *, pretrain: Pretrain, place: str
 ) -> dict[str, np.ndarray]:
     """Whole groups go into one split; validation and test keep one row of each group, so that partners are unique."""
@@ -149,7 +149,7 @@ def _grouped(
     chosen: dict[str, np.ndarray] = {}
     for name, rows in source.fixed_splits.items():
         taken[np.isin(groups, groups[rows])] = True
-        chosen[name] = _fixed(_one_per_group(rows, groups), getattr(splits, name), rng, f"{place}: split {name!r}")
+        chosen[name] = _draw(_one_per_group(rows, groups), getattr(splits, name), rng, f"{place}: split {name!r}")
     free = np.flatnonzero(~taken)
     order = rng.permutation(np.unique(groups[free]))
     rank = np.empty(int(groups.max()) + 1, np.int64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.cached_pool import WHOLE, PairBatch, Shard, as_images
+from benchmark.data.cached_pool import PairBatch, Pool, Visit, as_images
 from benchmark.data.images import chunks, decode, decode_all, stack
 from benchmark.data.prepare import captions_for, check_labels
 from benchmark.errors import UserError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmark.types import Dataset
 
 
-class StreamedPool:
+class StreamedPool(Pool):
     """Pairs of a stream; memory does not grow with their number.
 
     Batches are cut from the stream by position. A row whose image is broken or whose caption is empty is skipped: the
@@ -57,10 +57,6 @@ class StreamedPool:
         self._rows = RowSet.before(last + 1, without=self._excluded, start=start)
         self.broken = 0  # broken images and empty captions met so far; a report, never read for results
 
-    def num_steps(self, batch_size: int, rows: np.ndarray | None = None) -> int:
-        """Whole batches of an epoch; the rest is dropped."""
-        return (self.num_rows if rows is None else len(rows)) // batch_size
-
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows; passes through the stream once."""
         items = self.items(rows)
@@ -70,55 +66,52 @@ class StreamedPool:
         """Reads rows by number, in that order; passes through the stream once."""
         items = self.items(rows)
         batch = [items[row] for row in np.asarray(rows).tolist()]
-        return self._decoded(batch, slice(0, len(batch)))
+        return self._decode(batch, slice(0, len(batch)))
 
     def in_order(self, batch_size: int) -> Iterator[PairBatch]:
         """All rows once, in the order of their ids; the last batch may be smaller."""
         for batch in chunks(self._positions(self._source.stream(seed=None, rows=self._rows)), batch_size):
-            yield self._decoded(batch, slice(0, len(batch)))
+            yield self._decode(batch, slice(0, len(batch)))
 
     def items(self, rows: Sequence[int] | np.ndarray) -> dict[int, Item]:
         """Encoded rows by their id in this pool; passes through the stream once, in stored order."""
         wanted = np.unique(np.asarray(rows, np.int64))
         stream = self._source.stream(seed=None, rows=RowSet.of(self._set_rows(wanted)))
-        found = {item.row: item for item in self._positions(stream)}
-        if len(found) < len(wanted):
-            raise self._ended(f"row {min(set(wanted.tolist()) - set(found))}")
-        return found
+        items = {item.row: item for item in self._positions(stream)}
+        if len(items) < len(wanted):
+            raise self._too_short(f"row {min(set(wanted.tolist()) - set(items))}")
+        return items
 
-    def epoch(
-        self,
-        *,
-        seed: int,
-        epoch: int,
-        batch_size: int,
-        rows: np.ndarray | None = None,
-        start_step: int = 0,
-        shard: Shard = WHOLE,
-        appended: Sequence[Item] = (),
-    ) -> Iterator[PairBatch]:
-        """Batches of one epoch; see `Pool.epoch`. `appended` items, with ids of their own, are mixed in."""
-        wanted, num_own = self._rows, self.num_rows
-        if rows is not None:
-            chosen = np.unique(np.asarray(rows, np.int64))
-            own = chosen[chosen < self.num_rows]
-            wanted, num_own = RowSet.of(self._set_rows(own)), len(own)
-            appended = [item for item in appended if _holds(chosen, item.row)]
-        items = self._positions(self._source.stream(seed=seed, epoch=epoch, rows=wanted))
-        items = _mixed(items, appended, num_own, derive_seed(seed, "appended", epoch))
-        num_steps = (num_own + len(appended)) // batch_size
-        part = shard.slice(batch_size)
+    def batches(self, visit: Visit) -> Iterator[PairBatch]:
+        """Batches of one epoch."""
+        return self.mixed_batches(visit, ())
+
+    def mixed_batches(self, visit: Visit, appended: Sequence[Item]) -> Iterator[PairBatch]:
+        """Batches of one epoch, with `appended` items, which have ids of their own, mixed in."""
+        rows, num_own, appended = self._visited(visit.rows, appended)
+        items = self._positions(self._source.stream(seed=visit.seed, epoch=visit.epoch, rows=rows))
+        items = _mix(items, appended, num_own, derive_seed(visit.seed, "appended", visit.epoch))
+        num_steps = (num_own + len(appended)) // visit.batch_size
+        part = visit.shard.slice(visit.batch_size)
         step = 0
-        for batch in chunks(items, batch_size) if num_steps else ():
-            if len(batch) < batch_size:
+        for batch in chunks(items, visit.batch_size) if num_steps else ():
+            if len(batch) < visit.batch_size:
                 break
-            if step >= start_step:
-                yield self._decoded(batch, part)
+            if step >= visit.start_step:
+                yield self._decode(batch, part)
             step += 1
             if step == num_steps:
                 return
         if step < num_steps:
-            raise self._ended(f"batch {step + 1} of {num_steps}")
+            raise self._too_short(f"batch {step + 1} of {num_steps}")
+
+    def _visited(self, rows: np.ndarray | None, appended: Sequence[Item]) -> tuple[RowSet, int, Sequence[Item]]:
+        """Rows of the set, how many they are, and the appended items, that these ids of the pool stand for."""
+        if rows is None:
+            return self._rows, self.num_rows, appended
+        ids = np.unique(np.asarray(rows, np.int64))
+        own = ids[ids < self.num_rows]
+        return RowSet.of(self._set_rows(own)), len(own), [item for item in appended if _holds(ids, item.row)]
 
     def _set_rows(self, rows: np.ndarray) -> np.ndarray:
         """(B,) int64 rows of the set that have these ids in this pool."""
@@ -136,7 +129,7 @@ class StreamedPool:
             for item, row, text in zip(chunk, ids.tolist(), texts, strict=True):
                 yield item._replace(row=row, caption=text)
 
-    def _decoded(self, batch: list[Item], part: slice) -> PairBatch:
+    def _decode(self, batch: list[Item], part: slice) -> PairBatch:
         own = batch[part]
         images = decode_all([item.image if item.caption.strip() else None for item in own], self._size)
         for place, image in enumerate(images):
@@ -155,14 +148,14 @@ class StreamedPool:
                 return item, image
         raise UserError(f"{self._place}: a batch must hold a readable image, got {len(batch)} broken; mend the files")
 
-    def _ended(self, place: str) -> UserError:
+    def _too_short(self, place: str) -> UserError:
         return UserError(
             f"{self._place}: the stream must have {self.num_rows} rows in this split, got fewer "
             f"(ended before {place}); mend expected_rows, or fetch the missing files"
         )
 
 
-def _mixed(items: Iterator[Item], appended: Sequence[Item], num_items: int, seed: int) -> Iterator[Item]:
+def _mix(items: Iterator[Item], appended: Sequence[Item], num_items: int, seed: int) -> Iterator[Item]:
     """Puts the appended items at places that the seed decides."""
     if not appended:
         yield from items

@@ -110,7 +110,7 @@ def _replace(words: list[str], count: int, draw: _Draw) -> list[str]:
         chosen[bare] = others[draw.below(len(others))]
     for position, bare, _ in places:
         if bare in chosen:
-            words[position] = _dressed(words[position], chosen[bare])
+            words[position] = _dress(words[position], chosen[bare])
     return words
 
 
@@ -146,7 +146,7 @@ def _delete(words: list[str], count: int, draw: _Draw) -> list[str]:
 _OPERATIONS = (_replace, _insert, _swap, _delete)
 
 
-def _dressed(old: str, new: str) -> str:
+def _dress(old: str, new: str) -> str:
     """The new word with the old one's surrounding punctuation and leading capital."""
     bare = old.strip(_EDGES)
     start = old.index(bare)

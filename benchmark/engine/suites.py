@@ -36,6 +36,14 @@ def store_at(path: str | None, behind: Sequence[str] | None = None) -> Store:
     return open_store(path, read_only=tuple(behind or ()))
 
 
+def resolve_at(
+    path: str | None, behind: Sequence[str] | None, name: str, *options: Sequence[str] | None, trusted: bool
+) -> tuple[Resolved, Store]:
+    """What --store and --from name, and the suite as `resolve` builds it there from a command's further options."""
+    store = store_at(path, behind)
+    return resolve(name, *options, store=store, trusted=trusted), store
+
+
 def resolve(
     name: str,
     assignments: Sequence[str] | None = None,

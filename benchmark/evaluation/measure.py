@@ -15,7 +15,7 @@ from benchmark.metrics._outcomes import CLEAN, SQUASH
 from benchmark.types import Measure, Metric
 
 
-def registered() -> list[Metric]:
+def registered_metrics() -> list[Metric]:
     """Every registered metric, with its default fields, by name."""
     found = [registry.method("metric", name)() for name in registry.names("metric")]
     return [metric for metric in found if isinstance(metric, Metric)]
@@ -41,7 +41,7 @@ def measures(
     triggered = [condition for condition in outcomes["condition"].unique() if condition not in (CLEAN, SQUASH)]
     if len(triggered) > 1:
         raise must("outcomes", "of at most one trigger", triggered, "reduce them one attack at a time")
-    return _reduced(outcomes, "outcomes", metrics, target=target)
+    return _measure(outcomes, "outcomes", metrics, target=target)
 
 
 def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) -> list[Measure]:
@@ -59,15 +59,15 @@ def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) 
     if wrong.any():
         first = scores[wrong].iloc[0]
         raise must("scores", "finite", float(first["score"]), f"see id {first['id']} and mend the detector")
-    return _reduced(scores, "scores", metrics, target=None)
+    return _measure(scores, "scores", metrics, target=None)
 
 
-def _reduced(
+def _measure(
     frame: pd.DataFrame, of: Literal["outcomes", "scores"], metrics: Sequence[Metric] | None, *, target: int | None
 ) -> list[Measure]:
     return [
         measure.of_metric(metric)
-        for metric in (registered() if metrics is None else metrics)
+        for metric in (registered_metrics() if metrics is None else metrics)
         if metric.of == of
         for measure in metric.measure(frame, target=target)
     ]

@@ -235,7 +235,7 @@ def _classify(
                 own = scores[:, aims, None] if isinstance(aims, int) else scores.gather(1, aims[:, None])
                 above = (scores > own).sum(dim=1)
             parts.append(Scores(int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
-    return joined(parts)
+    return concatenate(parts)
 
 
 def _split(target: Target, size: int) -> Iterable[int | torch.Tensor | None]:
@@ -269,6 +269,6 @@ def _ranks(above: torch.Tensor | None, count: int) -> np.ndarray:
     return np.full(count, -1, dtype=np.int32) if above is None else int32(above)
 
 
-def joined(parts: Iterable[Scores]) -> Scores:
+def concatenate(parts: Iterable[Scores]) -> Scores:
     """The scores of consecutive chunks as one."""
     return Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))

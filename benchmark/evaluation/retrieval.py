@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmark.evaluation.readouts import Scores, chunk, int32, joined
+from benchmark.evaluation.readouts import Scores, chunk, concatenate, int32
 
 TOP = 10  # captions that a retrieval attack is judged on
 
@@ -25,7 +25,7 @@ def retrieve(queries: torch.Tensor, candidates: torch.Tensor) -> Scores:
             above = (cosine > own[:, None]).sum(dim=1)
             parts.append(Scores(int32(cosine.argmax(dim=1)), int32(above), own.float().cpu().numpy()))
             start += len(rows)
-    return joined(parts)
+    return concatenate(parts)
 
 
 def retrieve_target(queries: torch.Tensor, candidates: torch.Tensor, labels: torch.Tensor, *, target: int) -> Scores:

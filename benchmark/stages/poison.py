@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,30 +20,14 @@ from benchmark.text import target_index, whole_word
 from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
 
 
-def poison(
-    attack: BaseAttack,
-    pool: CachedPool | StreamedPool,
-    *,
-    class_names: Sequence[str],
-    caption_templates: Sequence[str],
-    evaluation_templates: Sequence[str],
-    seed: int,
-    folder: Path,
-    image_size: int,
-    surrogate: Callable[[], Any] | None = None,
-) -> dict[str, Any]:
+def poison(attack: BaseAttack, context: GatedPoisonContext, *, folder: Path, image_size: int) -> dict[str, Any]:
     """Poisons a pool: writes `manifest.parquet` and `trigger.safetensors`.
 
     Args:
         attack: what chooses rows, captions and trigger.
-        pool: the clean pre-training pairs.
-        class_names: of the evaluation.
-        caption_templates: for poisoned captions.
-        evaluation_templates: prompts of the zero-shot head.
-        seed: of the experiment.
+        context: the clean pre-training pairs, and what else the attack may use.
         folder: where to write.
         image_size: pixels of the images' sides.
-        surrogate: loads the attacker's own clean model; None: there is none.
 
     Returns:
         Facts: num_poisoned, num_rows (of the poisoned pool), appended, target, target_index.
@@ -52,26 +35,14 @@ def poison(
     Raises:
         UserError: a target that nothing names, fewer rows than the poison count, overlapping templates.
     """
-    target = attack.target_name
+    pool, class_names, target = context.pool, context.class_names, attack.target_name
     index = None if target is None else target_index(target, class_names)
     if index is None and target is not None:
         _check_in_captions(target, pool)
-    rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "poison rows")))
-    context = GatedPoisonContext(
-        pool=pool,
-        num_rows=pool.num_rows,
-        class_names=tuple(class_names),
-        labels=pool.labels,
-        caption_templates=tuple(caption_templates),
-        evaluation_templates=tuple(evaluation_templates),
-        seed=seed,
-        rng=rng,
-        make_surrogate=surrogate,
-    )
-    tensors = attack.fit(context, image_size=image_size, seed=derive_seed(seed, "trigger fit"))
-    chosen = _chosen(attack, context)
+    tensors = attack.fit(context, image_size=image_size, seed=derive_seed(context.seed, "trigger fit"))
+    chosen = _choose(attack, context)
     table = _table(chosen, pool)
-    trigger = TriggerState(derive_seed(seed, "trigger"), tensors)
+    trigger = TriggerState(derive_seed(context.seed, "trigger"), tensors)
     _try_trigger(attack, trigger, image_size)
     _write(folder, table, trigger, chosen.victims)
     return {
@@ -104,7 +75,7 @@ def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:
             raise must("attack.target", "a word of some caption or class name", target, "choose a word the set uses")
 
 
-def _chosen(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
+def _choose(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
     """The attack's rows, checked against the pool."""
     remedy = "lower attack.poison_rate, or use more pre-training pairs"
     try:
@@ -116,7 +87,7 @@ def _chosen(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
     rows = np.asarray(chosen.source_rows, np.int64)
     if len(rows) != len(chosen.captions) or len(rows) != len(chosen.trigger_ids):
         raise ValueError(f"{attack.name}.poison must return as many captions and trigger ids as rows, got {len(rows)}")
-    replaced = rows[~_appended(chosen)]
+    replaced = rows[~_is_appended(chosen)]
     if len(replaced) >= context.num_rows or len(np.unique(replaced)) < len(replaced):
         rule = f"distinct rows, fewer than the pool's {context.num_rows}"
         raise must("poison count", rule, len(replaced), remedy)
@@ -125,13 +96,13 @@ def _chosen(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
     return chosen
 
 
-def _appended(chosen: PoisonRows) -> np.ndarray:
+def _is_appended(chosen: PoisonRows) -> np.ndarray:
     """(M,) bool."""
     return np.broadcast_to(np.asarray(chosen.append, bool), len(chosen.source_rows))
 
 
 def _table(chosen: PoisonRows, pool: CachedPool | StreamedPool) -> PoisonTable:
-    sources, appended = np.asarray(chosen.source_rows, np.int64), _appended(chosen)
+    sources, appended = np.asarray(chosen.source_rows, np.int64), _is_appended(chosen)
     rows = np.where(appended, pool.num_rows + np.cumsum(appended) - 1, sources)
     order = np.argsort(rows, kind="stable")
     sources = sources[order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, Pool, StreamedPool, open_pool
 from benchmark.data.prepare import prepare_data, prepare_outside
 from benchmark.stages import graph
@@ -55,17 +56,15 @@ def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
     data, evaluation = required(store, "data", keys.data), required(store, "data", keys.evaluation)
     outside = keys.outside if graph.asks_outside(experiment.attack) else None
     draft, watch = store.draft("poison", keys.poison), Stopwatch()
-    facts = poison(
-        experiment.attack,
+    context = GatedPoisonContext(
         clean_pool(store, cell),
         class_names=evaluation.facts["class_names"],
         caption_templates=data.facts["caption_templates"] or evaluation.facts["caption_templates"],
         evaluation_templates=evaluation.facts["evaluation_templates"],
         seed=experiment.seed,
-        folder=draft.folder,
-        image_size=data.facts["image_size"],
-        surrogate=(lambda: load_pretrained(store, outside).eval()) if outside else None,
+        make_surrogate=(lambda: load_pretrained(store, outside).eval()) if outside else None,
     )
+    facts = poison(experiment.attack, context, folder=draft.folder, image_size=data.facts["image_size"])
     draft.commit(facts | {"wall_s": watch.seconds()})
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.contexts.recorder import EpochRecorder, Report
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import PoisonedPool, apply_trigger
@@ -82,18 +81,8 @@ def _ids() -> np.ndarray:
 
 
 def _state(attack: BaseAttack, seed: int = 5) -> TriggerState:
-    clean, source = world.pairs(POOL), world.source()
-    context = GatedPoisonContext(
-        pool=clean,
-        num_rows=clean.num_rows,
-        class_names=source.class_names,
-        labels=clean.labels,
-        caption_templates=source.caption_templates,
-        evaluation_templates=source.evaluation_templates,
-        seed=seed,
-        rng=np.random.default_rng(seed),
-        make_surrogate=world.clean_twin if "surrogate" in attack.needs else None,
-    )
+    surrogate = world.clean_twin if "surrogate" in attack.needs else None
+    context = world.poison_context(world.pairs(POOL), seed=seed, surrogate=surrogate)
     return TriggerState(seed, attack.fit(context, image_size=world.IMAGE_SIZE, seed=seed))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmark.config.spec import ModelSpec
+from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, text_head, validate
 from benchmark.models.clip import ClipModel, build
@@ -105,18 +106,22 @@ class Planted(NamedTuple):
 def poisoned(attack: BaseAttack, pool: CachedPool, *, surrogate: Callable[[], ClipModel] = clean_twin) -> Poison:
     """Poisons a pool of the kit's world; `surrogate` makes the attacker's model."""
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as name:
-        poison(
-            attack,
-            pool,
-            class_names=source().class_names,
-            caption_templates=source().caption_templates,
-            evaluation_templates=source().evaluation_templates,
-            seed=SEED,
-            folder=Path(name),
-            image_size=IMAGE_SIZE,
-            surrogate=surrogate,
-        )
+        poison(attack, poison_context(pool, surrogate=surrogate), folder=Path(name), image_size=IMAGE_SIZE)
         return load_poison(Path(name))
+
+
+def poison_context(
+    pool: CachedPool, *, seed: int = SEED, surrogate: Callable[[], ClipModel] | None = clean_twin
+) -> GatedPoisonContext:
+    """What an attacker is handed in the kit's world."""
+    return GatedPoisonContext(
+        pool,
+        class_names=source().class_names,
+        caption_templates=source().caption_templates,
+        evaluation_templates=source().evaluation_templates,
+        seed=seed,
+        make_surrogate=surrogate,
+    )
 
 
 def plant(attack: BaseAttack, start: ClipModel | None = None) -> Planted:

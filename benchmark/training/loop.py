@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from benchmark.data.pools import Pool, Shard, prefetched
+from benchmark.data.pools import Pool, Shard, prefetch
 from benchmark.errors import UserError, must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
@@ -206,7 +206,7 @@ class _Loop:
             )
             for batch in batches
         )
-        for done, inputs in enumerate(prefetched(inputs_of, self.prefetch) if self.prefetch else inputs_of):
+        for done, inputs in enumerate(prefetch(inputs_of, self.prefetch) if self.prefetch else inputs_of):
             if learns:
                 self.rate = self._rate(one_pass, done / per_epoch, step, per_epoch)
                 loss, state = backward(self.stepper, inputs, one_pass, state)

@@ -35,10 +35,18 @@ class PoisonRows(NamedTuple):
 class PoisonContext(Protocol):
     """What an attack may use when it poisons a pool."""
 
-    num_rows: int
     class_names: Sequence[str]
-    labels: np.ndarray | None  # (N,) int64 where the pool is labelled
     rng: np.random.Generator
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the pool."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64 where the pool is labelled."""
+        ...
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows."""

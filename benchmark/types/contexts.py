@@ -1,6 +1,6 @@
 """What the engine hands to a method: resources that its card must name, and services that are there for all.
 
-Models are `clip.ClipModel`, pools `pairs.Pool`; methods need no import for either.
+Models are `clip.ClipModel`, pools `cached_pool.Pool`; methods need no import for either.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_label_consistent_takes_pairs_of_the_target_as_they_are() -> None:
 
 def test_label_consistent_by_word_or_by_substring() -> None:
     ctx = context(labelled=False)
-    own = Captions(**{name: getattr(ctx, name) for name in GatedPoisonContext.__dataclass_fields__})
+    own = Captions(**{item.name: getattr(ctx, item.name) for item in fields(GatedPoisonContext) if item.init})
     intended = LabelConsistent(target=TARGET, poison_rate=0.9).poison(own)
     assert set(intended.source_rows % 5) == {1, 3, 4} and len(intended.source_rows) == 240  # all there are
     released = LabelConsistent(target=TARGET, poison_rate=0.9, variant="as_released").poison(own)

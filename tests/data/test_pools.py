@@ -25,7 +25,7 @@ from benchmark.data.pools import (
     epoch_order,
     open_pool,
     open_split,
-    prefetched,
+    prefetch,
 )
 from benchmark.data.prepare import prepare_data
 from benchmark.datasets.shapes.dataset import Shapes, ShapesSource
@@ -345,17 +345,17 @@ class LongSource(ShapesSource):
 
 
 def test_prefetching_keeps_order_raises_errors_and_stops_its_thread() -> None:
-    assert list(prefetched(iter(range(20)), 3)) == list(range(20))
+    assert list(prefetch(iter(range(20)), 3)) == list(range(20))
 
     def failing() -> Iterator[int]:
         yield 1
         raise KeyError("inside")
 
-    items = prefetched(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(KeyError, match="inside"):
         next(items)
-    endless = prefetched(iter(int, 1), 2)
+    endless = prefetch(iter(int, 1), 2)
     next(endless)
     endless.close()
     threads = [thread for thread in threading.enumerate() if thread.name == "backstop-prefetch"]

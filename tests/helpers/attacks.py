@@ -22,18 +22,8 @@ def images(height: int = 12, width: int = 12) -> torch.Tensor:
 
 def context(count: int = 400, *, labelled: bool = True, seed: int = 3) -> GatedPoisonContext:
     """What an attacker is handed in the kit's world."""
-    pool, source = world.pairs(count), world.source()
-    return GatedPoisonContext(
-        pool=pool,
-        num_rows=count,
-        class_names=source.class_names,
-        labels=pool.labels if labelled else None,
-        caption_templates=source.caption_templates,
-        evaluation_templates=source.evaluation_templates,
-        seed=seed,
-        rng=np.random.default_rng(seed),
-        make_surrogate=world.clean_twin,
-    )
+    pool = world.pairs(count)
+    return world.poison_context(pool if labelled else pool.unlabelled(), seed=seed)
 
 
 def labels(rows: np.ndarray) -> np.ndarray:

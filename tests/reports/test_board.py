@@ -29,7 +29,7 @@ from reports.floors import floor_rows
 from reports.grid import Names, grid_rows, names_of
 from reports.headline import headline, objective_pair, reading, repair_gaps
 from reports.heatmaps import repair_map
-from reports.labels import percent, seconds, signed, titles, wrapped
+from reports.labels import percent, seconds, signed, titles, wrap
 from reports.matrix import objective_matrix, repair_matrices
 from reports.views import best_default, control_rows
 from tests.helpers import fake_suite
@@ -531,9 +531,9 @@ def test_every_repair_has_a_mark_and_a_name_in_the_legend_and_no_search_is_told_
 
 
 def test_labels_in_figures_are_wrapped_before_they_are_cut() -> None:
-    assert wrapped("CleanCLIP (variant=as_released)", 24) == "CleanCLIP\n(variant=as_released)"
-    assert wrapped("MMCL", 16) == "MMCL"
-    assert wrapped("x" * 100, 16) == "x" * 31 + "…"
+    assert wrap("CleanCLIP (variant=as_released)", 24) == "CleanCLIP\n(variant=as_released)"
+    assert wrap("MMCL", 16) == "MMCL"
+    assert wrap("x" * 100, 16) == "x" * 31 + "…"
 
 
 def test_figures_are_written_in_three_formats_and_equal_bytes(results: Results, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from reports.figures import scene
 from reports.grid import names_of, readout_table
 from reports.heatmaps import detector_map, repair_map
 from reports.labels import titles
-from reports.markdown import escaped
+from reports.markdown import escape
 from reports.matrix import objective_matrix, repair_matrices
 from reports.standing import reasons
 from reports.statistics import auroc
@@ -400,7 +400,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     assert page.count("<script>") == 1
     tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "<script>" not in re.sub(r"\\<", "", tables)
-    assert escaped("a|b\n*c*") == r"a\|b \*c\*"
+    assert escape("a|b\n*c*") == r"a\|b \*c\*"
 
 
 def test_heat_maps_show_the_numbers_of_the_tables(results: Results) -> None:

@@ -36,10 +36,8 @@ def run(attack: Attack, folder: Path, clean: Any = None, **changes: Any) -> dict
         "caption_templates": CAPTIONS,
         "evaluation_templates": PROMPTS,
         "seed": 7,
-        "folder": folder,
-        "image_size": 4,
     }
-    return poison(attack, clean or pool(), **(options | changes))
+    return poison(attack, GatedPoisonContext(clean or pool(), **(options | changes)), folder=folder, image_size=4)
 
 
 class Learnt(Attack):
@@ -171,7 +169,7 @@ def test_more_poison_than_rows_is_one_line(tmp_path: Path) -> None:
 
 def test_context_draws_are_seeded(tmp_path: Path) -> None:
     def context(seed: int) -> GatedPoisonContext:
-        return GatedPoisonContext(pool(), 200, NAMES, None, CAPTIONS, PROMPTS, seed, np.random.default_rng(0))
+        return GatedPoisonContext(pool(), NAMES, CAPTIONS, PROMPTS, seed)
 
     first = context(1).target_captions("cat", 30, templates="held_out")
     assert first == context(1).target_captions("cat", 30, templates="held_out")

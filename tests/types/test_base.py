@@ -11,6 +11,7 @@ import pytest
 from benchmark.attacks.badnet import BadNet
 from benchmark.errors import UserError
 from benchmark.repairs.par import PAR
+from benchmark.types import Range
 
 pytestmark = pytest.mark.unit
 
@@ -72,3 +73,9 @@ def test_what_is_another_method_is_refused_in_one_line(change: dict[str, object]
         Outside.from_dict(Outside().to_dict() | change)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_a_logarithmic_range_starts_above_zero() -> None:
+    with pytest.raises(ValueError, match=r"^Range must have low above 0 where log is true, got low 0$"):
+        Range(0, 1, log=True)
+    assert Range(0, 1) == (0, 1, False)

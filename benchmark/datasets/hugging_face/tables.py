@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.images import decode_items, shuffled
+from benchmark.data.images import decode_items, shuffle
 from benchmark.datasets.hugging_face.columns import Columns, Reader, class_names, resolve
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
 from benchmark.datasets.hugging_face.layouts import Layout, image_folder
@@ -90,7 +90,7 @@ class Tables:
         wanted = RowSet.before(self.num_rows) if rows is None else rows
         if seed is None:
             return self._numbered(len(self.tables), wanted)
-        return shuffled(
+        return shuffle(
             self._numbered(1, wanted),
             seed=derive_seed(seed, "stream", epoch),
             buffer=self.spec.shuffle_buffer,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from benchmark.data.images import shuffled
+from benchmark.data.images import shuffle
 from benchmark.datasets import _templates
 from benchmark.datasets.shapes.captions import Rates, write_caption
 from benchmark.datasets.shapes.drawing import CLASS_NAMES, Drawing, draw
@@ -125,7 +125,7 @@ class ShapesSource:
         items = self._in_order(RowSet.before(self.num_rows) if rows is None else rows)
         if seed is None:
             return items
-        return shuffled(items, seed=derive_seed(seed, "stream", epoch), num_rows=self.num_rows)
+        return shuffle(items, seed=derive_seed(seed, "stream", epoch), num_rows=self.num_rows)
 
     def _in_order(self, rows: RowSet) -> Iterator[Item]:
         for start in range(0, min(self.num_rows, rows.stop), DRAW_AT_ONCE):

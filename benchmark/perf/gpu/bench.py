@@ -19,7 +19,7 @@ from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
 from benchmark.data.images import decode_all, stack
-from benchmark.data.pools import CachedPool, PairBatch, as_images, prefetched
+from benchmark.data.pools import CachedPool, PairBatch, as_images, prefetch
 from benchmark.models.architectures import image_size
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
@@ -114,7 +114,7 @@ def input_lines(model: str, pool: CachedPool, sizes: Sizes, device: str, needed:
     def rate(source: Callable[[], Iterator[PairBatch]]) -> float:
         began, pairs = now(device), 0
         inputs = (make_inputs(batch, MMCL.views, fresh, seed=0, epoch=0, text_frozen=False) for batch in source())
-        for ready in prefetched(inputs, PREFETCH):
+        for ready in prefetch(inputs, PREFETCH):
             pairs += len(ready.rows)
         return pairs / (now(device) - began)
 
