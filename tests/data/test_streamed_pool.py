@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmark.config.spec import Splits
 from benchmark.data import streamed_pool
-from benchmark.data.images import shuffled
+from benchmark.data.images import shuffle
 from benchmark.data.poisoned_pool import PoisonedPool, PoisonTable
 from benchmark.data.pools import StreamedPool, open_pool
 from benchmark.data.prepare import prepare_data
@@ -263,9 +263,9 @@ def test_rows_keep_the_order_that_they_have_among_all(tmp_path: Path, kind: str)
 def test_the_order_of_a_stream_is_pinned() -> None:
     items = [Item(row, None, "", -1, "") for row in range(20)]
     order = [5, 1, 0, 7, 9, 6, 11, 8, 2, 4, 13, 15, 16, 14, 3, 12, 17, 10, 19, 18]
-    assert [item.row for item in shuffled(iter(items), seed=7, buffer=6)] == order
+    assert [item.row for item in shuffle(iter(items), seed=7, buffer=6)] == order
     few = [items[row] for row in (2, 3, 11)]
-    assert [item.row for item in shuffled(iter(few), seed=7, buffer=6, num_rows=20)] == [11, 2, 3]
+    assert [item.row for item in shuffle(iter(few), seed=7, buffer=6, num_rows=20)] == [11, 2, 3]
 
 
 @pytest.mark.parametrize("listed_only", [False, True])
