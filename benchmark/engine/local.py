@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from benchmark.engine.monitor import Monitor
 from benchmark.engine.plan import repair_work
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.stages.common import Compute
+from benchmark.stages.environment import environment
 from benchmark.store.artifacts import Store
 
 
@@ -128,25 +128,3 @@ def cell_label(experiment: Any) -> str:
 def trial_work(cell: Any) -> float:
     """Forward views of images of one trial, roughly."""
     return repair_work(cell.cell.experiment)
-
-
-def environment(compute: Compute) -> dict[str, Any]:
-    """Versions, device, threads and host of this process."""
-    import platform
-    from importlib.metadata import version
-
-    import torch
-
-    from benchmark import __version__
-
-    names = ("torch", "open_clip_torch", "ray", "optuna", "numpy", "pyarrow")
-    return {
-        "backstop": __version__,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
-        "device": torch.cuda.get_device_name(0) if compute.device.startswith("cuda") else "cpu",
-        "threads": torch.get_num_threads(),
-        "micro_batch": compute.micro_batch,
-        "host": platform.node(),
-        "cpus": os.cpu_count(),
-    }

@@ -58,7 +58,7 @@ class Worker:
 
     def ready(self) -> dict[str, Any]:
         """Answers when the worker is warm, with its environment."""
-        from benchmark.engine.local import environment
+        from benchmark.stages.environment import environment
 
         return environment(self._compute)
 

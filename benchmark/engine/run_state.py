@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.config.spec import Gate
 from benchmark.engine.task import TaskResult
-from benchmark.stages import record
+from benchmark.stages import measuring
 from benchmark.stages.conditions import ConditionSpec, evaluate_key, outside_condition, own_conditions
 from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
@@ -43,10 +43,10 @@ class RunState:
             return ""
         # poison that costs accuracy gives itself away, so that the gate looks at the clean twin's too
         clean = ConditionSpec(None, None, None)
-        own = record.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
-        twin = record.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
-        twins = record.measures([twin], target=None)
-        return record.planted(own, twins, self.gate, transform=cell.experiment.attack.transform)
+        own = measuring.measure_model(self.store, cell, model=cell.keys.pretrain, epoch=None, split="test")
+        twin = measuring.outcomes(self.store, cell, clean, model=cell.keys.twin, epoch=None, split="test")
+        twins = measuring.measures([twin], target=None)
+        return measuring.planted(own, twins, self.gate, transform=cell.experiment.attack.transform)
 
     def facts(self, stage: str, key: str) -> dict[str, Any] | None:
         """Facts of an artifact, None where it is not there."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from benchmark.engine.run_state import RunState
 from benchmark.engine.task import TaskResult
 from benchmark.engine.trials import SearchCell, rows_of, rules_of
-from benchmark.stages import graph, record
+from benchmark.stages import graph, measuring, record
 from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions, triggered_conditions
 from benchmark.stages.defend import epochs_of
 from benchmark.stages.graph import Cell
@@ -29,12 +29,12 @@ class CellResult(NamedTuple):
 
 def search_cell(standing: RunState, cell: Cell) -> SearchCell:
     """A cell with what its search's rules compare with: validation CA of the start, ASR of the clean twin."""
-    own, target = own_conditions(cell), record.target_index(standing.store, cell)
+    own, target = own_conditions(cell), measuring.target_index(standing.store, cell)
 
     def measured(model: str, condition: ConditionSpec, name: str) -> float:
-        table = record.outcomes(standing.store, cell, condition, model=model, epoch=None, split="validation")
+        table = measuring.outcomes(standing.store, cell, condition, model=model, epoch=None, split="validation")
         aim = target if condition.attack else None
-        return record.value(record.measures([table], target=aim), name)
+        return measuring.value(measuring.measures([table], target=aim), name)
 
     start = measured(cell.keys.pretrain, own[0], "clean_accuracy")
     # own[0] is clean, own[1] the attack on the model as it is: searches look at no transformed one
@@ -128,6 +128,7 @@ def _repaired(standing: RunState, selection: str, repair: Any, key: str, **rest:
 def _from_search(standing: RunState, searched: SearchCell, results: Sequence[Any]) -> CellResult:
     cell = searched.cell
     rows, table, repairs, keys = [], [], {}, {}
+    limits = {"start": searched.start_accuracy, "floor": searched.floor}
     for result in results:
         # the values' key finds the run, whichever trial or phase or earlier search it was made for
         repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
@@ -136,7 +137,7 @@ def _from_search(standing: RunState, searched: SearchCell, results: Sequence[Any
         epochs = epochs_of(standing.store, key) if standing.store.has("defend", key) else []
         strength = search_space.strength(repair)
         rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
-        table += record.trial_rows(cell, result, epochs, artifact=key, strength=strength, floor=searched.floor)
+        table += record.trial_rows(cell, result, epochs, artifact=key, strength=strength, **limits)
     rules = rules_of(cell.experiment.search, start_accuracy=searched.start_accuracy, floor=searched.floor)
     chosen = select_all(rows, {result.trial: result.phase for result in results}, rules)
     choices = []

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from benchmark.errors import NotApplicable
-from benchmark.evaluation.evaluate import evaluate
+from benchmark.evaluation.evaluate import Condition, evaluate
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.conditions import ConditionSpec, evaluate_key
 from benchmark.stages.defend import load_repaired
+from benchmark.stages.environment import numerics
 from benchmark.stages.graph import Cell
 from benchmark.stages.method_inputs import condition_of, held_out
 from benchmark.stages.weights import load_pretrained
@@ -82,4 +83,21 @@ def _evaluate(
     for item, condition, table in zip(items, conditions, found.outcomes.values(), strict=True):
         draft = store.draft("evaluate", _key(cell, item, ref, split))
         pq.write_table(table, draft.path("outcomes.parquet"))
-        draft.commit({"target": condition.target, "condition": item.name, **seconds})
+        draft.commit(_facts(cell, ref, item, condition, split) | numerics(compute) | seconds)
+
+
+def _facts(cell: Cell, ref: ModelRef, item: ConditionSpec, condition: Condition, split: str) -> dict[str, Any]:
+    """What the outcomes are of, so that they can be read without the suite that asked for them."""
+    return {
+        "model": ref._asdict(),
+        "split": split,
+        "condition": condition.name,  # as the rows of the table name it
+        "attack": item.attack.to_dict() if item.attack else None,
+        "poison": item.poison,  # key of the trigger
+        "target": condition.target,  # class index; None: none, or one of each row's own
+        "transform": item.transform,
+        "geometry": item.geometry,
+        "readouts": cell.experiment.readouts.model_dump(mode="json"),
+        "data": cell.keys.data,  # whose clean pairs the read-outs are fitted on
+        "evaluation": cell.keys.evaluation,  # whose split it is
+    }

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark.config.spec import Experiment, Gate
+from benchmark.config.spec import Experiment
 from benchmark.data.skipped import skipped
-from benchmark.evaluation.measure import measures, score_measures
-from benchmark.metrics.attack_success_rate import AttackSuccessRate
-from benchmark.metrics.clean_accuracy import CleanAccuracy
-from benchmark.stages.conditions import (
-    ConditionSpec,
-    evaluate_key,
-    outside_condition,
-    own_conditions,
-    transforms,
-    triggered_conditions,
-)
+from benchmark.stages import graph, measuring
 from benchmark.stages.graph import Cell
+from benchmark.stages.identities import identity, without_paths
+from benchmark.stages.measuring import Source
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
-from benchmark.types import Measure, Repair, proportion
+from benchmark.types import Measure, Repair
+from tuners.selection_rules import Row, search_rules
 
 # Statuses that a later run does not try again.
 FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed"})
@@ -56,120 +50,6 @@ class Selected(NamedTuple):
     repaired_twin: RepairedTwin | None = None  # weights whose ASR is the repaired floor
 
 
-def outcomes(
-    store: Store, cell: Cell, condition: ConditionSpec, *, model: str, epoch: int | None, split: str
-) -> pa.Table:
-    """The stored outcomes of one model under one condition."""
-    key = evaluate_key(cell, condition, split=split, model=model, epoch=epoch)
-    found = store.find("evaluate", key)
-    if found is None:
-        raise LookupError(f"evaluate/{key} is not in store {store.root}; run the suite again")
-    return pq.read_table(found.path("outcomes.parquet"))
-
-
-def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, split: str) -> list[Measure]:
-    """Every metric of one model on a split; under the cell's attack, floor and net ASR of each read-out too.
-
-    Measures of the transformed model carry its name: `clean_accuracy@int8`.
-    """
-    found, target = [], target_index(store, cell)
-    for transform in (None, *transforms(cell)):
-        conditions = [item for item in own_conditions(cell) if item.transform == transform]
-        tables = [outcomes(store, cell, item, model=model, epoch=epoch, split=split) for item in conditions]
-        own = measures(tables, target=target)
-        if cell.experiment.attack is not None:
-            floors = outcomes(store, cell, conditions[1], model=cell.keys.twin, epoch=None, split=split)
-            own = [*own, *_floor_and_net(own, measures([floors], target=target, metrics=[AttackSuccessRate()]))]
-        found += [item._replace(name=under(item.name, transform)) for item in own]
-    return found
-
-
-def repaired_floors(store: Store, cell: Cell, twin: RepairedTwin) -> list[Measure]:
-    """ASR of the repaired clean twin under the cell's trigger: how much a repair itself answers with the target.
-
-    It stands beside the floor and decides nothing, or a repair that answers everything with the target would profit.
-    """
-    found, target = [], target_index(store, cell)
-    for item in triggered_conditions(cell):
-        table = outcomes(store, cell, item, model=twin.artifact, epoch=twin.epoch, split="test")
-        rates = measures([table], target=target, metrics=[AttackSuccessRate()])
-        found += [rate._replace(name=under("repaired_floor", item.transform)) for rate in rates]
-    return found
-
-
-def under(name: str, transform: str | None) -> str:
-    """Name of a measure under a transform of the model."""
-    return f"{name}@{transform}" if transform else name
-
-
-def detection(store: Store, cell: Cell) -> list[Measure]:
-    """Every metric of a detector's stored scores; for a detector of models, its verdict."""
-    assert cell.keys.detect is not None
-    found = store.find("detect", cell.keys.detect)
-    if found is None:
-        raise LookupError(f"detect/{cell.keys.detect} is not in store {store.root}; run the suite again")
-    table = pq.read_table(found.path("scores.parquet"))
-    if found.facts["unit"] != "model":
-        return score_measures(table)
-    measured = [
-        Measure("suspicion", "detector", float(table["score"][0].as_py()), -1, 1),
-        proportion("flagged", "detector", int(found.facts["suspicious"]), 1),
-    ]
-    target = target_index(store, cell)
-    if target is not None and found.facts["target"] is not None:
-        measured.append(proportion("target_found", "detector", int(found.facts["target"] == target), 1))
-    return measured
-
-
-def outside_accuracy(store: Store, cell: Cell) -> list[Measure]:
-    """`auxiliary_clean_accuracy`: how good the model from outside is that the cell's attack or defense used."""
-    if cell.keys.outside is None:
-        return []
-    table = outcomes(store, cell, outside_condition(), model=cell.keys.outside, epoch=None, split="test")
-    found = measures([table], target=None, metrics=[CleanAccuracy()])
-    return [item._replace(name="auxiliary_clean_accuracy") for item in found if item.readout == "zero_shot"]
-
-
-def _floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
-    """The clean twin's ASR of each read-out, and what the model's own is above it."""
-    floors = {item.readout: item for item in twin}
-    extra = []
-    for item in found:
-        if item.name == "attack_success_rate" and item.readout in floors:
-            floor = floors[item.readout]
-            extra.append(floor._replace(name="floor"))
-            extra.append(Measure("net_asr", item.readout, item.value - floor.value, -1, item.total, item.version))
-    return extra
-
-
-def target_index(store: Store, cell: Cell) -> int | None:
-    """Class index of the cell's target; None without an attack."""
-    if cell.keys.poison is None:
-        return None
-    found = store.find("poison", cell.keys.poison)
-    return found.facts["target_index"] if found else None
-
-
-def value(found: Sequence[Measure], name: str, readout: str = "zero_shot") -> float:
-    """One number of a list of measures; NaN where it is not there."""
-    return next((item.value for item in found if (item.name, item.readout) == (name, readout)), math.nan)
-
-
-def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, transform: str | None = None) -> str:
-    """ "" where the attack planted, else why not (protocol section 6, validity gate).
-
-    An attack that waits for a transform of the model must succeed under it. A rate that is no number plants nothing.
-    """
-    net = gate.min_asr_on == "net"
-    asr = value(own, under("net_asr" if net else "attack_success_rate", transform))
-    drop = value(twin, "clean_accuracy") - value(own, "clean_accuracy")
-    if not asr >= gate.min_asr:
-        return f"undefended {'net ASR' if net else 'ASR'} {asr:.3f}, the gate asks for {gate.min_asr:g}"
-    if drop > gate.max_accuracy_drop:
-        return f"clean accuracy {drop:.3f} below the clean twin, the gate allows {gate.max_accuracy_drop:g}"
-    return ""
-
-
 def axes(experiment: Experiment) -> dict[str, Any]:
     """Where a cell stands in the grid, as records and the suite's document name it."""
     return {
@@ -195,7 +75,7 @@ def write_record(
 ) -> None:
     """Writes a cell's record rows and, where it was searched, the table of its trials."""
     draft = store.draft("record", cell.keys.record)
-    rows = [_row(store, cell, suite, choice, environment) for choice in choices]
+    rows = [_row(store, cell, suite, choice, environment, trials) for choice in choices]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.RECORDS), draft.path("records.parquet"))
     if trials:
         pq.write_table(pa.Table.from_pylist(list(trials), schema=schemas.TRIALS), draft.path("trials.parquet"))
@@ -215,21 +95,17 @@ def skipped_rows(store: Store, cell: Cell) -> list[dict[str, Any]]:
     return [found for name, facts in prepared if facts and (found := skipped(name, facts))]
 
 
-def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Mapping[str, Any]) -> dict[str, Any]:
+def _row(
+    store: Store,
+    cell: Cell,
+    suite: str,
+    choice: Selected,
+    environment: Mapping[str, Any],
+    trials: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
     experiment = cell.experiment
-    measured = choice.artifact is not None and choice.status in ("ok", "attack_did_not_plant")
-    found = (
-        measure_model(store, cell, model=choice.artifact, epoch=_epoch(choice), split="test")
-        if measured and choice.artifact
-        else []
-    )
-    if choice.repaired_twin and choice.status == "ok":
-        found = [*found, *repaired_floors(store, cell, choice.repaired_twin)]
-    if choice.detected and choice.status == "ok":
-        found = [*detection(store, cell), *found]
-    if measured or (choice.detected and choice.status == "ok"):
-        found = [*found, *outside_accuracy(store, cell)]
     method = choice.repair or experiment.repair or experiment.detector
+    code = environment.get("code", {})
     return axes(experiment) | {
         "schema_version": schemas.SCHEMA_VERSION,
         "suite": suite,
@@ -237,22 +113,125 @@ def _row(store: Store, cell: Cell, suite: str, choice: Selected, environment: Ma
         "selection": choice.selection,
         "status": choice.status,
         "reason": choice.reason,
+        "dataset_settings": _json(without_paths(identity(experiment.data))["fields"]),
+        "evaluation": experiment.evaluation.name if experiment.evaluation else None,
+        "start_from": _start(experiment),
         "trial": choice.trial,
         "epoch": choice.epoch,
-        "parameters": json.dumps(method.model_dump(mode="json"), sort_keys=True) if method else "{}",
+        "parameters": _json(method.model_dump(mode="json")) if method else "{}",
         "trials_behind_rule": choice.trials,
-        "measures": [_finite(item) for item in found],
+        "measures": [_finite(item) for item in _measures(store, cell, choice)],
         "clean_pairs": choice.clean_pairs,
         "wall_s": choice.wall_s,
         "device": environment.get("device", ""),
-        "environment": json.dumps(environment, sort_keys=True),
-        "specification": json.dumps(experiment.to_dict(), sort_keys=True),
-        "artifacts": json.dumps(dict(cell.keys._asdict(), weights=choice.artifact), sort_keys=True),
+        "environment": _json(environment),
+        "specification": _json(experiment.to_dict()),
+        "artifacts": _json(dict(cell.keys._asdict(), weights=choice.artifact)),
+        "sources": [source._asdict() for source in sources(store, cell, choice)],
+        **_effort(store, cell, choice, trials),
+        "code_version": code.get("version"),
+        "code_commit": code.get("commit"),
+        "code_dirty": code.get("dirty"),
     }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _start(experiment: Experiment) -> str | None:
+    """The weights that pre-training began with; None: random ones."""
+    model = experiment.model
+    named = {name: getattr(model, name) for name in ("pretrained", "weights", "start_from")}
+    given = {name: value for name, value in named.items() if value}
+    return _json(given) if given else None
 
 
 def _epoch(choice: Selected) -> int | None:
     return None if choice.selection == "undefended" else choice.epoch
+
+
+def _is_measured(choice: Selected) -> bool:
+    return choice.artifact is not None and choice.status in ("ok", "attack_did_not_plant")
+
+
+def _measures(store: Store, cell: Cell, choice: Selected) -> list[Measure]:
+    found: list[Measure] = []
+    detected = choice.detected and choice.status == "ok"
+    if detected:
+        found += measuring.detection(store, cell)
+    if _is_measured(choice) and choice.artifact:
+        found += measuring.measure_model(store, cell, model=choice.artifact, epoch=_epoch(choice), split="test")
+    if choice.repaired_twin and choice.status == "ok":
+        found += measuring.repaired_floors(store, cell, *choice.repaired_twin)
+    if _is_measured(choice) or detected:
+        found += measuring.outside_accuracy(store, cell)
+    return found
+
+
+def sources(store: Store, cell: Cell, choice: Selected) -> list[Source]:
+    """Every table behind a row: what its measures reduce, what its rule and its gate compared with, its epochs."""
+    found: list[Source] = []
+    detected = choice.detected and choice.status == "ok"
+    if detected:
+        found += measuring.score_sources(cell)
+    if _is_measured(choice) and choice.artifact:
+        found += measuring.model_sources(cell, model=choice.artifact, epoch=_epoch(choice), split="test")
+        found += measuring.gate_sources(cell) if choice.selection == "undefended" else []
+    if choice.repaired_twin and choice.status == "ok":
+        found += measuring.repaired_twin_sources(cell, *choice.repaired_twin)
+    if _is_measured(choice) or detected:
+        found += measuring.outside_sources(cell)
+    if cell.experiment.search and choice.trials:
+        found += measuring.search_sources(cell)
+    key = _repair_key(store, cell, choice)
+    start = cell.keys.pretrain
+    return [*found, Source("epochs", "defend", key, "epochs.parquet", None, "pretrain", start)] if key else found
+
+
+def _repair_key(store: Store, cell: Cell, choice: Selected) -> str | None:
+    """Key of the repair run behind a row; None where none was run, or none of several was chosen."""
+    if choice.selection == "undefended" or cell.experiment.repair is None:
+        return None
+    if choice.artifact:
+        return choice.artifact
+    if cell.experiment.search or not choice.trials:
+        return None
+    # a repair that failed at its defaults left its epochs too
+    key = graph.defend_key(cell, cell.experiment.repair)
+    return key if store.has("defend", key) else None
+
+
+def _effort(store: Store, cell: Cell, choice: Selected, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What stands behind a rule: its trials by status, their measured epochs, and how many met the bound."""
+    if cell.experiment.search and choice.trials:
+        return _search_effort(cell, choice, trials)
+    key = _repair_key(store, cell, choice)
+    facts = store.facts("defend", key) if key else None
+    if facts is None:
+        return {}
+    return {"trial_statuses": [{"status": facts["status"], "count": 1}], "epochs_measured": facts["epochs"]}
+
+
+def _search_effort(cell: Cell, choice: Selected, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    assert cell.experiment.search is not None
+    start = next((row["validation_start"] for row in trials), math.nan)
+    floor = next((row["validation_floor"] for row in trials), None)
+    rules = {rule.selection: rule for rule in search_rules(cell.experiment.search, floor=floor, start_accuracy=start)}
+    oracle, own = rules["oracle"], rules[choice.selection]  # type: ignore[index]
+    behind = [row for row in trials if own.may_look_at(row["phase"])]
+    measured = [row for row in behind if row.get("epoch") is not None]
+    statuses = Counter({row["trial"]: row["status"] for row in behind}.values())
+    ordered = sorted(statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
+    return {
+        "trial_statuses": [{"status": status, "count": count} for status, count in ordered],
+        "epochs_measured": len(measured),
+        "epochs_within_bound": sum(oracle.key(_point(row)) is not None for row in measured),
+    }
+
+
+def _point(row: Mapping[str, Any]) -> Row:
+    return Row(row["trial"], row["epoch"], row["phase"], row["validation_accuracy"], row["validation_asr"])
 
 
 def _finite(item: Measure) -> dict[str, Any]:
@@ -266,9 +245,10 @@ def trial_rows(
     *,
     artifact: str,
     strength: float | None,
+    start: float,
     floor: float | None,
 ) -> list[dict[str, Any]]:
-    """Rows of `records.TRIALS`: one per measured epoch of a trial, one empty row for a trial that measured none."""
+    """Rows of `schemas.TRIALS`: one per measured epoch of a trial, one empty row for a trial that measured none."""
     head = {
         "cell": cell.keys.record,
         "trial": result.trial,
@@ -281,5 +261,6 @@ def trial_rows(
         "artifact": artifact,
         "wall_s": result.wall_s,
         "validation_floor": floor,
+        "validation_start": start,
     }
     return [head | dict(epoch) for epoch in epochs] or [head]

@@ -78,7 +78,7 @@ MEASURES = pa.schema([("cell", pa.string()), ("selection", pa.string()), *_NUMBE
 SOURCE = pa.struct(
     [
         # own_clean, own_triggered, own_squash; twin_clean, twin_triggered: of the undefended clean twin;
-        # repaired_twin_triggered; outside_clean: of the model from outside; start_validation, floor_validation: what a
+        # repaired_twin_triggered; outside_clean: of the model from outside; validation_start, validation_floor: what a
         # search compares with; epochs: of the repair behind the record; scores: of a detector
         ("role", pa.string()),
         ("stage", pa.string()),  # evaluate, defend, detect

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from benchmark.config.spec import Gate
-from benchmark.stages.record import planted
+from benchmark.stages.measuring import planted
 from benchmark.types import Measure
 from suites import cifar10, cifar10_zoo, kinds, smoke
 

@@ -28,7 +28,7 @@ from benchmark.stages import graph
 from benchmark.stages.common import Compute
 from benchmark.stages.conditions import evaluate_key, own_conditions
 from benchmark.stages.graph import Cell
-from benchmark.stages.record import outcomes
+from benchmark.stages.measuring import outcomes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Dataset, Training
 
