@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from benchmark.audit import options
 from benchmark.config import plugins, registry
 from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
+from benchmark.models.architectures import threads_for
 from benchmark.output import print_json
 from benchmark.store.artifacts import open_store
 from benchmark.types import ModelDetector, Repair
@@ -127,6 +129,8 @@ def _opened(given: Options, scratch: Path, step: _Steps) -> tuple[Suspect, Pairs
     request.dataset()  # what is wrong with it is told before a large model is loaded
     store = open_store(given.store)
     suspect = step.run("weights", lambda: open_weights(given.weights, architecture=given.model, store=store))
+    if threads := threads_for([suspect.model.spec.name], os.environ):
+        torch.set_num_threads(threads)
     suspect.model.to("cuda" if torch.cuda.is_available() else "cpu")
     dataset, sizes = request.dataset(templates=suspect.templates)
     where = {"image_size": suspect.model.image_size, "seed": given.seed, "folder": scratch}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from benchmark.engine.asked import Only, first_left, select
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
+from benchmark.models.architectures import threads_for
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
 from benchmark.stages.preflight import check_data, doubts
@@ -105,7 +107,8 @@ def _drive(
             import torch
 
             compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
-            executor = LocalExecutor(store, monitor, compute)
+            threads = threads_for((grid.model.name for grid in resolved.suite.grids), os.environ)
+            executor = LocalExecutor(store, monitor, compute, threads=threads)
             close = None
         else:
             from benchmark.engine.ray_token import set_token

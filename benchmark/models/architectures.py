@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,20 @@ def image_size(name: str) -> int:
         raise unknown("model", name, [*TINY, *files])
     size = json.loads(files[name].read_text())["vision_cfg"].get("image_size", 224)
     return int(size[0] if isinstance(size, list) else size)
+
+
+def threads_for(names: Iterable[str], environment: Mapping[str, str]) -> int | None:
+    """How many threads torch should take in a process that has the machine to itself.
+
+    The largest model decides. Tiny ones run on one thread: more gain them little on a quiet machine, cost them half
+    beside other work, and round otherwise than a slot of Ray, which has one.
+
+    Args:
+        names: of the models that the process trains.
+        environment: of the process; where it holds OMP_NUM_THREADS, the user has decided.
+
+    Returns:
+        The number; None: as many as torch takes by itself, all cores.
+    """
+    tiny = all(name.startswith("tiny-") for name in names)
+    return 1 if tiny and "OMP_NUM_THREADS" not in environment else None

@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from benchmark.config.spec import Splits
-from benchmark.data.images import decode, shuffled
+from benchmark.data.images import decode, shuffle
 from benchmark.data.prepare import prepare_data
 from benchmark.datasets.hugging_face.content import content_hash
 from benchmark.datasets.hugging_face.dataset import HuggingFace
@@ -184,10 +184,10 @@ def test_large_jpeg_through_draft_mode_stays_close_to_the_full_decode() -> None:
 
 def test_shuffle_buffer_is_a_permutation_that_the_seed_decides() -> None:
     items = [Item(row, None, "", -1, "") for row in range(3000)]
-    first = [item.row for item in shuffled(iter(items), seed=1, buffer=100)]
+    first = [item.row for item in shuffle(iter(items), seed=1, buffer=100)]
     assert sorted(first) == list(range(3000))
-    assert first == [item.row for item in shuffled(iter(items), seed=1, buffer=100)]
-    assert first != [item.row for item in shuffled(iter(items), seed=2, buffer=100)]
+    assert first == [item.row for item in shuffle(iter(items), seed=1, buffer=100)]
+    assert first != [item.row for item in shuffle(iter(items), seed=2, buffer=100)]
     assert np.mean(np.abs(np.array(first) - np.arange(3000))) > 50
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmark.errors import UnknownNameError
-from benchmark.models.architectures import TINY, image_size
+from benchmark.models.architectures import TINY, image_size, threads_for
 
 pytestmark = pytest.mark.unit
 
@@ -39,3 +39,18 @@ def test_unknown_models_are_named_with_the_closest() -> None:
 def test_tiny_configurations_differ_in_batch_norm() -> None:
     assert isinstance(TINY["tiny-resnet"]["vision_cfg"]["layers"], tuple)  # a ResNet, which has BatchNorm
     assert isinstance(TINY["tiny-vit"]["vision_cfg"]["layers"], int)
+
+
+@pytest.mark.parametrize(
+    ("names", "environment", "threads"),
+    [
+        (["tiny-resnet"], {}, 1),
+        (["tiny-resnet", "tiny-vit"], {"OMP_PROC_BIND": "true"}, 1),
+        (["tiny-resnet", "small-resnet"], {}, None),
+        (["RN50"], {}, None),
+        (["tiny-resnet"], {"OMP_NUM_THREADS": "2"}, None),
+    ],
+    ids=["tiny", "all tiny", "the largest decides", "large", "the user decides"],
+)
+def test_tiny_models_run_on_one_thread(names: list[str], environment: dict[str, str], threads: int | None) -> None:
+    assert threads_for(names, environment) == threads
