@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 STORE ?= ./store
-CODE := benchmark reports suites tuners tests
+CODE := benchmark reports suites tuners tests examples
 # `make test ARGS="-k identity"` passes words on to pytest, `make bench ARGS="--only search"` to the bench.
 ARGS ?=
 

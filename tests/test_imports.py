@@ -49,6 +49,19 @@ def test_importing_all_of_reports_loads_nothing_heavy() -> None:
     assert _loaded_by(f"import {', '.join(modules)}") == []
 
 
+API = {
+    "the package": "import benchmark",
+    "base classes": "from benchmark import Attack, Card, NotApplicable, Range, Repair, Training, load_results, open_cell, run",
+    "methods": "from benchmark.repairs import CleanCLIP, InverTune; from benchmark.detectors import DAO; DAO()",
+    "functions": "import benchmark.api",
+}
+
+
+@pytest.mark.parametrize("name", API)
+def test_what_the_package_offers_loads_nothing_heavy(name: str) -> None:
+    assert _loaded_by(API[name]) == []
+
+
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["plan", "smoke"], ["show", "smoke"]])
 def test_looking_loads_nothing_heavy(words: list[str]) -> None:
     no_wait = "from benchmark.engine import probe\nprobe.PATIENCE_S = 0.0\n"  # its process is tried elsewhere

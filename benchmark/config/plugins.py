@@ -21,6 +21,8 @@ from benchmark.store.artifacts import Store
 from benchmark.types import Method
 from benchmark.validation import one_line
 
+_PREFIX = "backstop_plugin_"  # of the names of their modules
+
 
 class Plugin(NamedTuple):
     """A single-file plugin as it travels: by value, so that workers need no copy of the file."""
@@ -90,7 +92,7 @@ def load_module(plugin: Plugin) -> ModuleType:
     Raises:
         UserError: it does not run.
     """
-    name = f"backstop_plugin_{plugin.name}_{plugin.hash[:8]}"
+    name = f"{_PREFIX}{plugin.name}_{plugin.hash[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     module = sys.modules[name] = ModuleType(name)
@@ -103,6 +105,29 @@ def load_module(plugin: Plugin) -> ModuleType:
             raise UserError(one_line(error, f"{place}: {error.title}", remedy="mend the file")) from error
         raise UserError(f"{place}: {type(error).__name__}: {error}; mend the file") from error
     return module
+
+
+def is_plugin(module: str) -> bool:
+    """Whether a module of this name is a plugin that was loaded."""
+    return module.startswith(_PREFIX)
+
+
+def file_of(method: Method) -> str | None:
+    """The file that defines a method of the user's own; None where an installed package registers it.
+
+    Raises:
+        UserError: it was not defined in a file.
+    """
+    cls = type(method)
+    if registry.installed(cls.kind, cls.name) and registry.method(cls.kind, cls.name) is cls:
+        return None
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if not file:
+        raise UserError(
+            f"{cls.__name__} must be defined in a file, which workers can run, got an interactive session; "
+            "save it as a file and import it from there"
+        )
+    return str(file)
 
 
 def defines_suite(module: ModuleType) -> bool:

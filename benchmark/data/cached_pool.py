@@ -14,17 +14,10 @@ import numpy as np
 
 from benchmark.errors import must
 from benchmark.store.keys import derive_seed
+from benchmark.types.pools import PairBatch
 
 if TYPE_CHECKING:
     import torch
-
-
-class PairBatch(NamedTuple):
-    """One batch of pairs."""
-
-    rows: np.ndarray  # (B,) int64 row ids in the pool
-    images: torch.Tensor  # (B, 3, H, W) uint8, channels last in memory
-    captions: list[str]  # (B,)
 
 
 class Shard(NamedTuple):

@@ -1,1 +1,8 @@
-"""Detectors: of poisoned pairs, of triggered inputs, of attacked models. One file each; `density` is shared."""
+"""Detectors: of poisoned pairs, of triggered inputs, of attacked models. One file each; `_density` is shared.
+
+Each is exported by its class's name and loaded when it is asked for; `__init__.pyi` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

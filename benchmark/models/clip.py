@@ -45,6 +45,13 @@ class ClipModel:
         self.adapters: dict[str, dict[str, Any]] = {}  # what was added to the architecture: options by name
 
     @property
+    def visual(self) -> nn.Module:
+        """The image tower."""
+        tower = self.network.visual
+        assert isinstance(tower, nn.Module)
+        return tower
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
 from benchmark.stages.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.weights import load_pretrained
-from benchmark.store.artifacts import Draft, Store
+from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import Diverged, LoopOptions
 from benchmark.types import Card, ModelAttack, Repair
@@ -41,8 +42,9 @@ def defend_stage(
         return found.facts
     draft, watch = store.draft("defend", key), Stopwatch()
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
-    context, recorder = _context(
-        store, cell, repair.own_card, inputs, compute, draft, model, tick, base=cell.keys.pretrain
+    base = cell.keys.pretrain
+    context, recorder = repair_context(
+        store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base
     )
     status, reason = "ok", ""
     try:
@@ -74,7 +76,9 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     assert isinstance(attack, ModelAttack)
     draft, watch = store.draft("pretrain", keys.pretrain), Stopwatch()
     twin = load_pretrained(store, keys.twin).to(compute.device)
-    context, recorder = _context(store, cell, attack.own_card, NOTHING_KEPT, compute, draft, twin, tick, base=keys.twin)
+    context, recorder = repair_context(
+        store, cell, attack.own_card, NOTHING_KEPT, compute, draft.folder, twin, tick, base=keys.twin
+    )
     attacked = attack.implant(twin, context)
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts
@@ -87,19 +91,19 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     draft.commit(facts | {"wall_s": watch.seconds()})
 
 
-def _context(
+def repair_context(
     store: Store,
     cell: Cell,
     card: Card,
     inputs: DefendInputs,
     compute: Compute,
-    draft: Draft,
+    folder: Path,
     model: ClipModel,
     tick: Tick,
     *,
     base: str,
 ) -> tuple[GatedRepairContext, EpochRecorder]:
-    """What the method is handed, and what the engine keeps to itself."""
+    """What the method is handed, and what the engine keeps to itself; weights that are kept go into `folder`."""
     experiment = cell.experiment
     evaluation = required(store, "data", cell.keys.evaluation)
     report = Report(
@@ -108,7 +112,7 @@ def _context(
         keep=inputs.keep,
         start_accuracy=inputs.start_accuracy,
         collapse=experiment.search.collapse if experiment.search else 0.0,
-        folder=draft.folder,
+        folder=folder,
         base_key=base,
         progress=lambda end: tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs),
     )

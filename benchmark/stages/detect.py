@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,15 @@ from benchmark.stages.weights import load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.store.schemas import SCORES
-from benchmark.types import Filter, InputDetector, ModelDetector
+from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetector
+
+
+class Detection(NamedTuple):
+    """What a detector says."""
+
+    scores: pa.Table  # rows of `records.SCORES`
+    finding: Finding | None  # of a detector of models
+    clean_pairs: int  # that it used
 
 
 def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
@@ -31,10 +39,23 @@ def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> N
     assert detector is not None and keys.detect is not None
     tick(f"scoring {detector.unit}s", 0.1)
     draft, watch = store.draft("detect", keys.detect), Stopwatch()
-    model = load_pretrained(store, keys.pretrain).to(compute.device).eval()
-    resources = method_inputs(store, cell, model, key=keys.pretrain)
-    context = GatedContext(detector.own_card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
+    found = detect(store, cell, detector, compute)
     facts: dict[str, Any] = {}
+    if found.finding:
+        facts = {name: getattr(found.finding, name) for name in ("suspicious", "target", "reason")}
+        if found.finding.trigger:
+            tensors = {name: value.detach().cpu().contiguous() for name, value in found.finding.trigger.items()}
+            save_file(tensors, draft.path("trigger.safetensors"))
+    pq.write_table(found.scores, draft.path("scores.parquet"))
+    draft.commit(facts | {"unit": detector.unit, "clean_pairs": found.clean_pairs, "wall_s": watch.seconds()})
+
+
+def detect(store: Store, cell: Cell, detector: Detector, compute: Compute) -> Detection:
+    """Runs a detector on the suspect model of a cell."""
+    model = load_pretrained(store, cell.keys.pretrain).to(compute.device).eval()
+    resources = method_inputs(store, cell, model, key=cell.keys.pretrain)
+    context = GatedContext(detector.own_card, resources, seed=derive_seed(cell.experiment.seed, "detect"))
+    finding = None
     if isinstance(detector, Filter):
         with torch.no_grad():
             table = _pairs(store, cell, detector.scores(model, context))
@@ -44,15 +65,9 @@ def detect_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> N
         finding = detector.inspect(model, context)
         attacked = cell.experiment.attack is not None
         table = _rows(torch.tensor([finding.score]), np.zeros(1, np.int64), "attacked" if attacked else "clean")
-        facts = {name: getattr(finding, name) for name in ("suspicious", "target", "reason")}
-        if finding.trigger:
-            tensors = {name: value.detach().cpu().contiguous() for name, value in finding.trigger.items()}
-            save_file(tensors, draft.path("trigger.safetensors"))
     else:
         raise TypeError(f"{detector.name} must be a Filter, an InputDetector or a ModelDetector")
-    pq.write_table(table, draft.path("scores.parquet"))
-    seconds = watch.seconds()
-    draft.commit(facts | {"unit": detector.unit, "clean_pairs": context.clean_pairs_used, "wall_s": seconds})
+    return Detection(table, finding, context.clean_pairs_used)
 
 
 def _rows(scores: torch.Tensor, ids: np.ndarray, split: str) -> pa.Table:

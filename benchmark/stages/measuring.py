@@ -132,7 +132,7 @@ def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, sp
         twins = [read(store, source) for source in of_form if source.role == "twin_triggered"]
         own = measures([read(store, each) for each in of_form if each.role != "twin_triggered"], target=target)
         if twins:
-            own = [*own, *_floor_and_net(own, measures(twins, target=target, metrics=[AttackSuccessRate()]))]
+            own = [*own, *floor_and_net(own, measures(twins, target=target, metrics=[AttackSuccessRate()]))]
         found += [item._replace(name=under(item.name, transform)) for item in own]
     return found
 
@@ -179,7 +179,7 @@ def outside_accuracy(store: Store, cell: Cell) -> list[Measure]:
     return [item._replace(name="auxiliary_clean_accuracy") for item in found if item.readout == "zero_shot"]
 
 
-def _floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
+def floor_and_net(found: Sequence[Measure], twin: Sequence[Measure]) -> list[Measure]:
     """The clean twin's ASR of each read-out, and what the model's own is above it."""
     floors = {item.readout: item for item in twin}
     extra = []

@@ -26,6 +26,8 @@ from benchmark.types.contexts import DefenderContext, PairFeatures, RepairContex
 from benchmark.types.data import Dataset
 from benchmark.types.detectors import Detector, Filter, Finding, InputDetector, ModelDetector
 from benchmark.types.metrics import Measure, Metric, proportion
+from benchmark.types.models import Model
+from benchmark.types.pools import PairBatch, Pool
 from benchmark.types.repairs import Repair
 from benchmark.types.training import (
     Augmentation,
@@ -59,16 +61,19 @@ __all__ = [
     "Measure",
     "Method",
     "Metric",
+    "Model",
     "ModelAttack",
     "ModelDetector",
     "Need",
     "Objective",
+    "PairBatch",
     "PairFeatures",
     "Pass",
     "Plan",
     "PlanContext",
     "PoisonContext",
     "PoisonRows",
+    "Pool",
     "Positive",
     "Range",
     "Rate",

@@ -1,0 +1,13 @@
+from .batch_norm_only import BatchNormOnly as BatchNormOnly
+from .cleanclip import CleanCLIP as CleanCLIP
+from .eftclip.repair import EftCLIP as EftCLIP
+from .fine_tuning import FineTuning as FineTuning
+from .heavy_weight_decay import HeavyWeightDecay as HeavyWeightDecay
+from .invertune.repair import InverTune as InverTune
+from .par import PAR as PAR
+from .rvpt import RVPT as RVPT
+from .shrink_and_perturb import ShrinkAndPerturb as ShrinkAndPerturb
+from .ssl_only import SSLOnly as SSLOnly
+from .supervised_fine_tuning import SupervisedFineTuning as SupervisedFineTuning
+from .tbar import TBAR as TBAR
+from .ubt.repair import UBT as UBT
