@@ -33,6 +33,7 @@ SMALLER = (
     'detectors=["clipscore"]',
     "searched=[]",
     "spaces={}",
+    "pretrain.epochs=1",
     "readouts.probe=false",
 )
 KINDS = ("attacks", "datasets", "detectors", "metrics", "objectives", "repairs")

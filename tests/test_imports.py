@@ -51,7 +51,7 @@ def test_importing_all_of_reports_loads_nothing_heavy() -> None:
 
 API = {
     "the package": "import benchmark",
-    "base classes": "from benchmark import Attack, Card, NotApplicable, Range, Repair, Training, load_results, open_cell, run",
+    "base classes": "from benchmark import Attack, Card, NotApplicable, Range, Repair, Training, load_results, run",
     "methods": "from benchmark.repairs import CleanCLIP, InverTune; from benchmark.detectors import DAO; DAO()",
     "functions": "import benchmark.api",
 }
