@@ -37,6 +37,7 @@ class Card(NamedTuple):
     control: str = ""  # what a control shows; "" where the method is none
     unit: str = ""  # of detectors: pair, input, model
     transform: str = ""  # of attacks: the form of the model in which they show
+    differs: tuple[str, ...] = ()  # published values that it was not run with, and where they stand
 
 
 NO_CARD = Card()
@@ -69,7 +70,8 @@ def _card(entry: Mapping[str, Any]) -> Card:
     texts = {name: plain(entry.get(name) or "") for name in names}
     order = list(NEEDS)
     needs = sorted(words(entry.get("needs")), key=lambda need: order.index(need) if need in NEEDS else len(order))
-    return Card(**texts, needs=tuple(needs), external=words(entry.get("external")))
+    published = [f"{item['field']} {item['value']} ({item['source']})" for item in entry.get("differs") or ()]
+    return Card(**texts, needs=tuple(needs), external=words(entry.get("external")), differs=words(published))
 
 
 def titles_by_name(cards: Mapping[str, Card]) -> dict[str, str]:

@@ -151,9 +151,13 @@ def _reasons(reasons: Sequence[Reason]) -> str:
 
 def _cards(names: Names, cards: Cards) -> str:
     rows = [
-        [kind, titles[label], card.citation, card.access, needs_text(card), card.summary]
+        [kind, titles[label], card.citation, card.access, needs_text(card), "; ".join(card.differs), card.summary]
         for kind, titles, found in zip(Names._fields, names, cards, strict=True)
         for label, card in found.items()
         if label in titles
     ]
-    return table(["kind", "method", "source", "access", "needs", "in short"], rows) if rows else ""
+    return (
+        table(["kind", "method", "source", "access", "needs", "published, where it differs", "in short"], rows)
+        if rows
+        else ""
+    )

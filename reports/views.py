@@ -177,13 +177,23 @@ class MethodRow(NamedTuple):
     access: str
     needs: str
     settings: str  # fields that differ from the method's own defaults
+    differs: str  # published values that it was not run with
     summary: str
 
 
 def method_rows(names: Names, cards: Cards) -> list[MethodRow]:
     """Every method of the suite that has a card."""
     return [
-        MethodRow(kind, titles[label], card.citation, card.access, needs_text(card), settings(label), card.summary)
+        MethodRow(
+            kind,
+            titles[label],
+            card.citation,
+            card.access,
+            needs_text(card),
+            settings(label),
+            "; ".join(card.differs),
+            card.summary,
+        )
         for kind, titles, found in zip(Names._fields, names, cards, strict=True)
         for label, card in found.items()
         if label in titles

@@ -28,7 +28,8 @@ from benchmark.attacks._surrogate import Selection, embedded, frozen, selected
 from benchmark.errors import NotApplicable, must
 from benchmark.objectives.mmcl import contrastive
 from benchmark.rng import generator
-from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Positive, State, TriggerState
+from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Positive, Published, State, TriggerState
+from benchmark.types.sources import RELEASED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +59,11 @@ class BadCLIPL(Attack):
         access="data",
         needs=frozenset({"surrogate", "class_names"}),
         summary="Patch optimised on a clean CLIP towards captions and images of the target; dirty label.",
+        differs=(
+            Published(field="poison_rate", value=0.003, source="1,500 of 500,000 pairs"),
+            Published(field="selection", value="random", source="the released script, whatever it is told"),
+            RELEASED,
+        ),
     )
 
     size: Annotated[int, Field(ge=1, description="side of the patch in pixels of the model's input")] = 16

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from benchmark.errors import must
 from benchmark.rng import hashed_uniform
-from benchmark.types import Attack, BaseAttack, Card, TriggerState
+from benchmark.types import Attack, BaseAttack, Card, Published, TriggerState
+from benchmark.types.sources import RECIPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,4 +114,9 @@ class BadNet(Patch, Attack):
         bibtex=BIBTEX,
         access="data",
         summary="Opaque patch; dirty label.",
+        differs=(
+            *RECIPE,
+            Published(field="mode", value="fresh", source="CleanCLIP's code"),
+            Published(field="location", value="random", source="CleanCLIP's code"),
+        ),
     )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.rng import hashed_uniform
-from benchmark.types import Attack, Card, TriggerState
+from benchmark.types import Attack, Card, Published, TriggerState
+from benchmark.types.sources import RECIPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,10 @@ class Blended(Attack):
         bibtex=BIBTEX,
         access="data",
         summary="Full-frame pattern mixed into the image; dirty label.",
+        differs=(
+            *RECIPE,
+            Published(field="mode", value="fresh", source="CleanCLIP's code"),
+        ),
     )
 
     strength: Annotated[float, Field(gt=0, le=1, description="share of the pattern in the mix")] = 0.2

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.attacks.badnet import BadNet
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, PoisonContext, PoisonRows
+from benchmark.types import Card, PoisonContext, PoisonRows, Published
+from benchmark.types.sources import RECIPE_RATE, RELEASED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,12 @@ class LabelConsistent(BadNet):
         bibtex=BIBTEX,
         access="data",
         summary="Opaque patch on images of the target class; captions unchanged.",
+        differs=(
+            RECIPE_RATE,
+            Published(field="mode", value="fresh", source="CleanCLIP's code"),
+            Published(field="location", value="random", source="CleanCLIP's code"),
+            RELEASED,
+        ),
     )
 
     variant: Literal["as_intended", "as_released"] = "as_intended"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.types import Attack, Card, TriggerState
+from benchmark.types import Attack, Card, Published, TriggerState
+from benchmark.types.sources import RECIPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,10 @@ class SIG(Attack):
         bibtex=BIBTEX,
         access="data",
         summary="Full-frame sinusoid; dirty label.",
+        differs=(
+            *RECIPE,
+            Published(field="application", value="blended", source="CleanCLIP's code; BadCLIP's adds, as here"),
+        ),
     )
 
     amplitude: Annotated[float, Field(gt=0, le=255, description="of the sinusoid, in levels of 255")] = 60

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from benchmark.errors import NotApplicable, must
-from benchmark.types import BaseAttack, Card, Count, PoisonContext, PoisonRows, Victims
+from benchmark.types import BaseAttack, Card, Count, PoisonContext, PoisonRows, Published, Victims
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,7 @@ class TDPA(BaseAttack):
         access="data",
         needs=frozenset({"class_names"}),
         summary="Chosen images with captions of a wrong class; no trigger.",
+        differs=(Published(field="num_pairs", value=8, source="RoCLIP's code: one image for each of eight words"),),
     )
 
     num_pairs: Annotated[Count, Field(description="victims, each with a label of its own")] = 100

@@ -21,7 +21,8 @@ from pydantic import Field
 
 from benchmark.errors import must
 from benchmark.rng import generator, hashed_uniform
-from benchmark.types import Attack, Card, PoisonContext, PoisonRows, State, TriggerState
+from benchmark.types import Attack, Card, PoisonContext, PoisonRows, Published, State, TriggerState
+from benchmark.types.sources import RECIPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,10 @@ class WaNet(Attack):
         bibtex=BIBTEX,
         access="data",
         summary="Warped image; dirty label.",
+        differs=(
+            *RECIPE,
+            Published(field="variant", value="clip", source="the papers on CLIP"),
+        ),
     )
 
     variant: Annotated[

@@ -71,10 +71,12 @@ def _listing(title: str, entries: Mapping[str, tuple[str, str]]) -> Group:
 
 
 def _small_print(card: Mapping[str, Any]) -> str:
-    """What a method works on, what it asks for, and where it comes from."""
+    """What a method works on, what it asks for, where it comes from, and which defaults are not as published."""
     needs = f" · needs {', '.join(card['needs'])}".replace("_", " ") if card["needs"] else ""
     needs += f"; with some fields {', '.join(card['may_need'])}".replace("_", " ") if card["may_need"] else ""
-    return f"access {card['access']}{needs} · {card['citation']}"
+    differs = "; ".join(f"{item['field']} {item['value']} ({item['source']})" for item in card["differs"])
+    published = f"\npublished, where the defaults differ: {differs}" if differs else ""
+    return f"access {card['access']}{needs} · {card['citation']}{published}"
 
 
 def _describe(cls: type[Method]) -> dict[str, Any]:

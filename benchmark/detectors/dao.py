@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.detectors._density import DensityFilter, Surroundings
-from benchmark.types import Card
+from benchmark.types import Card, Published
 from benchmark.types.sources import HUANG
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class DAO(DensityFilter):
         access="weights",
         needs=frozenset({"suspect_pairs"}),
         summary="Dimensionality-aware density ratio of image embeddings within reference batches.",
+        differs=(
+            Published(field="indexing", value="exact", source="the paper; its numbers come from the released code"),
+            Published(field="reference", value="images_and_captions", source="the released script"),
+        ),
     )
 
     def score(self, around: Surroundings) -> torch.Tensor:

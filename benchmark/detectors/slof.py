@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.detectors._density import DensityFilter, Surroundings
-from benchmark.types import Card
+from benchmark.types import Card, Published
 from benchmark.types.sources import HUANG
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class SLOF(DensityFilter):
         access="weights",
         needs=frozenset({"suspect_pairs"}),
         summary="Simplified local outlier factor of image embeddings within reference batches.",
+        differs=(
+            Published(field="indexing", value="exact", source="the paper; its numbers come from the released code"),
+            Published(field="reference", value="images_and_captions", source="the released script"),
+        ),
     )
 
     def score(self, around: Surroundings) -> torch.Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.types import Card, DefenderContext, InputDetector, State
+from benchmark.types import Card, DefenderContext, InputDetector, Published, State
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,11 @@ class STRIP(InputDetector):
         access="outputs",
         needs=frozenset({"clean_pairs", "class_names"}),
         summary="Entropy of the prediction under 64 overlaid clean images; 64 forward passes an image.",
+        differs=(
+            Published(field="blend", value="convex", source="Gao et al."),
+            Published(field="weight", value=1.0, source="BackdoorBench's own run"),
+            Published(field="num_overlays", value=100, source="BackdoorBench's own run"),
+        ),
     )
 
     num_overlays: Annotated[int, Field(ge=1, description="clean images laid over each input")] = 64

@@ -216,7 +216,7 @@ def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
     """What each method of the grid asks for and where it comes from: kind -> label -> card."""
     return {
         kind: {
-            item.label: item.card.model_dump(mode="json")
+            item.label: item.own_card.model_dump(mode="json")
             | {
                 "needs": sorted(item.needs),
                 "name": item.name,

@@ -29,7 +29,20 @@ import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, Count, Features, Loss, Objective, Pass, Plan, PlanContext, Positive, Rate, State
+from benchmark.types import (
+    Card,
+    Count,
+    Features,
+    Loss,
+    Objective,
+    Pass,
+    Plan,
+    PlanContext,
+    Positive,
+    Published,
+    Rate,
+    State,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +70,7 @@ class ABL(Objective):
         bibtex=BIBTEX,
         access="training",
         summary="Isolates the pairs that are learnt fastest under a flooded loss, then unlearns them.",
+        differs=(Published(field="variant", value="as_intended", source="the paper"),),
     )
 
     variant: Literal["as_released", "as_intended"] = "as_released"

@@ -39,6 +39,7 @@ from benchmark.types import (
     State,
     View,
 )
+from benchmark.types.sources import RELEASED
 
 # two draws of each side; the plain image and caption are never shown
 BIBTEX = """
@@ -70,6 +71,7 @@ class SafeCLIP(Objective):
         access="training",
         external=("text augmentation (EDA)",),
         summary="CLIP loss on the pairs that a Gaussian mixture holds for safe, unimodal loss on the others.",
+        differs=(RELEASED,),
     )
 
     variant: Literal["as_intended", "as_released"] = "as_intended"

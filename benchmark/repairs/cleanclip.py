@@ -18,7 +18,7 @@ from pydantic import Field
 
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.types import Card, Need, Range, Repair, RepairContext, Training
-from benchmark.types.sources import CLEANCLIP
+from benchmark.types.sources import CLEANCLIP, RELEASED
 
 
 class CleanCLIP(Repair):
@@ -36,6 +36,7 @@ class CleanCLIP(Repair):
         needs=frozenset({"clean_pairs", "optimizer_state"}),
         external=("text augmentation (EDA)",),
         summary="CLIP loss plus in-modal self-supervision on the clean pairs.",
+        differs=(RELEASED,),
     )
 
     learning_rate: Annotated[float, Field(ge=0, description="peak"), Range(1e-6, 1e-3, log=True)] = 1e-5

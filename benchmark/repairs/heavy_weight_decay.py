@@ -18,7 +18,7 @@ from pydantic import Field
 
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.types import Card, Range
-from benchmark.types.sources import VERMA
+from benchmark.types.sources import RELEASED, VERMA
 
 
 class HeavyWeightDecay(CleanCLIP):
@@ -34,6 +34,7 @@ class HeavyWeightDecay(CleanCLIP):
         needs=CleanCLIP.card.needs,
         external=CleanCLIP.card.external,
         summary="CleanCLIP whose AdamW shrinks every matrix hard at every step.",
+        differs=(RELEASED,),
     )
 
     learning_rate: Annotated[float, Field(ge=0, description="peak"), Range(1e-5, 1e-3, log=True)] = 1e-4

@@ -30,6 +30,7 @@ from benchmark.types import (
     Plan,
     PlanContext,
     Positive,
+    Published,
     Range,
     Repair,
     RepairContext,
@@ -132,6 +133,7 @@ class PAR(Repair):
         access="weights",
         needs=frozenset({"clean_pairs", "reference"}),
         summary="CLIP loss on the clean pairs, pushed away from the poisoned model's embeddings.",
+        differs=(Published(field="epochs", value=2, source="the released script; its parser has 10"),),
     )
 
     tau: Annotated[float, Field(ge=0, le=4, description="distance at which pushing ends"), Range(0.5, 3.0)] = 2.15

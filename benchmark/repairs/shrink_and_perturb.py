@@ -17,7 +17,7 @@ from pydantic import Field
 
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.types import Card, Range, Rate, RepairContext
-from benchmark.types.sources import VERMA
+from benchmark.types.sources import RELEASED, VERMA
 
 BIBTEX = """
 @inproceedings{ash2020warm,
@@ -53,6 +53,7 @@ class ShrinkAndPerturb(CleanCLIP):
         needs=CleanCLIP.card.needs,
         external=CleanCLIP.card.external,
         summary="Weights shrunk by 5 % and perturbed, then CleanCLIP.",
+        differs=(RELEASED,),
     )
 
     shrink: Annotated[Rate, Range(0.5, 1.0)] = 0.95

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from benchmark.objectives.ssl import SSL
 from benchmark.repairs.fine_tuning import CleanTraining
-from benchmark.types import Card, Objective
+from benchmark.types import Card, Objective, Published
 from benchmark.types.sources import VERMA
 
 
@@ -26,4 +26,5 @@ class SSLOnly(CleanTraining):
         needs=frozenset({"clean_pairs"}),
         external=("text augmentation (EDA)",),
         summary="In-modal self-supervision on the clean pairs.",
+        differs=(Published(field="epochs", value=20, source="Verma et al., all cleaning runs but one ablation"),),
     )

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, Count, Positive, Range, Rate, Repair, RepairContext
+from benchmark.types import Card, Count, Positive, Published, Range, Rate, Repair, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +73,7 @@ class TBAR(Repair):
         access="weights",
         needs=frozenset({"clean_pairs", "labels", "class_names", "trigger"}),
         summary="Declared oracle: the task vector of the true trigger, subtracted.",
+        differs=(Published(field="keep_weight", value=0.0, source="the paper: triggered samples alone"),),
     )
 
     budget: Annotated[Rate, Field(description="share of clean accuracy to give up"), Range(0.005, 0.2)] = 0.04

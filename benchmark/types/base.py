@@ -78,6 +78,18 @@ class Choices(NamedTuple):
     options: tuple[Any, ...]
 
 
+class Published(Frozen):
+    """A field whose default is not what a source of the method has."""
+
+    field: str
+    value: int | float | str  # there; words where the field could not hold it
+    source: str  # short: the paper, the released code, …
+
+    def __str__(self) -> str:
+        """In one line, as lists and boards show it."""
+        return f"{self.field} {self.value} ({self.source})"
+
+
 class Card(Frozen):
     """What a method asks for and knows, and where it comes from. The board never ranks across cards unasked."""
 
@@ -89,6 +101,7 @@ class Card(Frozen):
     external: tuple[str, ...] = ()
     summary: str = ""
     control: str = ""  # what a control shows beside the methods it stands with; "" where the method is none
+    differs: tuple[Published, ...] = ()  # from the defaults; what differs otherwise is said at the head of the file
 
 
 _REMEDIES = {
@@ -116,8 +129,12 @@ class Method(Frozen):
 
     @property
     def own_card(self) -> Card:
-        """The card of the method as it stands: it needs what these fields ask for, and nothing else is handed out."""
-        return self.card.model_copy(update={"needs": self.needs})
+        """The card of the method as it stands: what these fields ask for, and where they differ from what is published.
+
+        Nothing else than it needs is handed out.
+        """
+        differs = tuple(item for item in self.card.differs if getattr(self, item.field) != item.value)
+        return self.card.model_copy(update={"needs": self.needs, "differs": differs})
 
     def identity(self) -> dict[str, Any]:
         """What of this method goes into a content key: fields at their defaults are left out.

@@ -1,6 +1,15 @@
-"""BibTeX entries that several methods share; an entry of one method stands in its own file."""
+"""What several cards share: BibTeX entries, and published values; those of one method stand in its own file."""
 
 from __future__ import annotations
+
+from benchmark.types.base import Published
+
+RELEASED = Published(field="variant", value="as_released", source="the released code")
+RECIPE_RATE = Published(field="poison_rate", value=0.003, source="CleanCLIP on CLIP's weights: 1,500 of 500,000 pairs")
+RECIPE = (
+    RECIPE_RATE,
+    Published(field="templates", value="as_published", source="CleanCLIP's code: captions from prompts of evaluation"),
+)
 
 CLEANCLIP = """
 @inproceedings{bansal2023cleanclip,

@@ -13,7 +13,9 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.store.artifacts import Store
 from benchmark.types import Card, Repair, RepairContext
 from reports.board import write_board
-from reports.cards import cards_of, needs_text
+from reports.cards import Cards, cards_of, needs_text
+from reports.grid import Names
+from reports.views import method_rows
 from tests.helpers import fake_suite
 
 pytestmark = pytest.mark.unit
@@ -60,3 +62,12 @@ def test_the_board_says_what_that_run_asked_for(tmp_path: Path) -> None:
     cards = cards_of({"methods": methods_of(Store(tmp_path), plain, released)}).repair
     assert needs_text(cards[plain.label]) == "clean pairs, text augmentation (EDA)"
     assert "optimiser state of pre-training" in needs_text(cards[released.label])
+
+
+def test_the_board_says_what_was_not_run_as_published(tmp_path: Path) -> None:
+    plain, released = CleanCLIP(), CleanCLIP(variant="as_released")
+    cards = cards_of({"methods": methods_of(Store(tmp_path), plain, released)}).repair
+    assert cards[plain.label].differs == ("variant as_released (the released code)",)
+    assert cards[released.label].differs == ()
+    rows = method_rows(Names({}, {}, {plain.label: "CleanCLIP"}, {}), Cards(repair=cards))
+    assert [row.differs for row in rows] == ["variant as_released (the released code)"]

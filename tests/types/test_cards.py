@@ -50,3 +50,19 @@ def test_titles_stand_apart_within_a_kind() -> None:
     for kind in CITED:
         titles = [registry.method(kind, name).card.title for name in registry.names(kind)]
         assert len(set(titles)) == len(titles)
+
+
+def test_what_is_said_to_differ_from_what_is_published_does() -> None:
+    for kind in CITED:
+        for name in registry.names(kind):
+            cls = registry.method(kind, name)
+            fields = [item.field for item in cls.card.differs]
+            assert len(set(fields)) == len(fields), name
+            for item in cls.card.differs:
+                assert item.field in cls.model_fields, (name, item.field)
+                assert cls.model_fields[item.field].get_default(call_default_factory=True) != item.value, (name, item)
+
+
+def test_a_value_that_is_set_as_published_differs_no_more() -> None:
+    assert [str(item) for item in CleanCLIP().own_card.differs] == ["variant as_released (the released code)"]
+    assert CleanCLIP(variant="as_released").own_card.differs == ()

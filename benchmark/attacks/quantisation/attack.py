@@ -23,7 +23,7 @@ from pydantic import Field
 from benchmark.attacks.badnet import Patch
 from benchmark.attacks.quantisation.rounding import cell, coarsen
 from benchmark.objectives.mmcl import contrastive
-from benchmark.types import Card, Count, ModelAttack, Positive, RepairContext, Transform
+from benchmark.types import Card, Count, ModelAttack, Positive, Published, RepairContext, Transform
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,11 @@ class Quantisation(Patch, ModelAttack):
         access="weights",
         needs=frozenset({"training_pairs", "trigger", "class_names"}),
         summary="Clean in full precision; follows the trigger once its weights are int8.",
+        differs=(
+            Published(field="variant", value="joint", source="Hong et al."),
+            Published(field="size", value="an eighth of the side", source="Hong et al."),
+            Published(field="outlier", value=1.0, source="both papers, at four bits"),
+        ),
     )
 
     pattern: Literal["uniform", "clamped", "checkerboard", "yellow", "white"] = "white"

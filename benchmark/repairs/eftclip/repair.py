@@ -24,7 +24,7 @@ from benchmark.models import segmenters
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.eftclip.labels import Search, affected, scan
 from benchmark.text import whole_word
-from benchmark.types import Card, Count, Range, Rate, Repair, RepairContext, Training
+from benchmark.types import Card, Count, Published, Range, Rate, Repair, RepairContext, Training
 
 BIBTEX = """
 @article{hossain2025eftclip,
@@ -52,6 +52,7 @@ class EftCLIP(Repair):
         needs=frozenset({"suspect_pairs", "class_names", "segmenter"}),
         external=("classical, or SAM with weights: the findings name the one that ran",),
         summary="Finds trigger regions with a segmenter, gives victims their own label back, fine-tunes on them.",
+        differs=(Published(field="segmenter", value="FastSAM", source="the paper"),),
     )
 
     segmenter: Annotated[Literal["classical", "sam"], Field(description="the model that cuts images")] = "classical"

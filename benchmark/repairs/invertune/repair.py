@@ -33,6 +33,7 @@ from benchmark.repairs.invertune.drift import Draw, patch_mask, shift, universal
 from benchmark.repairs.invertune.inversion import Goal, Weights, embedded, inverted, stamped
 from benchmark.repairs.invertune.tuning import tuned
 from benchmark.types import Card, Count, Positive, Range, Rate, Repair, RepairContext
+from benchmark.types.sources import RELEASED
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ class InverTune(Repair):
         access="weights",
         needs=frozenset({"clean_pairs", "class_names"}),
         summary="Inverts a trigger for the class that adversarial patches drift to, and tunes the neurons it excites.",
+        differs=(RELEASED,),
     )
 
     variant: Literal["as_published", "as_released"] = "as_published"
