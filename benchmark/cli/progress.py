@@ -21,6 +21,7 @@ from benchmark.errors import UserError, unknown
 from benchmark.output import print_json
 from benchmark.stages import graph
 from benchmark.stages.preflight import check_data, doubts
+from benchmark.stages.starts import check_starts
 from benchmark.store.artifacts import Store
 
 STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
@@ -36,6 +37,7 @@ def plan(
     suite_cells = graph.cells(resolved.suite)
     cells = first_left(store, select(suite_cells, only), limit)
     check_data(cell.experiment for cell in cells)
+    check_starts(cells, store)
     stages, paces = planning.plan(store, cells, suite_cells), {}
     if may_probe and None in [stage.seconds for stage in stages]:
         paces = _probe_paces([cell.experiment for cell in cells])

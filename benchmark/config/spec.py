@@ -13,10 +13,22 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from benchmark.config import registry
+from benchmark.config.pretraining import (
+    OUTSIDE_OBJECTIVE,
+    ModelSpec,
+    OutsideSpec,
+    Starts,
+    Trainings,
+    check_by_objective,
+    check_seeds,
+    model_of,
+    training_of,
+    written_by_objective,
+)
+from benchmark.config.protocol import Gate, Readouts, Search, Splits
 from benchmark.types import (
     BaseAttack,
     Choices,
-    Count,
     Dataset,
     Detector,
     Filter,
@@ -63,80 +75,6 @@ class Spec(Frozen):
         return validated(cls, written, place=place)
 
 
-class ModelSpec(Frozen):
-    """A CLIP model through open_clip."""
-
-    name: Annotated[str, Field(description="open_clip model name, or one of the tiny configurations")] = "tiny-resnet"
-    pretrained: Annotated[str | None, Field(description="open_clip tag to start from")] = None
-    weights: Annotated[str | None, Field(description="local safetensors file to start from")] = None
-    start_from: Annotated[str | None, Field(description="key of a pretrain artifact to start from")] = None
-
-    @model_validator(mode="after")
-    def _one_start(self) -> ModelSpec:
-        if sum(map(bool, (self.pretrained, self.weights, self.start_from))) > 1:
-            raise ValueError("given one start at most: pretrained, weights or start_from")
-        return self
-
-
-class Splits(Frozen):
-    """Sizes of the disjoint splits; `pretrain` of None takes all rows that are left."""
-
-    pretrain: Count | None = None
-    clean: Count = 1000
-    validation: Count = 1000
-    test: Count = 1000
-    outside: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="pairs for a clean model from outside, where a card asks for one; 0: as many as `pretrain`, "
-            "as far as there are unused rows; to be given where `pretrain` takes all that is left",
-        ),
-    ] = 0
-    seed: Annotated[int, Field(description="which rows go where, and which template each label's caption takes")] = 0
-
-
-class Search(Frozen):
-    """Budget and rules of one cell's hyper-parameter search."""
-
-    trials: Annotated[int, Field(ge=1, description="proposed trials, beside the defaults")] = 8
-    quasi_random: Annotated[int, Field(ge=1, description="of these, drawn without seeing any result")] = 4
-    round_size: Annotated[int, Field(ge=1, description="trials proposed at once")] = 2
-    startup_trials: Annotated[int, Field(ge=1, description="TPE's n_startup_trials")] = 4
-    # the rules' own fields decide which weights a trial keeps, so that they enter every trial's key
-    asr_bound: Annotated[float, Field(gt=0, le=1, description="the oracle rule's bound")] = 0.05
-    bound_on: Annotated[str, Field(pattern="^(net|absolute)$", description="net: ASR minus the floor")] = "net"
-    blind_drop: Annotated[float, Field(ge=0, le=1, description="trigger-blind: accepted validation CA loss")] = 0.02
-    collapse: Annotated[
-        float, Field(ge=0, le=1, description="a trial ends when validation CA falls below this share of the start")
-    ] = 0.3
-    front: Annotated[
-        int, Field(ge=0, description="most epochs of the validation front that are kept and evaluated on test; 0: none")
-    ] = 0
-
-
-class Gate(Frozen):
-    """When an attack counts as planted."""
-
-    min_asr: Annotated[float, Field(ge=0, le=1, description="of the undefended model")] = 0.8
-    min_asr_on: Annotated[str, Field(pattern="^(net|absolute)$", description="net: ASR minus the floor")] = "absolute"
-    max_accuracy_drop: Annotated[float, Field(ge=0, le=1, description="CA below the clean twin's")] = 0.05
-
-
-class Readouts(Frozen):
-    """Which read-outs are evaluated beside zero-shot."""
-
-    probe: bool = True
-    knn: bool = True
-    knn_neighbours: Count = 20
-    retrieval: bool = True
-    retrieval_pairs: Count = 500
-    similarity_samples: Annotated[int, Field(ge=0, description="of the backdoor z-score; 0: none")] = 500
-    squash: Annotated[
-        bool, Field(description="evaluate the clean test split squashed instead of cropped, too: a control")
-    ] = False
-
-
 class Experiment(Spec):
     """One cell: everything that may change its content. Attack and repair of None are the controls.
 
@@ -149,6 +87,7 @@ class Experiment(Spec):
     model: ModelSpec = ModelSpec()
     objective: ObjectiveForm
     pretrain: Training = Training()
+    outside: OutsideSpec | None = None  # of a clean model from outside; None: model and pre-training of the cell
     attack: AttackForm | None = None
     repair: RepairForm | None = None
     detector: DetectorForm | None = None
@@ -162,14 +101,21 @@ class Experiment(Spec):
     def suite(self, name: str, title: str = "") -> Suite:
         """The smallest suite that holds this cell: the cell, and the cells that it is compared with."""
         repair = self.repair.name if self.repair else ""
+        model, trainings, starts = self.model, {}, {}
+        if self.outside:
+            model, trainings, starts = written_by_objective(
+                self.objective.name, self.model, self.pretrain, self.outside
+            )
         return Suite(
             name=name,
             title=title,
             data=self.data,
             evaluation=self.evaluation,
             splits=self.splits,
-            model=self.model,
+            model=model,
             pretrain=self.pretrain,
+            pretrain_by_objective=trainings,
+            start_by_objective=starts,
             objectives=(self.objective,),
             attacks=(self.attack,) if self.attack else (),
             repairs=(self.repair,) if self.repair else (),
@@ -189,6 +135,12 @@ class Grid(Spec):
 
     model: ModelSpec = ModelSpec()
     pretrain: Training = Training()
+    pretrain_by_objective: Annotated[
+        Trainings, Field(description="objective -> fields of its training that are not as in pretrain: matched starts")
+    ] = {}
+    start_by_objective: Annotated[
+        Starts, Field(description="objective -> model.start_from of its models, for all seeds or by seed")
+    ] = {}
     objectives: Annotated[tuple[ObjectiveForm, ...], BeforeValidator(_several)]
     attacks: Annotated[tuple[AttackForm, ...], BeforeValidator(_several)]  # the clean twin is always added
     repairs: Annotated[tuple[RepairForm, ...], BeforeValidator(_several)] = ()  # "no repair" is always added
@@ -197,6 +149,18 @@ class Grid(Spec):
     defended_objectives: Names | None = None
     defended_attacks: Names | None = None
     searched: Names = frozenset()  # names of repairs that are searched on attacked models
+
+    @model_validator(mode="after")
+    def _by_objective(self) -> Self:
+        names = {objective.name for objective in self.objectives}
+        check_by_objective(self.pretrain, self.model, self.pretrain_by_objective, self.start_by_objective, names)
+        return self
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        """How the models of each objective are pre-trained."""
+        names = [objective.name for objective in self.objectives]
+        return {name: training_of(self.pretrain, self.pretrain_by_objective, name) for name in names}
 
     def combinations(self) -> list[tuple[Objective, BaseAttack | None, Repair | Detector | None]]:
         """Objective, attack (clean twin first), defense (none first), in board order."""
@@ -245,6 +209,12 @@ class Suite(Grid):
             raise ValueError("distinct: equal seeds give equal cells")
         return value
 
+    @model_validator(mode="after")
+    def _starts_of_all_seeds(self) -> Suite:
+        for grid in self.grids:
+            check_seeds(grid.start_by_objective, self.seeds)
+        return self
+
     @property
     def grids(self) -> tuple[Grid, ...]:
         """The suite's own grid, then the further ones."""
@@ -264,7 +234,7 @@ class Suite(Grid):
                     experiment = self._experiment(grid, *parts, seed)
                     # grids may overlap; searched and unsearched are two cells, since they keep other weights
                     labels = [part and part.label for part in parts]
-                    place = (seed, grid.model, grid.pretrain, *labels, experiment.search is None)
+                    place = (seed, experiment.model, experiment.pretrain, *labels, experiment.search is None)
                     found.setdefault(place, experiment)
         return list(found.values())
 
@@ -279,13 +249,17 @@ class Suite(Grid):
         # a clean twin has no ASR to search by: its repairs run once, at their defaults
         repair = defense if isinstance(defense, Repair) else None
         searched = repair is not None and attack is not None and repair.name in grid.searched
+        model, pretrain = _pretraining(grid, objective.name, seed)
+        # what an outsider trains depends on the suite and not on the cell: all cells under an attack share its poison
+        outside = _pretraining(grid, OUTSIDE_OBJECTIVE, seed)
         return Experiment(
             data=self.data,
             evaluation=self.evaluation,
             splits=self.splits,
-            model=grid.model,
+            model=model,
             objective=objective,
-            pretrain=grid.pretrain,
+            pretrain=pretrain,
+            outside=None if outside == (model, pretrain) else OutsideSpec(model=outside[0], pretrain=outside[1]),
             attack=attack,
             repair=repair,
             detector=defense if isinstance(defense, Detector) else None,
@@ -296,3 +270,9 @@ class Suite(Grid):
             gate=self.gate,
             seed=seed,
         )
+
+
+def _pretraining(grid: Grid, objective: str, seed: int) -> tuple[ModelSpec, Training]:
+    """Model and training of an objective's models."""
+    model = model_of(grid.model, grid.start_by_objective, objective, seed)
+    return model, training_of(grid.pretrain, grid.pretrain_by_objective, objective)

@@ -19,6 +19,7 @@ from benchmark.models.architectures import threads_for
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
 from benchmark.stages.preflight import check_data, doubts
+from benchmark.stages.starts import check_starts
 from benchmark.store.artifacts import Store
 
 
@@ -55,6 +56,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     _check_before(suite, resources, wanted)
     if planning.todo(store, asked):
         check_data(cell.experiment for cell in asked)
+        check_starts(asked, store)
         for line in doubts(cell.experiment for cell in asked):
             print(f"backstop: note: {line}", file=sys.stderr)
         store.require_writable()
@@ -85,7 +87,7 @@ def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> No
     for option, value in options.items():
         if wanted.local and value is not None:
             raise must(option, "given without --local, which knows no Ray", value, "drop one of the two")
-    for batch_size in (grid.pretrain.batch_size for grid in suite.grids):
+    for batch_size in (training.batch_size for grid in suite.grids for training in grid.trainings.values()):
         if batch_size % resources.workers:
             raise UserError(
                 f"--workers must divide pretrain.batch_size {batch_size}, got {resources.workers}; change one of them"

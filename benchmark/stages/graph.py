@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from benchmark.config.spec import Experiment, Suite
 from benchmark.stages.identities import identity, model_identity, training_identity, without_paths
+from benchmark.stages.starts import Known, with_starts
 from benchmark.store.keys import content_key
 from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair
 
@@ -56,10 +57,19 @@ def cells(suite: Suite) -> list[Cell]:
     """Every cell of a suite with its keys.
 
     Raises:
-        UserError: a data set whose files are missing.
+        UserError: a data set whose files are missing, or a start that is no other suite's clean model.
     """
     revisions: dict[str, dict[str, Any]] = {}  # shared: a revision may hash many thousand files
-    return [Cell(experiment, keys(experiment, revisions)) for experiment in suite.experiments()]
+
+    def twin(experiment: Experiment) -> str:
+        return pretrain_key(experiment, data_key(experiment, experiment.data, revisions))
+
+    known: Known = {}
+    found = [
+        with_starts(experiment, twin, known, asks_outside=any(map(asks_outside, methods_of(experiment))))
+        for experiment in suite.experiments()
+    ]
+    return [Cell(experiment, keys(experiment, revisions)) for experiment in found]
 
 
 def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
@@ -110,6 +120,8 @@ def outside_of(experiment: Experiment) -> Experiment:
 
     # one for all who ask: neither objective nor attack of the cell is what an outsider would know
     changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
+    if experiment.outside:
+        changes |= {"model": experiment.outside.model, "pretrain": experiment.outside.pretrain, "outside": None}
     return experiment.model_copy(update=changes | {"seed": experiment.seed + OUTSIDE_SEED})
 
 
@@ -268,6 +280,7 @@ def search_key(cell: Cell) -> str:
 def _specification(experiment: Experiment) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
     by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits", "gate"}
+    by_identity |= {"outside"}  # whose key is among the record's inputs, where somebody asks for it
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     if "pretrain" in plain:
         plain["pretrain"] = training_identity(experiment.pretrain)

@@ -18,7 +18,10 @@ from tests.helpers.miniature import run
 from tuners.front import Front, front_rows
 from tuners.selection_rules import Row
 
-CELL = ("--local", "--only", "objective=mmcl,attack=badnet,repair=cleanclip", "--set", "repairs.cleanclip.epochs=4")
+CELL = (
+    *("--local", "--only", "objective=mmcl,attack=badnet,repair=cleanclip", "--set", "repairs.cleanclip.epochs=4"),
+    *("--set", "pretrain_by_objective.mmcl.epochs=1"),
+)
 
 
 def _runs(root: Path) -> dict[str, int]:
@@ -65,6 +68,9 @@ def test_more_trials_go_on_with_those_that_are_there_and_the_whole_front_was_kep
     front = front_rows(measured, Front(12, rows[0]["validation_floor"], lowest=0.0))
     artifact = {row["trial"]: row["artifact"] for row in rows}
     assert front
+    store = Store(tmp_path)
+    models = [store.facts("pretrain", key) or {} for key in store.keys("pretrain")]
+    assert [(facts["training"]["epochs"], len(facts["history"])) for facts in models] == [(1, 1)] * 2
     for row in front:
-        found = Store(tmp_path).find("defend", artifact[row.trial])
+        found = store.find("defend", artifact[row.trial])
         assert found is not None and found.path(f"epoch-{row.epoch:04d}.safetensors").exists()
