@@ -20,8 +20,7 @@ from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, unknown
 from benchmark.output import print_json
 from benchmark.stages import graph
-from benchmark.stages.preflight import check_data, doubts
-from benchmark.stages.starts import check_starts
+from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
 
 STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}

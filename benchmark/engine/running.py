@@ -18,8 +18,7 @@ from benchmark.errors import UserError, must
 from benchmark.models.architectures import threads_for
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.preflight import check_data, doubts
-from benchmark.stages.starts import check_starts
+from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
 
 

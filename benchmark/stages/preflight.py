@@ -5,7 +5,7 @@ No row is decoded, and no torch is loaded. A set that lies on a hub is judged by
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from benchmark.config.spec import Experiment
@@ -13,6 +13,8 @@ from benchmark.data.splits import assign_splits, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
 from benchmark.stages import graph
+from benchmark.stages.graph import Cell
+from benchmark.store.artifacts import Store
 from benchmark.text import target_index
 from benchmark.types import Attack, Dataset
 from benchmark.types.source import Outline
@@ -40,6 +42,27 @@ def check_data(experiments: Iterable[Experiment]) -> None:
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
         _check_repair(experiment)
+
+
+def check_starts(cells: Iterable[Cell], store: Store) -> None:
+    """Refuses a start that is not in the store though a model is still to be made of it, before anything is computed.
+
+    Raises:
+        UserError: names the first key.
+    """
+    needed = {start for cell in cells for start, made in _starts(cell) if start and not store.has("pretrain", made)}
+    for start in sorted(needed):
+        if not store.has("pretrain", start):
+            remedy = "run the suite that makes it on this store first, or give its store with --from"
+            raise must("model.start_from", f"a pretrain artifact in store {store.root}", start, remedy)
+
+
+def _starts(cell: Cell) -> Iterator[tuple[str | None, str]]:
+    """Start and result of each of a cell's pre-trainings."""
+    experiment, keys = cell.experiment, cell.keys
+    yield experiment.model.start_from, keys.pretrain
+    if keys.outside:
+        yield (experiment.outside.model if experiment.outside else experiment.model).start_from, keys.outside
 
 
 def doubts(experiments: Iterable[Experiment]) -> list[str]:

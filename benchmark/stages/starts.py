@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from benchmark.config import registry
 from benchmark.config.pretraining import OUTSIDE_OBJECTIVE, SUITE, ModelSpec, OutsideSpec
 from benchmark.config.spec import Experiment, Suite
 from benchmark.errors import must
-from benchmark.store.artifacts import Store
-
-if TYPE_CHECKING:
-    from benchmark.stages.graph import Cell
 
 TwinKey = Callable[[Experiment], str]  # key of the clean pre-trained model of an experiment
 Known = dict[tuple[ModelSpec, str, int], ModelSpec]  # model, objective and seed -> the model with its start's key
@@ -39,27 +34,6 @@ def with_starts(experiment: Experiment, twin_key: TwinKey, known: Known, *, asks
         outside = OutsideSpec(model=model, pretrain=given.pretrain)
     same = outside is None or (outside.model, outside.pretrain) == (own, experiment.pretrain)
     return experiment.model_copy(update={"model": own, "outside": None if same else outside})
-
-
-def check_starts(cells: Iterable[Cell], store: Store) -> None:
-    """Refuses a start that is not in the store though a model is still to be made of it, before anything is computed.
-
-    Raises:
-        UserError: names the first key.
-    """
-    needed = {start for cell in cells for start, made in _starts(cell) if start and not store.has("pretrain", made)}
-    for start in sorted(needed):
-        if not store.has("pretrain", start):
-            remedy = "run the suite that makes it on this store first, or give its store with --from"
-            raise must(PLACE, f"a pretrain artifact in store {store.root}", start, remedy)
-
-
-def _starts(cell: Cell) -> Iterator[tuple[str | None, str]]:
-    """Start and result of each of a cell's pre-trainings."""
-    experiment, keys = cell.experiment, cell.keys
-    yield experiment.model.start_from, keys.pretrain
-    if keys.outside:
-        yield (experiment.outside.model if experiment.outside else experiment.model).start_from, keys.outside
 
 
 def _named(model: ModelSpec) -> bool:

@@ -16,7 +16,7 @@ from benchmark.datasets.known import Cifar10
 from benchmark.errors import UserError
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.starts import check_starts
+from benchmark.stages.preflight import check_starts
 from benchmark.store.artifacts import Store
 from tests.config.suites import suite
 
