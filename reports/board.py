@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,6 +32,7 @@ from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
 
 TEMPLATES = Path(__file__).parent / "templates"
+NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -171,9 +174,15 @@ def _panels(cells: Frame) -> list[str]:
 def _write_tables(results: Results, out: Path) -> None:
     rows: Frame = pd.concat([results.cells, results.detections], ignore_index=True).sort_values("row", kind="stable")
     inner = ["order", "rule_order", "row", "under", *(name for name in rows.columns if name.startswith(JUDGED))]
+    rows = rows.assign(**{name: rows[name].map(_as_json) for name in NESTED})
     _quote(rows.drop(columns=inner)).to_csv(out / "records.csv", index=False)
     axes = rows[["row", "cell", "objective", "attack", "repair", "detector", "seed", "selection", "status"]]
     _quote(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
+
+
+def _as_json(value: Any) -> str | None:
+    """A list of structs as JSON, the form that the other nested columns have."""
+    return json.dumps(list(value)) if isinstance(value, (list, np.ndarray)) else None
 
 
 def _quote(frame: Frame) -> Frame:

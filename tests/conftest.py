@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +21,13 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BACKSTOP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def miniature_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished store of the miniature suite, run once for all slow tests that only read it."""
+    from tests.helpers import miniature
+
+    root = tmp_path_factory.mktemp("miniature") / "store"
+    miniature.run(root, "--local")
+    return root
