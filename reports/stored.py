@@ -17,7 +17,7 @@ from benchmark.store.artifacts import Artifact, Store
 from benchmark.store.schemas import ADDED, MEASURES, RECORDS, SCHEMA_VERSION, TRIALS
 
 RECORD = "record"  # where a number of a record stands; others name their `measure/<key>`
-_ADDED = frozenset[str]().union(*ADDED.values())
+_SINCE = {name: version for version, names in ADDED.items() for name in names}
 _BEFORE: Mapping[str, str] = {"detector": "none"}  # what an added column means where it is not there; else null
 
 
@@ -59,13 +59,14 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """
     try:
         table = pq.read_table(path)
+        # tables of trials do not say of which version they are
         newest = max(table.column("schema_version").to_pylist(), default=0) if "schema_version" in schema.names else 0
         if newest > SCHEMA_VERSION:
             raise UserError(
                 f"record {path}: schema_version must be at most {SCHEMA_VERSION}, got {newest}; upgrade Backstop"
             )
         for field in schema:
-            if field.name not in table.column_names and field.name in _ADDED:
+            if field.name not in table.column_names and _SINCE.get(field.name, 0) > newest:
                 known = pa.repeat(pa.scalar(_BEFORE.get(field.name), field.type), table.num_rows)
                 table = table.append_column(field.name, known)
         return table.select(schema.names).cast(schema)

@@ -86,6 +86,9 @@ def test_a_table_without_the_added_columns_is_read_and_one_without_others_is_ref
     searched = fake_suite.find(CELLS, "mmcl", fake_suite.BADNET, "cleanclip")
     rows = fake_suite.rows_of(searched) if schema is RECORDS else fake_suite.trials(searched)
     table = pa.Table.from_pylist(rows, schema=schema)
+    if schema is RECORDS:
+        rows = [{**row, "schema_version": 1} for row in rows]
+        table = pa.Table.from_pylist(rows, schema=schema)
     older = table.select([name for name in table.column_names if not any(name in names for names in ADDED.values())])
     if "measures" in older.column_names:  # numbers of schema 3 had six fields
         six = pa.list_(pa.struct([(name, pa.struct(MEASURES).field(name).type) for name in Measure._fields[:6]]))
