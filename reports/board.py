@@ -20,14 +20,16 @@ from matplotlib.figure import Figure
 from benchmark.store.artifacts import Store
 from reports import headline, markdown, style, views
 from reports.compile import JUDGED, Frame, Results, compile_suite
-from reports.deployed import Form, TargetedRow, forms, targeted_rows
-from reports.detection import Detectors, detectors
+from reports.deployed import Form, forms
+from reports.detection import Detectors, detector_scales, detectors
 from reports.figures import gap_chart, scatter, scene
 from reports.floors import floor_rows
-from reports.grid import Names, grid_rows, names_of, readout_table, search_rows
+from reports.further import MeasureTable, measure_tables
+from reports.grid import Names, grid_rows, names_of, search_rows
 from reports.heatmaps import detector_map, repair_map
 from reports.labels import MEASURES, RULES, known, plain
 from reports.matrix import Matrix, objective_matrix, repair_matrices
+from reports.numbers import BLANK
 from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
 
@@ -73,7 +75,7 @@ class Found(NamedTuple):
     matrices: list[Matrix]
     detectors: Detectors
     forms: list[Form]
-    targeted: list[TargetedRow]
+    measured: list[MeasureTable]
     reasons: list[Reason]
 
 
@@ -85,9 +87,9 @@ def _found(results: Results) -> Found:
         headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"]))),
         objective_matrix(cells, names, cards),
         repair_matrices(cells, names, cards),
-        detectors(detections, cells, names, cards),
+        detectors(detections, cells, names, cards, detector_scales(results.measures)),
         forms(cells, names, results.transforms),
-        targeted_rows(cells, names),
+        measure_tables(results, names),
         reasons(cells, detections, names),
     )
 
@@ -101,7 +103,7 @@ def _markdown(results: Results, found: Found) -> str:
         found=found.detectors,
         floors=floor_rows(results.cells, found.names),
         forms=found.forms,
-        targeted=found.targeted,
+        measured=found.measured,
         reasons=found.reasons,
         skipped=[plain(line) for line in results.skipped],
         methods=(found.names, results.cards),
@@ -158,9 +160,11 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
             name = f"repairs-{place}"
             maps.append((matrix.title, name, drawn(repair_map(matrix), name, about)))
     scored = [*found.detectors.filters, *found.detectors.inputs]
-    if any(line.numbers["auroc"].sort is not None for group in scored for line in group.lines):
+    if any(line.numbers.get("auroc", BLANK).sort is not None for group in scored for line in group.lines):
         about = "AUROC of detectors against attacks; numbers in the tables"
-        inline["detectors"] = drawn(detector_map(scored), "detectors", about)
+        inline["detectors"] = drawn(
+            detector_map(scored, detector_scales(results.measures)["auroc"]), "detectors", about
+        )
     return Drawn(inline, maps, shown.hidden)
 
 
@@ -226,7 +230,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "matrices": found.matrices,
         "detectors": found.detectors,
         "forms": found.forms,
-        "targeted": found.targeted,
+        "measured": found.measured,
         "reasons": found.reasons,
         "skipped": [plain(line) for line in results.skipped],
         "methods": views.method_rows(names, results.cards),
@@ -235,7 +239,6 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "grid": grid_rows(cells, names, bound=bound, rate=rate),
         "filters": _filters(cells, names),
         "several_seeds": len(seeds) > 1,
-        "readouts": readout_table(results, names),
         "searches": search_rows(results.trials, names),
         "control_texts": [(names.repair[label], text) for label, text in controls.items()],
         "controls": views.control_rows(cells, names, controls),

@@ -32,22 +32,8 @@ HEADLINE_MEASURES = (
     "target_rate",
     "auxiliary_clean_accuracy",
 )
-TARGETED_MEASURES = ("tdpa_success_at_1", "tdpa_success_at_3", "tdpa_success_at_5", "tdpa_mean_rank")
 DETECTOR_READOUTS = ("detector", "scores")
-BASE_RATES = ("0.01pct", "0.1pct", "1pct")
-BUDGETS = ("0.1pct", "1pct", "5pct")
-DETECTOR_MEASURES = (
-    "auroc",
-    *(f"auprc_at_{rate}" for rate in BASE_RATES),
-    "tpr_at_1pct_fpr",
-    "realised_fpr_at_1pct",
-    "fpr_at_95pct_tpr",
-    *(f"poisons_left_at_{budget}" for budget in BUDGETS),
-    *(f"poison_recall_at_{budget}" for budget in BUDGETS),
-    "suspicion",
-    "flagged",
-    "target_found",
-)
+VERDICT = ("auroc", "suspicion", "flagged", "target_found")  # what the board says of detectors in words
 JUDGED = "judged_"  # before a measure: its value in the form of the model in which the cell's attack shows
 AXES = ("dataset", "model", "objective", "attack", "repair", "detector", "seed", "searched")
 
@@ -93,10 +79,11 @@ def compile_suite(store: Store, name: str) -> Results:
     transforms = tuple(sorted({form for name in set(measures["name"]) if (form := name.partition("@")[2])}))
     of_model = (HEADLINE_READOUT,)
     names = [f"{name}@{form}" if form else name for form in ("", *transforms) for name in HEADLINE_MEASURES]
-    cells = _with_judged(_with_measures(cells, measures, of_model, [*names, *TARGETED_MEASURES]), cards)
+    cells = _with_judged(_with_measures(cells, measures, of_model, names), cards)
     cells = cells.assign(accuracy_lost=_lost(cells, ["objective", "attack", "seed"]))
     detecting = cells["detector"] != "none"
-    detections = _with_measures(cells[detecting], measures, DETECTOR_READOUTS, DETECTOR_MEASURES)
+    scoring = list(dict.fromkeys([*VERDICT, *measures.loc[measures["readout"].isin(DETECTOR_READOUTS), "name"]]))
+    detections = _with_measures(cells[detecting], measures, DETECTOR_READOUTS, scoring)
     defended = cells[~detecting].reset_index(drop=True)
     return Results(
         suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, stored.skipped

@@ -1,13 +1,14 @@
-"""Models under a transform, such as int8, beside the same models as they were trained; and attacks on chosen images."""
+"""Models under a transform, such as int8, beside the same models as they were trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reports.compile import TARGETED_MEASURES, Frame
-from reports.grid import TONES, Names, Number, decimal, proportion
+from reports.compile import Frame
+from reports.grid import Names
 from reports.labels import NO_VALUE, known, signed
+from reports.numbers import Number, proportion
 
 FORM_RULES = ("undefended", "default")
 
@@ -75,25 +76,3 @@ def _shown(axes: Any, names: Names) -> dict[str, str]:
 
 def _off(group: Frame) -> str:
     return ", ".join(dict.fromkeys(status.replace("_", " ") for status in group["status"] if status != "ok"))
-
-
-class TargetedRow(NamedTuple):
-    """An attack on chosen images: how often and how high its labels come out."""
-
-    shown: Mapping[str, str]
-    off: str
-    tone: str
-    numbers: list[Number]  # success at 1, 3, 5; mean rank
-
-
-def targeted_rows(cells: Frame, names: Names) -> list[TargetedRow]:
-    """Attacks whose victims have targets of their own, with and without repairs at their defaults."""
-    own = cells[cells["selection"].isin(FORM_RULES) & cells[TARGETED_MEASURES[0]].notna()]
-    found = []
-    for axes, group in own.groupby(["objective", "attack", "repair"], sort=False):
-        rank = group["tdpa_mean_rank"].mean()
-        numbers = [mean(group, name) for name in TARGETED_MEASURES[:-1]]
-        numbers.append(decimal(rank, 1) if known(rank) else Number(NO_VALUE, None))
-        tone = TONES.get(group["status"].iloc[0], "bad")
-        found.append(TargetedRow(_shown(axes, names), _off(group), tone, numbers))
-    return found

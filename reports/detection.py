@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from reports.cards import NO_CARD, Cards, needs_text
-from reports.compile import BASE_RATES, BUDGETS, JUDGED, Frame
+from reports.compile import DETECTOR_READOUTS, JUDGED, Frame
 from reports.deployed import mean
-from reports.grid import TONES, Names, Number, decimal
+from reports.grid import TONES, Names
 from reports.labels import NO_VALUE, known, outside_note, percent, plain, signed
+from reports.numbers import BLANK, Number, Scale, decimal, heading, mean_number, scales_of, shown_names
 from reports.statistics import auroc
 
-SHARES = tuple(f"auprc_at_{rate}" for rate in BASE_RATES)
-LEFT = tuple(f"poisons_left_at_{budget}" for budget in BUDGETS)
-FILTER_NUMBERS = ("auroc", *SHARES, *LEFT, "retrained_accuracy", "retrained_asr")
-INPUT_NUMBERS = ("auroc", "tpr_at_1pct_fpr", "realised_fpr_at_1pct", "false_alarms", "fpr_at_95pct_tpr", *SHARES)
-BLANK = Number(NO_VALUE, None)
+FALSE_ALARMS, FOUND = "realised_fpr_at_1pct", "tpr_at_1pct_fpr"  # whose denominators are clean and attacked images
+PAIRS = "pairs"  # unit of measures that count what is left of the poisoned pairs
+AGAINST = "change against the undefended model below"
+RETRAINED = {
+    "retrained_accuracy": ("clean_accuracy", "Retrained CA"),
+    "retrained_asr": ("attack_success_rate", "Retrained ASR"),
+}
+Scales = Mapping[str, Scale]
+
+
+class Column(NamedTuple):
+    """A column of a section's tables."""
+
+    name: str
+    title: str
+    about: str
 
 
 class Line(NamedTuple):
@@ -80,73 +92,88 @@ class Detectors(NamedTuple):
     filters: list[Group]
     inputs: list[Group]
     models: list[Judge]
+    filter_columns: list[Column]
+    input_columns: list[Column]
 
 
-def detectors(detections: Frame, cells: Frame, names: Names, cards: Cards) -> Detectors:
+def detector_scales(measures: Frame) -> Scales:
+    """Unit, bounds and direction of every measure of detectors, in the order of the records."""
+    return scales_of(measures[measures["readout"].isin(DETECTOR_READOUTS)])
+
+
+def detectors(detections: Frame, cells: Frame, names: Names, cards: Cards, scales: Scales) -> Detectors:
     """Sorts the detectors by what they score, and every row into its section."""
-    units = {label: _unit(label, rows, cards) for label, rows in detections.groupby("detector", sort=False)}
+    units = {label: _unit(label, rows, cards, scales) for label, rows in detections.groupby("detector", sort=False)}
     unit = detections["detector"].map(units)
     filters, inputs, models = (detections[unit == name] for name in ("pair", "input", "model"))
     return Detectors(
-        _groups(filters, cells, names, cards, FILTER_NUMBERS),
-        _groups(inputs, cells, names, cards, INPUT_NUMBERS),
+        _groups(filters, cells, names, cards, scales, inputs=False),
+        _groups(inputs, cells, names, cards, scales, inputs=True),
         [_judge(label, rows, names, cards) for label, rows in models.groupby("detector", sort=False)],
+        _columns(filters, scales) + [Column(name, said, AGAINST) for name, (_, said) in RETRAINED.items()],
+        [
+            *_columns(inputs, scales),
+            Column("false_alarms", "False alarms, clean twin", "on the clean twin all are false"),
+        ],
     )
 
 
-def _unit(label: Any, rows: Frame, cards: Cards) -> str:
+def _columns(rows: Frame, scales: Scales) -> list[Column]:
+    """Every measure that a section's rows have."""
+    there = [name for name in scales if name in rows and rows[name].notna().any()]
+    return [Column(name, heading(name, scales[name]), "") for name in shown_names(there)]
+
+
+def _counting(scales: Scales) -> list[str]:
+    return [name for name, scale in scales.items() if scale.unit == PAIRS]
+
+
+def _unit(label: Any, rows: Frame, cards: Cards, scales: Scales) -> str:
     """What a detector scores: by its card, else by what it left behind; a test-time detector where nothing says."""
     said = cards.detector.get(label, NO_CARD).unit
     if said:
         return said
     if rows["suspicion"].notna().any():
         return "model"
-    return "pair" if rows[[LEFT[0], "clean_accuracy"]].notna().any(axis=None) else "input"
+    return "pair" if rows[[*_counting(scales), "clean_accuracy"]].notna().any(axis=None) else "input"
 
 
-def _groups(rows: Frame, cells: Frame, names: Names, cards: Cards, numbers: Sequence[str]) -> list[Group]:
-    inputs = "false_alarms" in numbers
+def _groups(rows: Frame, cells: Frame, names: Names, cards: Cards, scales: Scales, *, inputs: bool) -> list[Group]:
     shown = rows[rows["attack"] != "none"] if inputs else rows
-    found = []
+    columns, found = _columns(rows, scales), []
     for (objective, attack), group in shown.groupby(["objective", "attack"], sort=False):
         hit = (cells["objective"] == objective) & (cells["attack"] == attack) & (cells["selection"] == "undefended")
         twins = rows[(rows["objective"] == objective) & (rows["attack"] == "none")]
-        lines = [
-            _line(label, own, cells[hit], twins[twins["detector"] == label], names, cards, inputs=inputs)
-            for label, own in group.groupby("detector", sort=False)
-        ]
+        lines = []
+        for label, own in group.groupby("detector", sort=False):
+            numbers = {name: _mean(own, name, scales[name]) for name, *_ in columns}
+            twin = twins[twins["detector"] == label]
+            numbers |= _alarms(twin, scales) if inputs else _retrained(own, cells[hit])
+            lines.append(_line(label, own, numbers, names, cards))
         title = "clean twin" if attack == "none" else names.attack[attack]
-        found.append(Group(names.objective[objective], title, _about(group, cells[hit], inputs=inputs), lines))
+        about = _about(group, cells[hit], scales, inputs=inputs)
+        found.append(Group(names.objective[objective], title, about, lines))
     return found
 
 
-def _line(label: Any, rows: Frame, undefended: Frame, twin: Frame, names: Names, cards: Cards, *, inputs: bool) -> Line:
-    numbers = {name: _area(rows, name) for name in ("auroc", *SHARES)}
-    if inputs:
-        numbers |= {name: mean(rows, name) for name in INPUT_NUMBERS[1:3] + INPUT_NUMBERS[4:5]}
-        numbers["false_alarms"] = mean(twin, "realised_fpr_at_1pct") if len(twin) else BLANK
-    else:
-        numbers |= {name: _left(rows, name) for name in LEFT}
-        for name, column in (("retrained_accuracy", "clean_accuracy"), ("retrained_asr", "attack_success_rate")):
-            numbers[name] = _against(rows, undefended, JUDGED + column)
+def _mean(rows: Frame, name: str, scale: Scale) -> Number:
+    return mean_number(rows[name], rows[f"{name}_count"], rows[f"{name}_total"], scale)
+
+
+def _alarms(twin: Frame, scales: Scales) -> dict[str, Number]:
+    there = len(twin) and FALSE_ALARMS in scales
+    return {"false_alarms": _mean(twin, FALSE_ALARMS, scales[FALSE_ALARMS]) if there else BLANK}
+
+
+def _retrained(rows: Frame, undefended: Frame) -> dict[str, Number]:
+    return {name: _against(rows, undefended, JUDGED + column) for name, (column, _) in RETRAINED.items()}
+
+
+def _line(label: Any, rows: Frame, numbers: Mapping[str, Number], names: Names, cards: Cards) -> Line:
     status, tone, reason = _status(rows)
     card = cards.detector.get(label, NO_CARD)
     note = "; ".join(filter(None, (_removal_note(rows), outside_note(rows["auxiliary_clean_accuracy"].mean()))))
     return Line(names.detector[label], label, needs_text(card), numbers, note, status, tone, reason)
-
-
-def _area(rows: Frame, name: str) -> Number:
-    """An area under a curve, mean over seeds."""
-    return decimal(rows[name].mean())
-
-
-def _left(rows: Frame, name: str) -> Number:
-    """A number of pairs; its total is how many there were."""
-    value, total = rows[name].mean(), rows[f"{name}_total"].mean()
-    if not known(value):
-        return BLANK
-    recall = percent(1 - value / total) if total else NO_VALUE
-    return Number(f"{value:,.0f}".replace(",", "\u202f"), value, tooltip=f"of {total:,.0f} poisoned; {recall} % found")
 
 
 def _against(rows: Frame, undefended: Frame, column: str) -> Number:
@@ -168,14 +195,15 @@ def _removal_note(rows: Frame) -> str:
     return f"retrained without {100 * share:g} %" if isinstance(share, (int, float)) else "retrained"
 
 
-def _about(rows: Frame, undefended: Frame, *, inputs: bool) -> str:
+def _about(rows: Frame, undefended: Frame, scales: Scales, *, inputs: bool) -> str:
     """How many samples were judged, and what the undefended model does."""
-    parts = []
-    poisoned, total = (rows[name].max() for name in (f"{LEFT[0]}_total", "auroc_total"))
-    if not inputs and known(poisoned) and known(total):
+    parts, total = [], rows["auroc_total"].max()
+    counting = [] if inputs else _counting(scales)
+    poisoned = rows[[f"{name}_total" for name in counting]].max(axis=None) if counting else None
+    if known(poisoned) and known(total):
         parts.append(f"{poisoned:,.0f} poisoned of {total:,.0f} pairs".replace(",", "\u202f"))
-    elif inputs and known(total):
-        attacked, clean = (rows[f"{name}_total"].max() for name in ("tpr_at_1pct_fpr", "realised_fpr_at_1pct"))
+    elif inputs and {FOUND, FALSE_ALARMS} <= scales.keys():
+        attacked, clean = (rows[f"{name}_total"].max() for name in (FOUND, FALSE_ALARMS))
         if known(attacked) and known(clean):
             parts.append(f"{attacked:,.0f} attacked and {clean:,.0f} clean images".replace(",", "\u202f"))
     accuracy, asr = (undefended[JUDGED + name].mean() for name in ("clean_accuracy", "attack_success_rate"))

@@ -11,11 +11,10 @@ import numpy as np
 from benchmark.stats import front, hypervolume
 from benchmark.store.schemas import DEFAULTS_STAND_IN
 from reports.cards import NO_CARDS, Cards, titles_by_name
-from reports.compile import HEADLINE_READOUT, Frame, Results
+from reports.compile import Frame
 from reports.labels import (
     MEASURES,
     NO_VALUE,
-    READOUTS,
     RULES,
     known,
     outside_note,
@@ -25,7 +24,7 @@ from reports.labels import (
     signed,
     titles,
 )
-from reports.statistics import Interval, wilson
+from reports.numbers import Number, proportion, whole
 
 TONES: Mapping[str, str] = {
     "ok": "good",
@@ -35,25 +34,6 @@ TONES: Mapping[str, str] = {
     "missing": "quiet",
 }
 BAND = 0.02  # clean accuracy that a repair may lose before it stands in a band of its own (protocol, utility)
-READOUT_ORDER = tuple(READOUTS)
-_READOUT_MEASURES: Mapping[str, str] = {
-    "clean_accuracy": "CA",
-    "attack_success_rate": "ASR",
-    "poisoned_accuracy": "PA",
-    **{f"recall_at_{k}": f"R@{k}" for k in (1, 3, 5, 10)},
-    **{f"retrieval_asr_at_{k}": f"ASR@{k}" for k in (1, 5, 10)},
-    "backdoor_z_score": "z-score",
-}
-_NO_SHARES = ("backdoor_z_score",)
-
-
-class Number(NamedTuple):
-    """A table entry: what is read, what sorts, and what stands behind it."""
-
-    text: str
-    sort: float | None
-    note: str = ""  # the interval, set small
-    tooltip: str = ""  # counts and how the interval was made
 
 
 class GridRow(NamedTuple):
@@ -131,8 +111,8 @@ def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
         parameters=_parameters(row.parameters),
         numbers={name: _number(row, name) for name in MEASURES},
         cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else Number(NO_VALUE, None),
-        trials=_count(row.trials_behind_rule) if row.searched else Number(NO_VALUE, None),
-        clean_pairs=_count(row.clean_pairs) if row.repair != "none" else Number(NO_VALUE, None),
+        trials=whole(row.trials_behind_rule) if row.searched else Number(NO_VALUE, None),
+        clean_pairs=whole(row.clean_pairs) if row.repair != "none" else Number(NO_VALUE, None),
     )
 
 
@@ -155,23 +135,6 @@ def _number(row: Any, name: str) -> Number:
     return proportion(value, getattr(row, f"{name}_count"), getattr(row, f"{name}_total"))
 
 
-def proportion(value: float, count: float, total: float) -> Number:
-    """A share with its Wilson interval where it has counts."""
-    interval = wilson(count, total)
-    if interval is None:
-        return Number(percent(value), value)
-    tooltip = f"{count:.0f} of {total:.0f}; 95 % Wilson interval {_range(interval)} %"
-    return Number(percent(value), value, _range(interval), tooltip)
-
-
-def _range(interval: Interval) -> str:
-    return f"{percent(interval.low)}–{percent(interval.high)}"
-
-
-def _count(value: float) -> Number:
-    return Number(f"{value:,.0f}".replace(",", "\u202f"), float(value)) if known(value) else Number(NO_VALUE, None)
-
-
 def _sortable(value: float) -> float | None:
     return float(value) if known(value) else None
 
@@ -189,54 +152,6 @@ def _parameters(text: Any) -> str:
     if not isinstance(fields, dict):
         return plain(fields)
     return "\n".join(f"{plain(key)} = {plain(value)}" for key, value in fields.items())
-
-
-class ReadoutTable(NamedTuple):
-    """Numbers of the read-outs beside zero-shot: (read-out, its measures) as columns."""
-
-    groups: list[tuple[str, list[str]]]
-    rows: list[tuple[Mapping[str, str], Mapping[str, str], list[Number]]]  # keys, shown, numbers
-
-
-def readout_table(results: Results, names: Names) -> ReadoutTable:
-    """Linear probe, kNN and retrieval, for every row that has any of them."""
-    measures = results.measures
-    measures = measures[(measures["readout"] != HEADLINE_READOUT) & ~measures["name"].str.contains("/", regex=False)]
-    fields = [measures[name] for name in ("row", "readout", "name", "value", "count", "total")]
-    numbers = {
-        (row, readout, name): _entry(name, value, count, total)
-        for row, readout, name, value, count, total in zip(*fields, strict=True)
-    }
-    columns = sorted({(readout, name) for _, readout, name in numbers if name in _READOUT_MEASURES}, key=_column_order)
-    blank = Number(NO_VALUE, None)
-    rows = []
-    for row in results.cells.itertuples(index=False):
-        entries = [numbers.get((row.row, *column), blank) for column in columns]
-        if any(entry.sort is not None for entry in entries):
-            keys, shown = axes_of(row, names)
-            rule = {"rule": RULES.get(row.selection, plain(row.selection))}
-            rows.append(({**keys, "rule": row.selection, "status": row.status}, {**shown, **rule}, entries))
-    groups: dict[str, list[str]] = {}
-    for readout, name in columns:
-        groups.setdefault(READOUTS.get(readout, plain(readout)), []).append(_READOUT_MEASURES[name])
-    return ReadoutTable(list(groups.items()), rows)
-
-
-def _entry(name: str, value: float, count: float, total: float) -> Number:
-    if not known(value):
-        return Number(NO_VALUE, None)
-    return decimal(value, 2) if name in _NO_SHARES else proportion(value, count, total)
-
-
-def decimal(value: float | None, digits: int = 3) -> Number:
-    """A number that is no share, as it is."""
-    return Number(f"{value:.{digits}f}".replace("-", "−"), float(value)) if known(value) else Number(NO_VALUE, None)
-
-
-def _column_order(column: tuple[str, str]) -> tuple[int, str, int]:
-    readout, name = column
-    place = READOUT_ORDER.index(readout) if readout in READOUT_ORDER else len(READOUT_ORDER)
-    return place, readout, tuple(_READOUT_MEASURES).index(name)
 
 
 class SearchRow(NamedTuple):

@@ -15,6 +15,7 @@ from reports import style
 from reports.detection import Group
 from reports.labels import percent, shorten, wrap
 from reports.matrix import Matrix
+from reports.numbers import BLANK, Scale
 
 DEEPEST = 0.6  # opacity of a full cell: text stays readable on it, on light and on dark paper
 LOSS_FULL = 0.3  # lost clean accuracy that is drawn as deep as it gets
@@ -47,17 +48,23 @@ def repair_map(matrix: Matrix, *, width: float = style.PAGE_WIDTH) -> Figure:
     return _figure(panels, [title for title, _ in rows], starts, width=width)
 
 
-def detector_map(groups: Sequence[Group], *, width: float = style.PAGE_WIDTH) -> Figure:
+def detector_map(groups: Sequence[Group], scale: Scale, *, width: float = style.PAGE_WIDTH) -> Figure:
     """AUROC of every filter and test-time detector against every attack, one panel per objective."""
-    scored = [group for group in groups if any(line.numbers["auroc"].sort is not None for line in group.lines)]
+    scored = [
+        group for group in groups if any(line.numbers.get("auroc", BLANK).sort is not None for line in group.lines)
+    ]
     objectives = list(dict.fromkeys(group.objective for group in scored))
     titles = list(dict.fromkeys(line.detector for group in scored for line in group.lines))
     panels = []
     for objective in objectives:
         own = [group for group in scored if group.objective == objective]
         attacks = list(dict.fromkeys(group.attack for group in own))
-        values = {(line.detector, group.attack): line.numbers["auroc"].sort for group in own for line in group.lines}
-        squares = [[_auroc(values.get((title, attack))) for attack in attacks] for title in titles]
+        values = {
+            (line.detector, group.attack): line.numbers.get("auroc", BLANK).sort
+            for group in own
+            for line in group.lines
+        }
+        squares = [[_scaled(values.get((title, attack)), scale) for attack in attacks] for title in titles]
         panels.append((objective, attacks, squares))
     return _figure(panels, titles, [0], width=width)
 
@@ -75,11 +82,14 @@ def _loss(value: float, colour: str, off: str) -> Square:
     return Square(colour, min(max(value / LOSS_FULL, 0), 1), text, bool(off))
 
 
-def _auroc(value: float | None) -> Square:
-    if value is None or math.isnan(value):
+def _scaled(value: float | None, scale: Scale) -> Square:
+    """Green towards the better bound of a measure, orange towards the other, white in the middle."""
+    place = None if value is None else scale.place(value)
+    if value is None or place is None:
         return Square(style.PALETTE[2], 0, "–", True)
-    colour = style.PALETTE[2] if value >= 0.5 else style.PALETTE[1]
-    return Square(colour, abs(2 * value - 1), f"{value:.2f}".removeprefix("0") if value < 1 else "1.0")
+    good = (place >= 0.5) == (scale.higher_is_better is not False)
+    colour = style.PALETTE[2] if good else style.PALETTE[1]
+    return Square(colour, abs(2 * place - 1), f"{value:.2f}".removeprefix("0") if value < 1 else "1.0")
 
 
 def _short(off: str) -> str:

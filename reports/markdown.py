@@ -6,26 +6,17 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports.cards import Cards, needs_text
-from reports.deployed import Form, TargetedRow
-from reports.detection import LEFT, SHARES, Detectors, Group, Judge
+from reports.deployed import Form
+from reports.detection import Column, Detectors, Group, Judge
 from reports.floors import FloorRow
-from reports.grid import Names, Number
+from reports.further import MeasureTable
+from reports.grid import Names
 from reports.headline import Headline
 from reports.matrix import Entry, Matrix
+from reports.numbers import Number
 from reports.standing import Reason
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
-_NUMBERS = {
-    "auroc": "AUROC",
-    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
-    "realised_fpr_at_1pct": "realised FPR",
-    "false_alarms": "false alarms, clean twin",
-    "fpr_at_95pct_tpr": "FPR at 95 % TPR",
-    **{name: f"AUPRC at {name.removeprefix('auprc_at_').replace('pct', ' %')}" for name in SHARES},
-    **{name: f"poisons left at {name.removeprefix('poisons_left_at_').replace('pct', ' %')}" for name in LEFT},
-    "retrained_accuracy": "CA retrained",
-    "retrained_asr": "ASR retrained",
-}
 
 
 def escape(text: object) -> str:
@@ -48,7 +39,7 @@ def document(
     floors: Sequence[FloorRow],
     found: Detectors,
     forms: Sequence[Form],
-    targeted: Sequence[TargetedRow],
+    measured: Sequence[MeasureTable],
     reasons: Sequence[Reason],
     skipped: Sequence[str],
     methods: tuple[Names, Cards],
@@ -62,15 +53,15 @@ def document(
     if floors:
         parts += ["## Attack success over its floor, repairs at their defaults", _floors(floors)]
     if found.filters:
-        parts += ["## Filters on training pairs", _groups(found.filters)]
+        parts += ["## Filters on training pairs", _groups(found.filters, found.filter_columns)]
     if found.inputs:
-        parts += ["## Detectors of triggered images", _groups(found.inputs)]
+        parts += ["## Detectors of triggered images", _groups(found.inputs, found.input_columns)]
     if found.models:
         parts += ["## Detectors of attacked models", *(text for judge in found.models for text in _judge(judge))]
     for form in forms:
         parts += [f"## Models in {escape(form.name)}", _form(form)]
-    if targeted:
-        parts += ["## Attacks on chosen images", _targeted_table(targeted)]
+    for one in measured:
+        parts += [f"## {escape(one.title)}", _measure_table(one)]
     if reasons or skipped:
         parts += ["## What did not run or does not count", *(escape(line) for line in skipped)]
         parts += [_reasons(reasons)] if reasons else []
@@ -107,15 +98,13 @@ def _said(entry: Entry) -> str:
     return f"{entry.text} ({', '.join(told)})" if told else entry.text
 
 
-def _groups(groups: Sequence[Group]) -> str:
-    lines = [(group, line) for group in groups for line in group.lines]
-    used = {name for _, line in lines for name, number in line.numbers.items() if number.sort is not None}
-    columns = [name for name in _NUMBERS if name in used]
+def _groups(groups: Sequence[Group], columns: Sequence[Column]) -> str:
     rows = []
-    for group, line in lines:
-        numbers = [_text(line.numbers[name]) for name in columns]
-        rows.append([group.objective, group.attack, line.detector, *numbers, line.status or line.note])
-    return table(["objective", "attack", "detector", *(_NUMBERS[name] for name in columns), ""], rows)
+    for group in groups:
+        for line in group.lines:
+            numbers = [_text(line.numbers[name]) for name, *_ in columns]
+            rows.append([group.objective, group.attack, line.detector, *numbers, line.status or line.note])
+    return table(["objective", "attack", "detector", *(said for _, said, _ in columns), ""], rows)
 
 
 def _text(number: Number) -> str:
@@ -138,9 +127,9 @@ def _form(form: Form) -> str:
     return table(["objective", "attack", "repair", *numbers], rows)
 
 
-def _targeted_table(targeted: Sequence[TargetedRow]) -> str:
-    header = ["objective", "attack", "repair", "success at 1", "at 3", "at 5", "mean rank", ""]
-    rows = [[*row.shown.values(), *(_text(number) for number in row.numbers), row.off] for row in targeted]
+def _measure_table(found: MeasureTable) -> str:
+    header = ["objective", "attack", "repair", "seed", "rule", *found.columns]
+    rows = [[*row.shown.values(), *map(_text, row.numbers)] for row in found.rows]
     return table(header, rows)
 
 

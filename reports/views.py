@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
 from reports.compile import JUDGED, Frame, at, repaired_attacks
-from reports.grid import BAND, Names, Number
+from reports.grid import BAND, Names
 from reports.labels import NO_VALUE, known, percent, plain, settings, signed
 from reports.matrix import seeds_there
+from reports.numbers import Number
 
 ACCURACY, RATE, NET = (JUDGED + name for name in ("clean_accuracy", "attack_success_rate", "net_asr"))
 

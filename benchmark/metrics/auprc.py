@@ -24,6 +24,7 @@ class AUPRC(Metric):
 
     name: ClassVar[str] = "auprc"
     of: ClassVar[Literal["outcomes", "scores"]] = "scores"
+    unit: ClassVar[str] = "area"
     higher_is_better: ClassVar[bool | None] = True
     card: ClassVar[Card] = Card(
         title="AUPRC at base rate",

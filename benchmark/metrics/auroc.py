@@ -19,6 +19,7 @@ class AUROC(Metric):
 
     name: ClassVar[str] = "auroc"
     of: ClassVar[Literal["outcomes", "scores"]] = "scores"
+    unit: ClassVar[str] = "area"
     higher_is_better: ClassVar[bool | None] = True
     card: ClassVar[Card] = Card(
         title="AUROC",

@@ -9,10 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmark.metrics.auprc import AUPRC
+from benchmark.metrics.auroc import AUROC
+from benchmark.metrics.poisons_left import PoisonsLeft
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import RECORDS, TRIALS
-from benchmark.types import Measure, proportion
+from benchmark.types import Measure, Metric, proportion
 from tests.helpers import fake_suite
 from tests.helpers.cards import card as registered
 
@@ -149,7 +152,8 @@ def model_measures(accuracy: float, asr: float, attack: str) -> list[Measure]:
     if attack == TDPA:
         for k, share in ((1, asr), (3, min(1, asr * 1.1)), (5, min(1, asr * 1.2))):
             made.append(proportion(f"tdpa_success_at_{k}", "zero_shot", round(share * VICTIMS), VICTIMS))
-        made.append(Measure("tdpa_mean_rank", "zero_shot", 4 * (1 - asr), -1, VICTIMS))
+        rank = Measure("tdpa_mean_rank", "zero_shot", 4 * (1 - asr), -1, VICTIMS)
+        made.append(rank._replace(unit="classes", upper=None, higher_is_better=True))
     return made
 
 
@@ -174,15 +178,23 @@ def _detected(cell: dict[str, Any]) -> list[Measure]:
     return [*made, proportion("target_found", "scores", int(found and attack != SIG), 1)] if found else made
 
 
+def _measure(name: str, value: float, total: int, metric: Metric) -> Measure:
+    return Measure(name, "detector", value, -1, total).of_metric(metric)
+
+
+def _area(name: str, value: float, total: int) -> Measure:
+    return _measure(name, value, total, AUROC() if name == "auroc" else AUPRC())
+
+
 def _filtered(detector: str, attack: str, objective: str, area: float) -> list[Measure]:
     made: list[Measure] = []
     if attack not in ("none", QUANT):
-        made = [Measure("auroc", "detector", area, -1, PAIRS)]
+        made = [_area("auroc", area, PAIRS)]
         for rate, share in (("0.01pct", 0.02), ("0.1pct", 0.1), ("1pct", 0.4)):
-            made.append(Measure(f"auprc_at_{rate}", "detector", share * area, -1, PAIRS))
+            made.append(_area(f"auprc_at_{rate}", share * area, PAIRS))
         for budget, share in (("0.1pct", 0.05), ("1pct", 0.4), ("5pct", 0.95)):
             left = round(POISONED * (1 - share * area))
-            made.append(Measure(f"poisons_left_at_{budget}", "detector", float(left), -1, POISONED))
+            made.append(_measure(f"poisons_left_at_{budget}", float(left), POISONED, PoisonsLeft()))
             made.append(proportion(f"poison_recall_at_{budget}", "detector", POISONED - left, POISONED))
     if "retrain" in detector:
         accuracy, asr = levels(objective, attack)
@@ -194,9 +206,9 @@ def _alarms(attack: str, area: float) -> list[Measure]:
     realised = proportion("realised_fpr_at_1pct", "detector", 26, TEST)
     if attack == "none":
         return [realised]
-    made = [Measure("auroc", "detector", area, -1, TEST + 1800)]
+    made = [_area("auroc", area, TEST + 1800)]
     for rate, share in (("0.01pct", 0.01), ("0.1pct", 0.08), ("1pct", 0.3)):
-        made.append(Measure(f"auprc_at_{rate}", "detector", share * area, -1, TEST + 1800))
+        made.append(_area(f"auprc_at_{rate}", share * area, TEST + 1800))
     made.append(proportion("tpr_at_1pct_fpr", "detector", round((area - 0.5) * 1800), 1800))
     made.append(proportion("fpr_at_95pct_tpr", "detector", round((1 - area) * TEST), TEST))
     return [*made, realised]

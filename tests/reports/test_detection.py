@@ -20,10 +20,11 @@ from reports import headline, style
 from reports.board import write_board
 from reports.cards import Card, Cards, cards_of, needs_text, threat_model
 from reports.compile import Results, compile_suite
-from reports.deployed import forms, targeted_rows
-from reports.detection import detectors
+from reports.deployed import forms
+from reports.detection import Detectors, detector_scales, detectors
 from reports.figures import scene
-from reports.grid import names_of, readout_table
+from reports.further import measure_tables
+from reports.grid import names_of
 from reports.heatmaps import detector_map, repair_map
 from reports.labels import titles
 from reports.markdown import escape
@@ -70,6 +71,11 @@ def names(results: Results):
     return names_of(results.cells, results.detections, results.cards)
 
 
+def found_in(results: Results) -> Detectors:
+    scales = detector_scales(results.measures)
+    return detectors(results.detections, results.cells, names(results), results.cards, scales)
+
+
 # --- compiling ---------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +99,7 @@ def test_repair_tables_are_those_of_a_suite_without_detectors(results: Results, 
     ours, theirs = (headline.repair_gaps(each.cells, fake_zoo.OBJECTIVES) for each in (results, plain))
     assert ours == theirs
     assert control_rows(results.cells, names(results), CONTROLS) == control_rows(plain.cells, names(plain), CONTROLS)
-    assert readout_table(results, names(results)) == readout_table(plain, names(plain))
+    assert measure_tables(results, names(results)) == measure_tables(plain, names(plain))
 
 
 def test_numbers_of_detectors_are_those_of_the_records(results: Results) -> None:
@@ -228,7 +234,7 @@ def test_without_cards_the_board_still_stands(bare: Results, tmp_path: Path) -> 
     assert bare.cards == Cards()
     (model, _), (group, rows) = repair_matrices(bare.cells, names(bare), bare.cards)[0].groups
     assert (model, group, len(rows)) == ("", "", len(fake_zoo.REPAIRS))
-    found = detectors(bare.detections, bare.cells, names(bare), bare.cards)
+    found = found_in(bare)
     assert {line.detector for group in found.filters for line in group.lines} == {"clipscore", "slof", "dao"}
     assert {line.detector for group in found.inputs for line in group.lines} == {"strip", "bdetclip"}
     assert [judge.detector for judge in found.models] == ["decree"]
@@ -258,14 +264,14 @@ def test_only_fields_that_differ_are_named() -> None:
 
 
 def test_filters_and_what_they_leave(results: Results) -> None:
-    found = detectors(results.detections, results.cells, names(results), results.cards)
+    found = found_in(results)
     groups = {(group.objective, group.attack): group for group in found.filters}
     badnet = groups["MMCL", "BadNet"]
     assert badnet.about == "340 poisoned of 17\u202f000 pairs; undefended CA 71.2, ASR 97.0"
     lines = {line.detector: line for line in badnet.lines}
     dao = lines["DAO"].numbers
     assert (dao["auroc"].text, dao["poisons_left_at_5pct"].text) == ("0.985", "22")
-    assert dao["poisons_left_at_5pct"].tooltip == "of 340 poisoned; 93.5 % found"
+    assert dao["poisons_left_at_5pct"].tooltip == "of 340"
     assert (dao["retrained_asr"].text, dao["retrained_asr"].note) == ("7.8", "−89.2")
     assert lines["DAO"].note == "retrained without 5 %"
     assert lines["SLOF"].numbers["retrained_asr"].text == "–"
@@ -276,7 +282,7 @@ def test_filters_and_what_they_leave(results: Results) -> None:
 
 
 def test_detectors_of_images_and_their_false_alarms(results: Results) -> None:
-    found = detectors(results.detections, results.cells, names(results), results.cards)
+    found = found_in(results)
     assert "clean twin" not in {group.attack for group in found.inputs}
     group = next(group for group in found.inputs if (group.objective, group.attack) == ("MMCL", "BadNet"))
     strip = group.lines[0].numbers
@@ -292,7 +298,7 @@ def test_detectors_of_images_and_their_false_alarms(results: Results) -> None:
 
 
 def test_models_are_judged_against_their_twins(results: Results) -> None:
-    (judge,) = detectors(results.detections, results.cells, names(results), results.cards).models
+    (judge,) = found_in(results).models
     scored = results.detections[results.detections["suspicion"].notna()]
     expected = roc_auc_score(scored["attack"] != "none", scored["suspicion"])
     assert judge.auroc.sort == pytest.approx(expected)
@@ -313,17 +319,19 @@ def test_auroc_equals_scikit_learn() -> None:
 
 def test_several_seeds_are_means_without_intervals(tmp_path: Path) -> None:
     found = compile_suite(store_of(tmp_path, seeds=(0, 1)), "zoo")
-    groups = detectors(found.detections, found.cells, names(found), found.cards).inputs
+    groups = found_in(found).inputs
     number = groups[0].lines[0].numbers["tpr_at_1pct_fpr"]
     assert (number.text, number.note, number.tooltip) == ("16.0", "", "mean over 2 seeds")
 
 
-def test_chosen_images(results: Results) -> None:
-    rows = {(row.shown["objective"], row.shown["repair"]): row for row in targeted_rows(results.cells, names(results))}
-    texts = [number.text for number in rows["MMCL", "no repair"].numbers]
-    assert texts == ["97.0", "100.0", "100.0", "0.1"]
-    assert rows["MMCL", "PAR"].numbers[0].tooltip.startswith("3 of 100;")
-    assert {row.shown["attack"] for row in rows.values()} == {"TDPA"}
+def test_chosen_images_have_their_numbers_by_unit(results: Results) -> None:
+    tables = measure_tables(results, names(results))
+    (found,) = [one for one in tables if "TDPA mean rank" in " ".join(one.columns)]
+    rows = {(row.shown["objective"], row.shown["repair"], row.shown["rule"]): row for row in found.rows}
+    texts = [number.text for number in rows["MMCL", "none", "undefended"].numbers]
+    assert texts == ["0.12", "97.0", "100.0", "100.0"]
+    assert rows["MMCL", "PAR", "default"].numbers[1].tooltip.startswith("3 of 100;")
+    assert {row.shown["attack"] for row in found.rows} == {"TDPA"}
 
 
 def test_reasons_are_gathered_and_exact(results: Results) -> None:
@@ -415,7 +423,7 @@ def test_heat_maps_show_the_numbers_of_the_tables(results: Results) -> None:
     assert rates.patches[0].get_alpha() == pytest.approx(0.6 * 0.97, abs=1e-3)
     par = [row.title for row in matrix.rows].index("PAR")
     assert [text.get_text() for text in losses.texts[7 * par : 7 * par + 2]] == ["3", "3"]
-    found = detectors(results.detections, results.cells, names(results), results.cards)
-    panels = detector_map([*found.filters, *found.inputs]).axes
+    found = found_in(results)
+    panels = detector_map([*found.filters, *found.inputs], detector_scales(results.measures)["auroc"]).axes
     assert [panel.get_title(loc="left") for panel in panels] == ["MMCL", "MMCL+SSL"]
     assert [text.get_text() for text in panels[0].texts[:2]] == [".93", ".93"]

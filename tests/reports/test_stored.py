@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     later = Measure("images_until_mended", "zero_shot", 17.0, -1, 40, 1)._replace(**HERS)
     measure(store, "a" * 32, ATTACKED["record"], later)
     measure(store, "b" * 32, "0" * 32, later._replace(value=99.0))  # of a cell that another suite has
-    write_board(store, "demo", tmp_path / "board")
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     table = pd.read_csv(tmp_path / "board" / "measures.csv")
     (row,) = table[table["name"] == "images_until_mended"].to_dict("records")
     assert (row["cell"], row["selection"], row["value"]) == (ATTACKED["cell"], "default", 17.0)
@@ -58,6 +59,12 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     assert pd.isna(row["upper"])
     assert row["source"] == f"measure/{'a' * 32}"
     assert set(table["source"]) == {"record", row["source"]}
+    section = page[page.index('id="readouts"') :]
+    section = section[section.index("<summary>her metric</summary>") :].split("</details>")[0]
+    assert "images until mended (images) ↓" in section
+    assert re.findall(r'data-sort="([^"]*)"[^>]*>([^<]*)</td>', section) == [("17.0", "17")]
+    tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
+    assert "## her metric" in tables
 
 
 @pytest.mark.parametrize(("version", "expected"), [(1, "record"), (2, f"measure/{'a' * 32}")])

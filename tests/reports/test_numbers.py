@@ -1,0 +1,50 @@
+"""How a measure is written follows from its unit, bounds and direction."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reports.heatmaps import _scaled
+from reports.numbers import Scale, heading, number, shown_names, title
+
+SHARE = Scale("share", 0.0, 1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "count", "total", "text"),
+    [
+        (SHARE, 0.5, 50, 100, "50.0"),
+        (SHARE._replace(lower=-1.0), 0.031, -1, 100, "+3.1"),
+        (Scale("area", 0.0, 1.0, True), 0.985, -1, 100, "0.985"),
+        (Scale("pairs", 0.0, None, False), 1234.0, -1, 3000, "1\u202f234"),
+        (Scale("standard deviations", None, None, False), -2.0, -1, 500, "−2.00"),
+        (Scale(), 0.25, 1, 4, "25.0"),  # a record from before units: a share where it has counts
+        (Scale(), 0.25, -1, 4, "0.25"),
+        (SHARE, math.nan, 0, 0, "–"),
+    ],
+)
+def test_a_value_is_written_by_its_unit(scale: Scale, value: float, count: int, total: int, text: str) -> None:
+    assert number(value, count, total, scale).text == text
+
+
+def test_names_are_put_into_words_and_headings_point_to_the_better_side() -> None:
+    assert title("auprc_at_0.1pct") == "AUPRC at 0.1 %"
+    assert title("clean_accuracy@int8") == "CA int8"
+    assert title("a_brand_new_number") == "a brand new number"
+    assert heading("poisons_left_at_5pct", Scale("pairs", 0.0, None, False)) == "poisons left at 5 % (pairs) ↓"
+    assert heading("recall_at_5", SHARE) == "recall at 5 ↑"
+    assert heading("floor", SHARE._replace(higher_is_better=None)) == "floor"
+
+
+def test_tables_leave_out_single_classes_transforms_and_intervals() -> None:
+    names = ["x_at_1", "x_at_1_low", "x_at_1_high", "y", "class_accuracy/3", "y@int8", "y", "a_low"]
+    assert shown_names(names) == ["y", "a_low", "x_at_1"]
+
+
+def test_colours_follow_direction_and_bounds() -> None:
+    better, worse = _scaled(0.9, SHARE), _scaled(0.9, SHARE._replace(higher_is_better=False))
+    assert better.colour != worse.colour and better.depth == worse.depth == pytest.approx(0.8)
+    assert _scaled(9.0, SHARE._replace(upper=10.0)) == better._replace(text="1.0")
+    assert _scaled(3.0, Scale("pairs", 0.0, None, False)).depth == 0  # without an upper bound there is no depth
