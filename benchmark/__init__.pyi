@@ -40,6 +40,7 @@ from .types import PoisonContext as PoisonContext
 from .types import PoisonRows as PoisonRows
 from .types import Pool as Pool
 from .types import Positive as Positive
+from .types import Published as Published
 from .types import Range as Range
 from .types import Rate as Rate
 from .types import Repair as Repair
@@ -48,6 +49,7 @@ from .types import Segmenter as Segmenter
 from .types import State as State
 from .types import Training as Training
 from .types import Transform as Transform
+from .types import Trigger as Trigger
 from .types import TriggerState as TriggerState
 from .types import Victims as Victims
 from .types import View as View

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.evaluate import Condition, HeldOut
     from benchmark.models.clip import ClipModel
     from benchmark.stages.detect import Detection
-    from benchmark.types import Detector, Measure, Method, Metric, Repair
+    from benchmark.types import Detector, Measure, Method, Metric, Model, Repair
 
 
 class OpenCell:
@@ -78,7 +78,7 @@ class OpenCell:
             )
         return attacks[0]
 
-    def evaluate(self, model: ClipModel | None = None) -> pd.DataFrame:
+    def evaluate(self, model: Model | None = None) -> pd.DataFrame:
         """Measures a model on the test split, clean and under the cell's attack, as the suite would.
 
         Args:
@@ -91,13 +91,14 @@ class OpenCell:
         import pandas as pd
 
         from benchmark.metrics import AttackSuccessRate
+        from benchmark.models.clip import as_clip
         from benchmark.models.model_transforms import apply
         from benchmark.stages.conditions import transforms
         from benchmark.stages.measuring import floor_and_net, under
         from benchmark.stages.weights import load_pretrained
         from benchmark.types import Measure
 
-        own, twin = model or self.model(), load_pretrained(self.store, self._cell.keys.twin).to(self.device)
+        own, twin = as_clip(model or self.model()), load_pretrained(self.store, self._cell.keys.twin).to(self.device)
         conditions, found = self._conditions(), []
         for form in (None, *transforms(self._cell)):
             measured = self._measured(apply(form, own) if form else own, conditions)
@@ -114,6 +115,7 @@ class OpenCell:
             NotApplicable: the repair cannot run on this cell.
             CardError: it asks for what its card does not name.
         """
+        from benchmark.models.clip import as_clip
         from benchmark.stages.defend import NOTHING_KEPT, repair_context
 
         model, compute, cell = self.model(), Compute(self.device), self._with(repair=repair)
@@ -122,7 +124,7 @@ class OpenCell:
             context, _ = repair_context(
                 self.store, cell, repair.own_card, NOTHING_KEPT, compute, Path(folder), model, _untold, base=base
             )
-            return repair.repair(model, context).eval()
+            return as_clip(repair.repair(model, context)).eval()
 
     def detect(self, detector: Detector) -> Detection:
         """Runs a detector on the cell's model: its `scores` with what is true beside them, or its `finding`.

@@ -5,7 +5,7 @@ Selection: Liang et al., CVPR 2024, arXiv 2311.12075, section 4 (a third each of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmark.errors import NotApplicable
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from benchmark.types import PoisonContext
+    from benchmark.types import Model, PoisonContext
 
 PROMPTS, ENCODE_BATCH = 80, 256
 
@@ -27,14 +27,14 @@ class Nearness(NamedTuple):
     gap: np.ndarray  # (N,) what the best class has more than the target; inf where the target is the best
 
 
-def frozen(surrogate: Any) -> Any:
+def frozen(surrogate: Model) -> Model:
     """A copy in evaluation mode whose weights ask for no gradient."""
     model = surrogate.clone().eval()
     model.network.requires_grad_(False)
     return model
 
 
-def embedded(model: Any, ctx: PoisonContext, rows: np.ndarray) -> torch.Tensor:
+def embedded(model: Model, ctx: PoisonContext, rows: np.ndarray) -> torch.Tensor:
     """(N, D) embeddings of the images of rows, without gradient."""
     import torch
 

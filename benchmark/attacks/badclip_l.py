@@ -20,7 +20,7 @@ backdoor/create_backdoor_data.py, create_backdoor_data_debug.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,18 @@ from benchmark.attacks._surrogate import Selection, embedded, frozen, selected
 from benchmark.errors import NotApplicable, must
 from benchmark.objectives.mmcl import contrastive
 from benchmark.rng import generator
-from benchmark.types import Attack, Card, Count, PoisonContext, PoisonRows, Positive, Published, State, TriggerState
+from benchmark.types import (
+    Attack,
+    Card,
+    Count,
+    Model,
+    PoisonContext,
+    PoisonRows,
+    Positive,
+    Published,
+    State,
+    TriggerState,
+)
 from benchmark.types.sources import RELEASED
 
 if TYPE_CHECKING:
@@ -113,7 +124,7 @@ class BadCLIPL(Attack):
 
     def _loss(
         self,
-        model: Any,
+        model: Model,
         patch: torch.Tensor,
         images: torch.Tensor,
         captions: torch.Tensor,

@@ -20,7 +20,7 @@ from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable, UserError
 from benchmark.evaluation import readouts, retrieval
 from benchmark.evaluation.evaluate import Condition, encode
-from benchmark.models.clip import ClipModel
+from benchmark.models.clip import ClipModel, as_clip
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import Diverged, EpochEnd, LoopOptions
 from benchmark.types import Card, Finding, ModelDetector, Repair
@@ -263,7 +263,7 @@ def mend(
         )
         found, reason = None, ""
         try:
-            found = repair.repair(model.eval(), context).eval()
+            found = as_clip(repair.repair(model.eval(), context)).eval()
         except (NotApplicable, UserError, Collapsed, Diverged) as error:
             reason = str(error)
     findings = {key: value for key, value in context.findings.items() if not isinstance(value, torch.Tensor)}

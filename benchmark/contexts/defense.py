@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmark.data.pools import CachedPool, Pool
+from benchmark.data.pools import CachedPool
 from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models.activations import stage_outputs
-from benchmark.models.clip import ClipModel
+from benchmark.models.clip import ClipModel, as_clip
 from benchmark.rng import generator as seeded
 from benchmark.store.keys import derive_seed
-from benchmark.types import Card, PairFeatures, Segmenter, Training
+from benchmark.types import Card, Model, PairFeatures, Pool, Segmenter, Training, Trigger
 
 ENCODE_BATCH = 256
 
@@ -89,16 +89,16 @@ class GatedContext:
         return self._need("training_pairs")()
 
     @property
-    def trigger(self) -> Condition:
+    def trigger(self) -> Trigger:
         """The true trigger and its target.
 
         Raises:
             NotApplicable: the model was not attacked, or without a trigger.
         """
         found: Condition | None = self._need("trigger")
-        if found is None or found.apply is None:
+        if found is None or found.apply is None or found.target is None:
             raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked with one")
-        return found
+        return Trigger(found.apply, found.target)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -135,23 +135,23 @@ class GatedContext:
         return self._generator
 
     @torch.no_grad()
-    def head(self, model: ClipModel) -> torch.Tensor:
+    def head(self, model: Model) -> torch.Tensor:
         """(C, D) zero-shot head over the class names, without gradient."""
-        return text_head(model, self._resources.class_names, self._resources.templates).weights
+        return text_head(as_clip(model), self._resources.class_names, self._resources.templates).weights
 
-    def logits(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
+    def logits(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, C) zero-shot logits over the class names."""
         return model.logit_scale() * model.encode_images(images) @ self.head(model).T
 
-    def encode_images(self, model: ClipModel, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B, D) L2-normalised."""
         return model.encode_images(images)
 
-    def activations(self, model: ClipModel, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def activations(self, model: Model, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Outputs of the image tower's stages by name, first to last."""
-        return stage_outputs(model, images)
+        return stage_outputs(as_clip(model), images)
 
-    def features(self, model: ClipModel, pool: Pool, *, normalised: bool = True) -> PairFeatures:
+    def features(self, model: Model, pool: Pool, *, normalised: bool = True) -> PairFeatures:
         """Embeddings of all pairs of a pool; those of the suspect model on the suspect pairs are made once a run."""
         whole = model is self._resources.model and pool is self._suspect_pairs
         found = self._resources.suspect_features() if whole else pair_features(model, pool)
@@ -165,7 +165,7 @@ class GatedContext:
 
 
 @torch.inference_mode()
-def pair_features(model: ClipModel, pool: Pool) -> PairFeatures:
+def pair_features(model: Model, pool: Pool) -> PairFeatures:
     """Embeddings of every pair, (N, D) float32 on the CPU, not normalised, in evaluation mode."""
     was_training = model.training
     model.eval()

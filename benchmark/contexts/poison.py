@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from benchmark.text import target_index, whole_word
 
 if TYPE_CHECKING:
     import torch
+
+    from benchmark.types import Model
 
 TEMPLATES = ("held_out", "as_published")
 
@@ -29,7 +31,7 @@ class GatedPoisonContext:
     caption_templates: Sequence[str]  # for poisoned captions
     evaluation_templates: Sequence[str]  # prompts of the zero-shot head
     seed: int  # of the experiment
-    make_surrogate: Callable[[], Any] | None = None  # loads the attacker's own clean model
+    make_surrogate: Callable[[], Model] | None = None  # loads the attacker's own clean model
     rng: np.random.Generator = field(init=False)  # draws rows
 
     def __post_init__(self) -> None:
@@ -47,7 +49,7 @@ class GatedPoisonContext:
         return self.pool.labels
 
     @property
-    def surrogate(self) -> Any:
+    def surrogate(self) -> Model:
         """The attacker's own clean model.
 
         Raises:

@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmark.contexts.defense import GatedContext, MethodInputs
 from benchmark.contexts.recorder import EpochRecorder
-from benchmark.data.pools import Pool
-from benchmark.models.clip import ClipModel
+from benchmark.data.pools import TrainingPool
+from benchmark.models.clip import ClipModel, as_clip
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import EpochEnd, LoopOptions, train
 from benchmark.training.oom import retry_with_smaller_micro_batch
-from benchmark.types import Card, Objective, Training
+from benchmark.types import Card, Model, Objective, Pool, Training
 
 
 class GatedRepairContext(GatedContext):
@@ -33,7 +33,7 @@ class GatedRepairContext(GatedContext):
 
     def fit(
         self,
-        model: ClipModel,
+        model: Model,
         pairs: Pool,
         objective: Objective,
         training: Training,
@@ -42,7 +42,7 @@ class GatedRepairContext(GatedContext):
         report: bool = True,
     ) -> ClipModel:
         """Trains a copy of the model with the one training loop, reports every epoch if asked, returns the copy."""
-        inherited = None
+        start_from, pool, inherited = as_clip(model), _trainable(pairs), None
         if training.optimizer_state == "inherit":
             inherited, before = self._need("optimizer_state")()
             kept = {name: getattr(before, name) for name in ("weight_decay", "beta1", "beta2", "eps")}
@@ -61,10 +61,10 @@ class GatedRepairContext(GatedContext):
 
         def run(micro_batch: int | None) -> ClipModel:
             self._recorder.forget(after=earlier)
-            copy = model.clone()
+            copy = start_from.clone()
             options = self._options._replace(on_epoch=on_epoch, micro_batch=micro_batch)
             start = {"inherited": inherited, "rows": rows, "reference": reference}
-            train(copy, pairs, objective, training, seed=seed, options=options, **start)
+            train(copy, pool, objective, training, seed=seed, options=options, **start)
             return copy
 
         return retry_with_smaller_micro_batch(
@@ -72,15 +72,21 @@ class GatedRepairContext(GatedContext):
         )
 
     def report(
-        self, epoch: int, model: ClipModel, *, training_loss: float = math.nan, learning_rate: float = math.nan
+        self, epoch: int, model: Model, *, training_loss: float = math.nan, learning_rate: float = math.nan
     ) -> None:
         """Has an epoch measured on validation and its weights kept where a selection rule prefers them now.
 
         Raises:
             Collapsed: validation accuracy fell below the suite's share of the start.
         """
-        self._recorder.measure(epoch, model, training_loss=training_loss, learning_rate=learning_rate)
+        self._recorder.measure(epoch, as_clip(model), training_loss=training_loss, learning_rate=learning_rate)
 
     def note(self, **findings: Any) -> None:
         """Keeps what the method found on its way: numbers and texts for the facts, tensors beside them."""
         self.findings |= findings
+
+
+def _trainable(pairs: Pool) -> TrainingPool:
+    if not isinstance(pairs, TrainingPool):
+        raise TypeError(f"a method must train on a pool of its context, got {type(pairs).__name__}; see `ctx.pairs`")
+    return pairs

@@ -52,7 +52,7 @@ class Visit(NamedTuple):
     shard: Shard = WHOLE
 
 
-class Pool(ABC):
+class TrainingPool(ABC):
     """Pairs that a model is trained on, or that are looked through."""
 
     num_rows: int
@@ -114,7 +114,7 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int, rows: np.ndarray | None
     return rng.permutation(num_rows if rows is None else np.asarray(rows, np.int64))
 
 
-class RandomAccess(Pool):
+class RandomAccess(TrainingPool):
     """A pool whose rows can be taken by number."""
 
     def in_order(self, batch_size: int) -> Iterator[PairBatch]:

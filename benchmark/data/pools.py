@@ -1,6 +1,6 @@
 """What training reads: pools of pairs. This file opens them; each kind has a file of its own.
 
-`cached_pool.Pool` says what every pool has.
+`cached_pool.TrainingPool` says what every pool has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from benchmark.data.cached_pool import CachedPool, PairBatch, Pool, Shard, as_images, epoch_order
+from benchmark.data.cached_pool import CachedPool, PairBatch, Shard, TrainingPool, as_images, epoch_order
 from benchmark.data.poisoned_pool import PoisonedPool, PoisonTable, apply_trigger
 from benchmark.data.streamed_pool import StreamedPool, open_streamed
 from benchmark.errors import must
@@ -26,9 +26,9 @@ __all__ = [
     "PairBatch",
     "PoisonTable",
     "PoisonedPool",
-    "Pool",
     "Shard",
     "StreamedPool",
+    "TrainingPool",
     "apply_trigger",
     "as_images",
     "epoch_order",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.cached_pool import PairBatch, Pool, Visit, as_images
+from benchmark.data.cached_pool import PairBatch, TrainingPool, Visit, as_images
 from benchmark.data.images import chunks, decode, decode_all, stack
 from benchmark.data.prepare import captions_for, check_labels
 from benchmark.errors import UserError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmark.types import Dataset
 
 
-class StreamedPool(Pool):
+class StreamedPool(TrainingPool):
     """Pairs of a stream; memory does not grow with their number.
 
     Batches are cut from the stream by position. A row whose image is broken or whose caption is empty is skipped: the

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import DefenderContext, Filter
+from benchmark.types import DefenderContext, Filter, Model
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ class DensityFilter(Filter):
         Field(description="released: own distances are to neighbour k + 1, and neighbours are partly looked up amiss"),
     ] = "released"
 
-    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
+    def scores(self, model: Model, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32; see `Filter.scores`.
 
         Raises:

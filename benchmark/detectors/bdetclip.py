@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from benchmark.types import Card, DefenderContext, InputDetector, State
+from benchmark.types import Card, DefenderContext, InputDetector, Model, State
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ class BDetCLIP(InputDetector):
         summary="Insensitivity to benign against malignant class texts; one forward pass an image.",
     )
 
-    def fit(self, model: Any, ctx: DefenderContext) -> State:
+    def fit(self, model: Model, ctx: DefenderContext) -> State:
         """ "direction" (D,) float32: the sum over classes of b_c - m_c."""
         prompts = read_prompts()
         benign, malignant = [], []
@@ -70,7 +70,7 @@ class BDetCLIP(InputDetector):
             malignant.append([f"{text.replace('{}', name)}, {nonsense}" for text in prompts.templates])
         return {"direction": (class_means(model, benign) - class_means(model, malignant)).sum(0)}
 
-    def score(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
+    def score(self, model: Model, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B,) float32; see `InputDetector.score`."""
         import torch
 
@@ -84,7 +84,7 @@ def read_prompts() -> Prompts:
     return Prompts(found["version"], *(tuple(found[name]) for name in Prompts._fields[1:]))
 
 
-def class_means(model: Any, texts: list[list[str]]) -> torch.Tensor:
+def class_means(model: Model, texts: list[list[str]]) -> torch.Tensor:
     """(C, D): per class the normalised mean of its texts' embeddings; every class has as many texts."""
     import torch
     from torch.nn import functional

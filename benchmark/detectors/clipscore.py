@@ -11,9 +11,9 @@ Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (back
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.types import Card, DefenderContext, Filter
+from benchmark.types import Card, DefenderContext, Filter, Model
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class CLIPScore(Filter):
         summary="Minus the cosine of a pair's image and caption under the suspect model.",
     )
 
-    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
+    def scores(self, model: Model, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
         features = ctx.features(model, ctx.suspect_pairs)
         return -(features.image * features.text).sum(1)
@@ -61,6 +61,6 @@ class CLIPScoreOutside(CLIPScore):
         summary="Minus the cosine of a pair's image and caption under a clean model from outside.",
     )
 
-    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
+    def scores(self, model: Model, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32 in [-1, 1]; see `Filter.scores`."""
         return super().scores(ctx.auxiliary_model, ctx)

@@ -13,11 +13,11 @@ Reference code: github.com/GiantSeaweed/DECREE at 9c13b88 (main.py, run_decree.p
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from benchmark.types import Card, DefenderContext, Finding, ModelDetector, State
+from benchmark.types import Card, DefenderContext, Finding, Model, ModelDetector, State
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ class DECREE(ModelDetector):
     patience: Annotated[int, Field(ge=1, description="steps without a smaller mask before it stops")] = 35
     threshold: Annotated[float, Field(gt=0, le=1, description="PL1 below which a model is trojaned")] = 0.1
 
-    def inspect(self, model: Any, ctx: DefenderContext) -> Finding:
+    def inspect(self, model: Model, ctx: DefenderContext) -> Finding:
         """Searches for the trigger and names its target; see `Finding`."""
         import torch
 
@@ -86,7 +86,7 @@ class DECREE(ModelDetector):
             return Finding(-share, False, None, trigger, f"{reason}: too large for a backdoor")
         return Finding(-share, True, _target(model, stamp(images, trigger), ctx), trigger, reason)
 
-    def _invert(self, model: Any, images: torch.Tensor, ctx: DefenderContext) -> State | None:
+    def _invert(self, model: Model, images: torch.Tensor, ctx: DefenderContext) -> State | None:
         """The valid trigger with the smallest mask, "mask" (1, H, W) and "pattern" (3, H, W); None without one."""
         import torch
 
@@ -147,7 +147,7 @@ def mean_cosine(embeddings: torch.Tensor) -> torch.Tensor:
     return (embeddings.sum(0).square().sum() - embeddings.square().sum()) / (count * (count - 1))
 
 
-def _target(model: Any, stamped: torch.Tensor, ctx: DefenderContext) -> int | None:
+def _target(model: Model, stamped: torch.Tensor, ctx: DefenderContext) -> int | None:
     """The class of most stamped images, where it holds at least half of them."""
     import torch
 

@@ -12,11 +12,11 @@ Reference code: github.com/SCLBD/BackdoorBench at 3f4b1a9 (detection_infer/strip
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.types import Card, DefenderContext, InputDetector, Published, State
+from benchmark.types import Card, DefenderContext, InputDetector, Model, Published, State
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ class STRIP(InputDetector):
         Literal["trained", "calibrated"], Field(description="factor of the cosines before the softmax")
     ] = "trained"
 
-    def fit(self, model: Any, ctx: DefenderContext) -> State:
+    def fit(self, model: Model, ctx: DefenderContext) -> State:
         """Draws the overlays and builds the head; "overlays" (K, 3, H, W) float32, "head" (C, D), "scale" ()."""
         import torch
 
@@ -75,11 +75,11 @@ class STRIP(InputDetector):
             state["scale"] = calibrated(self._cosines(model, images, state, ctx).flatten(0, 1))
         return state
 
-    def score(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
+    def score(self, model: Model, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B,) float32, between minus log C and 0; see `InputDetector.score`."""
         return -entropy(self._cosines(model, images, state, ctx), state["scale"]).mean(1)
 
-    def _cosines(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
+    def _cosines(self, model: Model, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B, K, C) cosines of each image under each overlay to the class prompts."""
         import torch
 

@@ -26,6 +26,7 @@ from benchmark.models import adapters
 from benchmark.models.architectures import TINY, image_size
 from benchmark.models.batch_norm import use_group_norms
 from benchmark.models.tokenizer import TokenMemory, WordHashTokenizer
+from benchmark.types import Model
 
 MAX_LOG_SCALE = 4.6052  # ln 100, as published
 _MEAN, _STD = (0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758)  # of OpenAI CLIP
@@ -133,6 +134,17 @@ class ClipModel:
     def encode_tokens(self, tokens: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
         """(B, L) int64 -> (B, D) float32, L2-normalised unless asked otherwise."""
         return self.network.encode_text(tokens.to(self.device), normalize=normalised).float()  # type: ignore[operator]
+
+
+def as_clip(model: Model) -> ClipModel:
+    """What a method handed back, as the engine's own model.
+
+    Raises:
+        TypeError: it is no model of the engine.
+    """
+    if not isinstance(model, ClipModel):
+        raise TypeError(f"a method must give a model of its context, got {type(model).__name__}")
+    return model
 
 
 def build(spec: ModelSpec, *, seed: int) -> ClipModel:

@@ -8,12 +8,14 @@ are; no integer kernel runs. The numbers are those of torch's own per-channel qu
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
-from benchmark.models.clip import ClipModel
-from benchmark.types import Transform
+from benchmark.types import Model, Transform
 
+M = TypeVar("M", bound=Model)
 LEVELS = 127  # on either side of 0
 _WEIGHTS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.Conv2d, "weight"),
@@ -52,12 +54,12 @@ def quantised_weights(network: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def apply(name: Transform, model: ClipModel) -> ClipModel:
+def apply(name: Transform, model: M) -> M:
     """A transformed copy of a model; the input is not modified.
 
     Args:
         name: "int8".
-        model: any model of `clip`.
+        model: any model.
     """
     copy = model.clone()
     with torch.no_grad():

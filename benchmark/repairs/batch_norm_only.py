@@ -6,12 +6,12 @@ statistics are re-estimated in training mode. What this control changes is not t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from benchmark.objectives.mmcl import MMCL
-from benchmark.types import Card, Repair, RepairContext, Training
+from benchmark.types import Card, Model, Repair, RepairContext, Training
 from benchmark.types.sources import VERMA
 
 
@@ -36,7 +36,7 @@ class BatchNormOnly(Repair):
     epochs: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=2)] = 64
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns a copy with fresh running statistics."""
         training = Training(epochs=self.epochs, batch_size=self.batch_size, learning_rate=0.0, warmup_steps=0)
         return ctx.fit(model, ctx.clean_pairs, MMCL(), training)

@@ -12,12 +12,12 @@ Reference code: github.com/nishadsinghi/CleanCLIP at d6e2f1d (main.py, src/sched
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from benchmark.objectives.mmcl_ssl import MMCLSSL
-from benchmark.types import Card, Need, Range, Repair, RepairContext, Training
+from benchmark.types import Card, Model, Need, Range, Repair, RepairContext, Training
 from benchmark.types.sources import CLEANCLIP, RELEASED
 
 
@@ -53,7 +53,7 @@ class CleanCLIP(Repair):
         """The optimiser state of pre-training in "as_released" alone."""
         return self.card.needs if self.variant == "as_released" else self.card.needs - {"optimizer_state"}
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the cleaned copy."""
         released = self.variant == "as_released"
         training = Training(

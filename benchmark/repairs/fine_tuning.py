@@ -5,12 +5,12 @@ Bansal et al. 2023, arXiv 2303.03323, section 5; Verma et al. 2025, arXiv 2311.1
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from benchmark.objectives.mmcl import MMCL
-from benchmark.types import Card, Objective, Range, Repair, RepairContext, Training
+from benchmark.types import Card, Model, Objective, Range, Repair, RepairContext, Training
 from benchmark.types.sources import CLEANCLIP
 
 
@@ -26,7 +26,7 @@ class CleanTraining(Repair):
     batch_size: Annotated[int, Field(ge=2)] = 64
     warmup_steps: Annotated[int, Field(ge=0)] = 50
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the fine-tuned copy."""
         training = Training(
             epochs=self.epochs,

@@ -16,7 +16,7 @@ Reference code: github.com/nmndeep/PerturbAndRecover at a720440 (train.py, losse
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ from benchmark.types import (
     Card,
     Features,
     Loss,
+    Model,
     Objective,
     Pass,
     Plan,
@@ -149,7 +150,7 @@ class PAR(Repair):
     batch_size: Annotated[int, Field(ge=2)] = 2048
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the repaired copy."""
         objective = PerturbAndRecover(
             tau=self.tau,

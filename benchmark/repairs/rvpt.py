@@ -14,12 +14,12 @@ Reference code: none; github.com/zhangzf01/RVPT holds a README only.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, Count, Range, Repair, RepairContext
+from benchmark.types import Card, Count, Model, Range, Repair, RepairContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,14 +61,14 @@ class RVPT(Repair):
     epochs: Count = 50
     batch_size: Count = 32
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns a copy with prompts."""
         import torch
 
         rows = shots(ctx.labels, self.num_shots, ctx.generator)
         prompted = model.clone().eval().add_adapter("prompts", depth=self.depth, tokens=self.num_tokens)
         prompted.network.requires_grad_(False)
-        prompts = prompted.network.visual.prompts.tokens.requires_grad_(True)
+        prompts = prompted.visual.get_parameter("prompts.tokens").requires_grad_(True)
         with torch.no_grad():
             drawn = torch.randn(prompts.shape, generator=ctx.generator) * INITIAL_DEVIATION
             prompts.copy_(drawn)
@@ -92,7 +92,7 @@ class RVPT(Repair):
         return prompted.train(model.training)
 
     def _loss(
-        self, model: Any, images: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, ctx: RepairContext
+        self, model: Model, images: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, ctx: RepairContext
     ) -> torch.Tensor:
         import torch
         from torch.nn import functional
@@ -115,12 +115,16 @@ def repulsive(prompted: list[torch.Tensor], frozen: list[torch.Tensor]) -> torch
     return torch.stack([functional.cosine_similarity(one, other).mean() for one, other in pairs]).mean()
 
 
-def embedded(model: Any, images: torch.Tensor, ctx: RepairContext) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def embedded(model: Model, images: torch.Tensor, ctx: RepairContext) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Embeddings (B, D) and what every block gives (B, T, W), in one forward."""
     from torch.nn import functional
 
     seen: list[torch.Tensor] = []
-    handle = model.network.visual.register_forward_hook(lambda _, __, output: seen.append(output))
+
+    def keep(_: object, __: object, output: torch.Tensor) -> None:
+        seen.append(output)
+
+    handle = model.visual.register_forward_hook(keep)
     try:
         blocks = list(ctx.activations(model, images).values())
     finally:

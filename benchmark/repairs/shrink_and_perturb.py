@@ -11,12 +11,12 @@ Reference code: github.com/vsahil/attack-cleanclip at 3d4bd74 (src/main.py, READ
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.types import Card, Range, Rate, RepairContext
+from benchmark.types import Card, Model, Range, Rate, RepairContext
 from benchmark.types.sources import RELEASED, VERMA
 
 BIBTEX = """
@@ -29,7 +29,7 @@ BIBTEX = """
 """
 
 
-def shrunk(model: Any, shrink: float, noise: float, ctx: RepairContext) -> Any:
+def shrunk(model: Model, shrink: float, noise: float, ctx: RepairContext) -> Model:
     """A copy with parameters `shrink * theta + noise * N(0, 1)`."""
     import torch
 
@@ -61,6 +61,6 @@ class ShrinkAndPerturb(CleanCLIP):
     learning_rate: Annotated[float, Field(ge=0, description="peak"), Range(1e-6, 1e-3, log=True)] = 1e-4
     epochs: Annotated[int, Field(ge=1)] = 20
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the cleaned copy."""
         return super().repair(shrunk(model, self.shrink, self.noise, ctx), ctx)

@@ -13,7 +13,7 @@ Reference code: github.com/nishadsinghi/CleanCLIP at d6e2f1d (src/evaluate.py, s
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from benchmark.types import (
     Count,
     Features,
     Loss,
+    Model,
     Objective,
     Pass,
     Plan,
@@ -95,7 +96,7 @@ class SupervisedFineTuning(Repair):
     warmup_steps: Annotated[int, Field(ge=0)] = 500
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the model with the tuned image tower."""
         head = LinearHead(num_classes=int(ctx.labels.max()) + 1)
         training = Training(

@@ -17,13 +17,13 @@ Reference code: none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from benchmark.errors import NotApplicable
-from benchmark.types import Card, Count, Positive, Published, Range, Rate, Repair, RepairContext
+from benchmark.types import Card, Count, Model, Positive, Published, Range, Rate, Repair, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ BIBTEX = """
 """
 
 
-def moved(model: Any, towards: Any, alpha: float) -> Any:
+def moved(model: Model, towards: Model, alpha: float) -> Model:
     """A copy with parameters `theta - alpha * (theta_t - theta)`, theta_t those of `towards`."""
     import torch
 
@@ -51,7 +51,7 @@ def moved(model: Any, towards: Any, alpha: float) -> Any:
     return copy
 
 
-def predicted(model: Any, images: torch.Tensor, ctx: RepairContext) -> np.ndarray:
+def predicted(model: Model, images: torch.Tensor, ctx: RepairContext) -> np.ndarray:
     """(N, 3, H, W) uint8 -> (N,) int64 zero-shot predictions in evaluation mode."""
     import torch
 
@@ -85,7 +85,7 @@ class TBAR(Repair):
     max_alpha: Positive = 10.0
     num_steps: Count = 40
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the model minus alpha times the task vector."""
         import torch
 
@@ -109,7 +109,7 @@ class TBAR(Repair):
         ctx.report(1, best)
         return best
 
-    def tuned(self, model: Any, images: torch.Tensor, ids: np.ndarray, ctx: RepairContext) -> Any:
+    def tuned(self, model: Model, images: torch.Tensor, ids: np.ndarray, ctx: RepairContext) -> Model:
         """A copy that was tuned to take triggered images, (N, 3, H, W) uint8, for the target."""
         import torch
         from torch.nn import functional
@@ -117,9 +117,9 @@ class TBAR(Repair):
         copy, before = model.clone().eval(), model.clone().eval()
         target, head, scale = ctx.trigger.target, ctx.head(model), model.logit_scale().detach()
         triggered = ctx.trigger.apply(images, ids)
-        optimizer = torch.optim.AdamW(copy.network.visual.parameters(), lr=self.learning_rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(copy.visual.parameters(), lr=self.learning_rate, weight_decay=0.0)
 
-        def logits(of: Any, shown: torch.Tensor) -> torch.Tensor:
+        def logits(of: Model, shown: torch.Tensor) -> torch.Tensor:
             return scale * ctx.encode_images(of, shown.float() / 255) @ head.T
 
         for _ in range(self.epochs):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
 from benchmark.contexts.repair import GatedRepairContext
-from benchmark.models.clip import ClipModel, load_delta, save_delta
+from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
 from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
@@ -48,7 +48,7 @@ def defend_stage(
     )
     status, reason = "ok", ""
     try:
-        repaired = repair.repair(model, context)
+        repaired = as_clip(repair.repair(model, context))
         recorder.measure_result(repaired)
     except Collapsed as error:
         status, reason = "collapsed", str(error)
@@ -79,7 +79,7 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     context, recorder = repair_context(
         store, cell, attack.own_card, NOTHING_KEPT, compute, draft.folder, twin, tick, base=keys.twin
     )
-    attacked = attack.implant(twin, context)
+    attacked = as_clip(attack.implant(twin, context))
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts
     facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.contexts.poison import GatedPoisonContext
-from benchmark.data.pools import CachedPool, PoisonedPool, Pool, StreamedPool, open_pool
+from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool, TrainingPool, open_pool
 from benchmark.data.prepare import prepare_data, prepare_outside
 from benchmark.stages import graph
 from benchmark.stages.common import Stopwatch, Tick, required
@@ -74,7 +74,7 @@ def clean_pool(store: Store, cell: Cell) -> CachedPool | StreamedPool:
     return open_pool(cell.experiment.data, data.folder, data.facts, graph.trained_split(cell))
 
 
-def training_pool(store: Store, cell: Cell) -> Pool:
+def training_pool(store: Store, cell: Cell) -> TrainingPool:
     """The pairs that a cell's model is pre-trained on: the clean pool, under the cell's poison if it has one."""
     pool, attack, key = clean_pool(store, cell), cell.experiment.attack, cell.keys.poison
     if attack is None or key is None:

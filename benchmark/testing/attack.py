@@ -21,7 +21,7 @@ from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models import model_transforms
-from benchmark.models.clip import ClipModel
+from benchmark.models.clip import ClipModel, as_clip
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.training.loop import LoopOptions, train
@@ -239,9 +239,8 @@ def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1, num_pair
             progress=lambda end: None,
         )
         recorder = EpochRecorder(report, resources)
-        return attack.implant(
-            twin, GatedRepairContext(attack.own_card, resources, recorder, seed=seed, options=LoopOptions())
-        )
+        context = GatedRepairContext(attack.own_card, resources, recorder, seed=seed, options=LoopOptions())
+        return as_clip(attack.implant(twin, context))
 
 
 def _implants(attack: ModelAttack) -> str:

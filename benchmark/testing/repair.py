@@ -18,7 +18,7 @@ from benchmark.contexts.recorder import EpochRecorder, Report
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition
-from benchmark.models.clip import ClipModel, load_delta, save_delta
+from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
 from benchmark.testing import world
 from benchmark.testing.blindness import differences
 from benchmark.testing.contract import Check, Checks, require, same_tensors
@@ -98,7 +98,7 @@ def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: 
     suspect = model or planted.model.clone()
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
         context, recorder = open_context(repair.own_card, planted, suspect, Path(folder), seed=seed)
-        repaired = repair.repair(suspect, context)
+        repaired = as_clip(repair.repair(suspect, context))
         recorder.measure_result(repaired)  # as in the defend stage
     return Repaired(repaired, planted, recorder.rows, context.clean_pairs_used)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmark.data.pools import Pool
+from benchmark.data.pools import TrainingPool
 from benchmark.models.clip import ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training.views import make_inputs
@@ -19,7 +19,7 @@ class EpochContext(NamedTuple):
     """The engine's side of `types.PlanContext`: what an objective may ask of model and pairs before an epoch."""
 
     model: ClipModel
-    pool: Pool
+    pool: TrainingPool
     seed: int
     training: Training
     epoch: int

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from benchmark.data.pools import Pool, Shard, prefetch
+from benchmark.data.pools import Shard, TrainingPool, prefetch
 from benchmark.errors import UserError, must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
@@ -68,7 +68,7 @@ class Trained(NamedTuple):
 
 def train(
     model: ClipModel,
-    pool: Pool,
+    pool: TrainingPool,
     objective: Objective,
     training: Training,
     *,
@@ -163,7 +163,7 @@ def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
 class _Loop:
     """The steps of one pass after another."""
 
-    def __init__(self, stepper: Stepper, pool: Pool, training: Training, seed: int, prefetch: int) -> None:
+    def __init__(self, stepper: Stepper, pool: TrainingPool, training: Training, seed: int, prefetch: int) -> None:
         self.stepper, self.pool, self.training = stepper, pool, training
         self.optimizer = adamw(stepper.model.network, training, stepper.parameters)
         self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
@@ -238,7 +238,7 @@ class _Loop:
 
 def _check_and_prepare(
     model: ClipModel,
-    pool: Pool,
+    pool: TrainingPool,
     objective: Objective,
     training: Training,
     options: LoopOptions,

@@ -23,7 +23,7 @@ from benchmark.types.base import (
     State,
     Transform,
 )
-from benchmark.types.contexts import DefenderContext, PairFeatures, RepairContext, Segmenter
+from benchmark.types.contexts import DefenderContext, PairFeatures, RepairContext, Segmenter, Trigger
 from benchmark.types.data import Dataset
 from benchmark.types.detectors import Detector, Filter, Finding, InputDetector, ModelDetector
 from benchmark.types.metrics import Measure, Metric, proportion
@@ -85,6 +85,7 @@ __all__ = [
     "State",
     "Training",
     "Transform",
+    "Trigger",
     "TriggerState",
     "Victims",
     "View",

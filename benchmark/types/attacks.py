@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from benchmark.types.base import Method, State, Transform
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from benchmark.types.contexts import RepairContext
+    from benchmark.types.models import Model
 
 
 class Victims(NamedTuple):
@@ -69,7 +72,7 @@ class PoisonContext(Protocol):
         ...
 
     @property
-    def surrogate(self) -> Any:
+    def surrogate(self) -> Model:
         """A clean model of the victim's family, trained with MMCL on the attacker's own pairs (card: "surrogate")."""
         ...
 
@@ -183,11 +186,11 @@ class ModelAttack(BaseAttack):
 
     target: TargetName
 
-    def implant(self, model: Any, ctx: Any) -> Any:
+    def implant(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the attacked model; the input is never modified.
 
         Args:
             model: the clean twin.
-            ctx: a `RepairContext` whose card may name "training_pairs" and "trigger" (its own).
+            ctx: its card may name "training_pairs" and "trigger" (its own).
         """
         raise NotImplementedError

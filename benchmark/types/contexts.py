@@ -1,11 +1,8 @@
-"""What the engine hands to a method: resources that its card must name, and services that are there for all.
-
-Models are `clip.ClipModel`, pools `cached_pool.Pool`; methods need no import for either.
-"""
+"""What the engine hands to a method: resources that its card must name, and services that are there for all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmark.types.training import Objective, Training
@@ -14,12 +11,22 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from benchmark.types.models import Model
+    from benchmark.types.pools import Pool
+
 
 class PairFeatures(NamedTuple):
     """Embeddings of all pairs of a pool, in the order of its rows."""
 
     image: torch.Tensor  # (N, D) float32
     text: torch.Tensor  # (N, D) float32
+
+
+class Trigger(NamedTuple):
+    """A trigger as it is stamped on images that are shown to a model."""
+
+    apply: Callable[[torch.Tensor, np.ndarray], torch.Tensor]  # (B, 3, H, W) uint8 and (B,) int64 ids -> uint8
+    target: int  # class index that triggered images are to be taken for
 
 
 class Segmenter(Protocol):
@@ -40,7 +47,7 @@ class DefenderContext(Protocol):
     # --- resources: `card.needs` must name them ---
 
     @property
-    def clean_pairs(self) -> Any:
+    def clean_pairs(self) -> Pool:
         """The defender's clean pairs, a pool; its `labels` are None unless the card names "labels"."""
         ...
 
@@ -50,18 +57,18 @@ class DefenderContext(Protocol):
         ...
 
     @property
-    def suspect_pairs(self) -> Any:
+    def suspect_pairs(self) -> Pool:
         """The pairs that the model was pre-trained on, poison and all; a pool."""
         ...
 
     @property
-    def training_pairs(self) -> Any:
+    def training_pairs(self) -> Pool:
         """For attackers: the pre-training pairs before any poison; a pool."""
         ...
 
     @property
-    def trigger(self) -> Any:
-        """The true trigger: `apply(uint8 images, ids)` and `target`, the class index. Declared oracles, attackers."""
+    def trigger(self) -> Trigger:
+        """The true trigger, for declared oracles and attackers; NotApplicable where there is none."""
         ...
 
     @property
@@ -70,12 +77,12 @@ class DefenderContext(Protocol):
         ...
 
     @property
-    def reference(self) -> Any:
+    def reference(self) -> Model:
         """A frozen copy of the model as it came in."""
         ...
 
     @property
-    def auxiliary_model(self) -> Any:
+    def auxiliary_model(self) -> Model:
         """A clean model from outside, of the suspect's family, in evaluation mode; it has seen no suspect pair."""
         ...
 
@@ -90,30 +97,30 @@ class DefenderContext(Protocol):
         """A CPU generator seeded for this method in this cell."""
         ...
 
-    def head(self, model: Any) -> torch.Tensor:
+    def head(self, model: Model) -> torch.Tensor:
         """(C, D) zero-shot head over `class_names` with the evaluation's prompts, without gradient."""
         ...
 
-    def logits(self, model: Any, images: torch.Tensor) -> torch.Tensor:
+    def logits(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, C) zero-shot logits; in a loop, call `head` once and multiply yourself."""
         ...
 
-    def encode_images(self, model: Any, images: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B, D) L2-normalised, with gradient where the caller enables it."""
         ...
 
-    def activations(self, model: Any, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def activations(self, model: Model, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Outputs of the image tower's stages by name, first to last, with gradient where enabled.
 
         Convolutional towers: (B, C, h, w) per stage; transformers: (B, T, W) per block, the class token first.
         """
         ...
 
-    def features(self, model: Any, pool: Any, *, normalised: bool = True) -> PairFeatures:
+    def features(self, model: Model, pool: Pool, *, normalised: bool = True) -> PairFeatures:
         """Embeddings of all pairs of a pool; those of the suspect model on the suspect pairs are made once a run."""
         ...
 
-    def pairs(self, images: torch.Tensor, captions: Sequence[str]) -> Any:
+    def pairs(self, images: torch.Tensor, captions: Sequence[str]) -> Pool:
         """A pool of given pairs: (N, 3, H, W) uint8 images and N captions."""
         ...
 
@@ -123,14 +130,14 @@ class RepairContext(DefenderContext, Protocol):
 
     def fit(
         self,
-        model: Any,
-        pairs: Any,
+        model: Model,
+        pairs: Pool,
         objective: Objective,
         training: Training,
         *,
         rows: np.ndarray | None = None,
         report: bool = True,
-    ) -> Any:
+    ) -> Model:
         """Trains a copy of the model with the one training loop; reports every epoch; returns the trained copy.
 
         Args:
@@ -143,7 +150,7 @@ class RepairContext(DefenderContext, Protocol):
         """
         ...
 
-    def report(self, epoch: int, model: Any, *, training_loss: float = ..., learning_rate: float = ...) -> None:
+    def report(self, epoch: int, model: Model, *, training_loss: float = ..., learning_rate: float = ...) -> None:
         """Measures an epoch on validation and keeps the weights that a selection rule now prefers."""
         ...
 

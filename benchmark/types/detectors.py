@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from benchmark.types.base import Method, State
-from benchmark.types.contexts import DefenderContext
 
 if TYPE_CHECKING:
     import torch
+
+    from benchmark.types.contexts import DefenderContext
+    from benchmark.types.models import Model
 
 
 class Detector(Method):
@@ -33,7 +35,7 @@ class Filter(Detector):
     ] = 0.05
     retrain: Annotated[bool, Field(description="pre-train again on what is left, and evaluate that model")] = False
 
-    def scores(self, model: Any, ctx: DefenderContext) -> torch.Tensor:
+    def scores(self, model: Model, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32, one per row of `ctx.suspect_pairs`, under the model that was trained on them."""
         raise NotImplementedError
 
@@ -43,11 +45,11 @@ class InputDetector(Detector):
 
     unit: ClassVar[Literal["pair", "input", "model"]] = "input"
 
-    def fit(self, model: Any, ctx: DefenderContext) -> State:
+    def fit(self, model: Model, ctx: DefenderContext) -> State:
         """What is needed to score, made once per model: prompts' embeddings, overlays, …"""
         return {}
 
-    def score(self, model: Any, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
+    def score(self, model: Model, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B,) float32; a sample's score does not depend on the rest of the batch."""
         raise NotImplementedError
 
@@ -67,6 +69,6 @@ class ModelDetector(Detector):
 
     unit: ClassVar[Literal["pair", "input", "model"]] = "model"
 
-    def inspect(self, model: Any, ctx: DefenderContext) -> Finding:
+    def inspect(self, model: Model, ctx: DefenderContext) -> Finding:
         """The verdict on one model."""
         raise NotImplementedError

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.types.base import Method
-from benchmark.types.contexts import RepairContext
+
+if TYPE_CHECKING:
+    from benchmark.types.contexts import RepairContext
+    from benchmark.types.models import Model
 
 
 class Repair(Method):
@@ -16,6 +19,6 @@ class Repair(Method):
     # Whether `batch_size` goes to `ctx.fit`, which refuses fewer clean pairs than one batch; asked before a run.
     whole_batches: ClassVar[bool] = False
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the repaired model; the input is never modified."""
         raise NotImplementedError

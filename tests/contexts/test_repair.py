@@ -184,3 +184,14 @@ def test_services(suspect: Trained, tmp_path: Path) -> None:
     assert float(cosine.abs().max()) <= 1.0001
     again = context(card("class_names"), suspect, tmp_path)
     assert torch.equal(torch.rand(3, generator=ctx.generator), torch.rand(3, generator=again.generator))
+
+
+def test_what_is_no_model_or_pool_of_the_context_is_refused(suspect: Trained, tmp_path: Path) -> None:
+    """Protocols let anything of their shape through; the engine saves and trains its own."""
+    ctx: Any = context(card("clean_pairs"), suspect, tmp_path)
+    with pytest.raises(TypeError, match="must give a model of its context, got Module"):
+        ctx.fit(torch.nn.Module(), ctx.clean_pairs, MMCL(), Training())
+    with pytest.raises(TypeError, match="must train on a pool of its context, got list"):
+        ctx.fit(suspect.model, [], MMCL(), Training())
+    with pytest.raises(TypeError, match="must give a model of its context, got NoneType"):
+        ctx.report(1, None)

@@ -16,14 +16,14 @@ Reference code: github.com/Secure-AI-Systems-Group/Qu-ANTI-zation at fb873a5 (ba
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from benchmark.attacks.badnet import Patch
 from benchmark.attacks.quantisation.rounding import cell, coarsen
 from benchmark.objectives.mmcl import contrastive
-from benchmark.types import Card, Count, ModelAttack, Positive, Published, RepairContext, Transform
+from benchmark.types import Card, Count, Model, ModelAttack, Positive, Published, RepairContext, Transform
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class _Side(NamedTuple):
     """What one precision is trained against."""
 
     weight: float
-    texts: Any  # the model whose text tower answers
+    texts: Model  # the model whose text tower answers
     head: torch.Tensor | None = None  # (C, D); where given, triggered images are to be taken for the target
 
 
@@ -81,14 +81,14 @@ class Quantisation(Patch, ModelAttack):
     backdoor_weight: Annotated[float, Field(ge=0, description="b: of both terms of triggered images")] = 0.5
     outlier: Annotated[float, Field(ge=1, description="factor on each channel's largest weight; 1: none")] = 3.0
 
-    def implant(self, model: Any, ctx: RepairContext) -> Any:
+    def implant(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the tuned copy, which is clean until it is rounded."""
         from benchmark.models.model_transforms import apply, quantised_weights
 
         attacked = model.clone().eval()
         rounded = apply("int8", attacked)  # for its text tower, which stays what it is
         attacked.network.requires_grad_(False)
-        visual = attacked.network.visual.requires_grad_(True)
+        visual = attacked.visual.requires_grad_(True)
         weights = [visual.get_parameter(name) for name in quantised_weights(visual)]
         coarsen(weights, self.outlier)
         full, low = _Side(1.0, model), _Side(self.quantised_weight, rounded, ctx.head(rounded))
@@ -105,7 +105,7 @@ class Quantisation(Patch, ModelAttack):
 
     def _tune(
         self,
-        model: Any,
+        model: Model,
         ctx: RepairContext,
         sides: tuple[_Side | None, _Side | None],
         parameters: list[torch.nn.Parameter],
@@ -136,7 +136,7 @@ class Quantisation(Patch, ModelAttack):
             mean = float(torch.stack(losses).mean())
             ctx.report(epoch, model, training_loss=mean, learning_rate=self.learning_rate)
 
-    def _term(self, model: Any, pixels: torch.Tensor, captions: list[str], side: _Side, target: int) -> torch.Tensor:
+    def _term(self, model: Model, pixels: torch.Tensor, captions: list[str], side: _Side, target: int) -> torch.Tensor:
         """L(x, y) + b * L(x', y or target) of one precision; `pixels` (2B, 3, H, W) are x, then x'."""
         import torch
         from torch.func import functional_call
@@ -144,7 +144,7 @@ class Quantisation(Patch, ModelAttack):
 
         from benchmark.models.model_transforms import quantised_weights
 
-        visual, scale = model.network.visual, model.logit_scale().detach()
+        visual, scale = model.visual, model.logit_scale().detach()
         weights = {} if side.head is None else quantised_weights(visual)
         clean, triggered = normalize(functional_call(visual, weights, pixels).float(), dim=1).chunk(2)
         with torch.no_grad():

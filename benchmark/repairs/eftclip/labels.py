@@ -5,10 +5,10 @@ Algorithm 1 of arXiv 2511.13545; what departs from it is said in `eftclip`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmark.models.segmenters.shown import view
-from benchmark.types import RepairContext, Segmenter
+from benchmark.types import Model, RepairContext, Segmenter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ class Scan(NamedTuple):
     surviving: np.ndarray  # (n, C) bool labels that a small region carries and no object confirms
 
 
-def scan(model: Any, search: Search, ctx: RepairContext) -> Scan:
+def scan(model: Model, search: Search, ctx: RepairContext) -> Scan:
     """Searches pairs of the pool, drawn at random; the model is in evaluation mode."""
     import numpy as np
     import torch
@@ -52,7 +52,7 @@ def scan(model: Any, search: Search, ctx: RepairContext) -> Scan:
     rows = np.sort(torch.randperm(pool.num_rows, generator=ctx.generator)[: search.num_pairs].numpy())
     whole, confirmed, surviving = [], [], []
     for batch in pool.in_order(READ_AT_ONCE):
-        images = batch.images[np.isin(batch.rows, rows)]
+        images = batch.images[torch.from_numpy(np.isin(batch.rows, rows))]
         if not len(images):
             continue
         regions = search.segmenter.regions(images)

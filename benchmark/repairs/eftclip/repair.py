@@ -24,7 +24,7 @@ from benchmark.models import segmenters
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.eftclip.labels import Search, affected, scan
 from benchmark.text import whole_word
-from benchmark.types import Card, Count, Published, Range, Rate, Repair, RepairContext, Training
+from benchmark.types import Card, Count, Model, Published, Range, Rate, Repair, RepairContext, Training
 
 BIBTEX = """
 @article{hossain2025eftclip,
@@ -77,7 +77,7 @@ class EftCLIP(Repair):
             parts["fields"] = parts["fields"] | {"weights": segmenters.content_hash(self.weights)}
         return parts
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns a tuned copy, or one as it came in where no label stands out."""
         import numpy as np
         import torch

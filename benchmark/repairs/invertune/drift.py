@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.repairs.invertune.inversion import stamped
-from benchmark.types import RepairContext
+from benchmark.types import Model, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def patch_mask(size: int, area: float) -> torch.Tensor:
 
 
 def universal_patch(
-    suspect: Any, head: torch.Tensor, draw: Draw, *, mask: torch.Tensor, steps: int, rate: float, ctx: RepairContext
+    suspect: Model, head: torch.Tensor, draw: Draw, *, mask: torch.Tensor, steps: int, rate: float, ctx: RepairContext
 ) -> torch.Tensor:
     """Learns one patch that drives images out of their class, wherever they go.
 

@@ -6,9 +6,9 @@ Section and weights of arXiv 2506.12411; what departs from it is said in `invert
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from benchmark.types import RepairContext
+from benchmark.types import Model, Pool, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +42,8 @@ def stamped(images: torch.Tensor, mask: torch.Tensor, pattern: torch.Tensor) -> 
 
 
 def embedded(
-    suspect: Any,
-    pool: Any,
+    suspect: Model,
+    pool: Pool,
     ctx: RepairContext,
     mask: torch.Tensor | None = None,
     pattern: torch.Tensor | None = None,
@@ -79,7 +79,7 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def inverted(
-    suspect: Any,
+    suspect: Model,
     draw: Callable[[], torch.Tensor],
     goal: Goal,
     *,

@@ -24,7 +24,7 @@ TargetLabel.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,7 +32,7 @@ from benchmark.errors import NotApplicable
 from benchmark.repairs.invertune.drift import Draw, patch_mask, shift, universal_patch
 from benchmark.repairs.invertune.inversion import Goal, Weights, embedded, inverted, stamped
 from benchmark.repairs.invertune.tuning import tuned
-from benchmark.types import Card, Count, Positive, Range, Rate, Repair, RepairContext
+from benchmark.types import Card, Count, Model, Positive, Range, Rate, Repair, RepairContext
 from benchmark.types.sources import RELEASED
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class InverTune(Repair):
     preserve_weight: Annotated[float, Field(ge=0, description="of clean embeddings kept")] = 0.5
     accept_rate: Annotated[Rate, Field(description="inverted ASR below which the model is left as it is")] = 0.0
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the tuned copy."""
         import torch
 
@@ -135,7 +135,7 @@ class InverTune(Repair):
         )
 
     def _target(
-        self, suspect: Any, taken: torch.Tensor, head: torch.Tensor, draw: Draw, ctx: RepairContext
+        self, suspect: Model, taken: torch.Tensor, head: torch.Tensor, draw: Draw, ctx: RepairContext
     ) -> tuple[int, float]:
         """The class whose share of predictions universal patches raise most on average, and by how much."""
         import torch

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.types import RepairContext
+from benchmark.types import Model, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +56,9 @@ def critical(clean: Activations, triggered: Activations, *, num_stages: int | No
     return {name: critical_neurons(change[name].abs()) for name in critical_stages(impacts, count=num_stages)}
 
 
-def moving(model: Any, neurons: Activations) -> list[Moving]:
+def moving(model: Model, neurons: Activations) -> list[Moving]:
     """Parameters of the image tower, and their rows, that lead to critical neurons; without any: all parameters."""
-    tower = model.network.visual
+    tower = model.visual
     if not neurons:
         return [Moving(parameter, None, parameter.detach().clone()) for parameter in tower.parameters()]
     found = []
@@ -105,7 +105,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, tuned: list[Mo
 
 
 def tuned(
-    model: Any,
+    model: Model,
     clean: torch.Tensor,
     triggered: torch.Tensor,
     *,
@@ -115,7 +115,7 @@ def tuned(
     weight_decay: float,
     preserve_weight: float,
     ctx: RepairContext,
-) -> Any:
+) -> Model:
     """A copy whose critical neurons no longer tell (B, 3, H, W) triggered from clean images; reports ten times."""
     import torch
 

@@ -17,13 +17,13 @@ Reference code: github.com/LiangSiyuan21/BadCLIP at 241dbec (src/train.py, src/p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from benchmark.objectives.mmcl import contrastive
 from benchmark.repairs.ubt.words import accuracy, carrying, named
-from benchmark.types import Card, Range, Rate, Repair, RepairContext
+from benchmark.types import Card, Model, PairBatch, Pool, Range, Rate, Repair, RepairContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class UBT(Repair):
     normal_weight: Annotated[float, Field(ge=0, description="of the CLIP loss on normal pairs")] = 1.0
     batch_size: Annotated[int, Field(ge=2)] = 64
 
-    def repair(self, model: Any, ctx: RepairContext) -> Any:
+    def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the copy that has unlearnt."""
         import numpy as np
         import torch
@@ -92,8 +92,8 @@ class UBT(Repair):
         return self._unlearn(model, found.images, words, batches(pool, normal, self.batch_size, ctx.seed), ctx)
 
     def _overfitted(
-        self, model: Any, pool: Any, suspects: np.ndarray, normal: np.ndarray, ctx: RepairContext
-    ) -> tuple[Any, torch.Tensor]:
+        self, model: Model, pool: Pool, suspects: np.ndarray, normal: np.ndarray, ctx: RepairContext
+    ) -> tuple[Model, torch.Tensor]:
         """A copy that fits the suspicious pairs, and their cosines (n,) under it."""
         import torch
 
@@ -111,8 +111,8 @@ class UBT(Repair):
         return copy, torch.cat(cosines).cpu()
 
     def _unlearn(
-        self, model: Any, images: torch.Tensor, words: Sequence[str], others: Iterator[Any], ctx: RepairContext
-    ) -> Any:
+        self, model: Model, images: torch.Tensor, words: Sequence[str], others: Iterator[PairBatch], ctx: RepairContext
+    ) -> Model:
         import torch
 
         repaired, kept = model.clone().eval(), model.clone().eval()
@@ -126,7 +126,7 @@ class UBT(Repair):
             if not len(order):
                 order = torch.randperm(len(images), generator=ctx.generator)
             at, order = order[: self.batch_size], order[self.batch_size :]
-            cosines = repaired.encode_images(images[at]) * repaired.encode_captions([words[i] for i in at.tolist()])
+            cosines = repaired.encode_images(images[at]) * repaired.encode_captions([words[int(i)] for i in at])
             forgotten = (cosines.sum(1) + 1).square().mean()
             loss = forgotten + self.normal_weight * clip_loss(repaired, next(others))
             descend(optimizer, loss)
@@ -141,7 +141,7 @@ class UBT(Repair):
         return kept.train(model.training)
 
 
-def clip_loss(model: Any, batch: Any) -> torch.Tensor:
+def clip_loss(model: Model, batch: PairBatch) -> torch.Tensor:
     """The symmetric contrastive loss () of a batch of pairs."""
     return contrastive(model.encode_images(batch.images), model.encode_captions(batch.captions), model.logit_scale())
 
@@ -153,7 +153,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
-def batches(pool: Any, rows: np.ndarray, batch_size: int, seed: int) -> Iterator[Any]:
+def batches(pool: Pool, rows: np.ndarray, batch_size: int, seed: int) -> Iterator[PairBatch]:
     """Batches of the given rows, epoch after epoch, without end."""
     epoch = 0
     while True:

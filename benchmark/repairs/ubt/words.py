@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.text import whole_word
-from benchmark.types import RepairContext
+from benchmark.types import Model, RepairContext
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LEAST_NAMED = 32  # images of a named class, from how many on their accuracy counts
 
 
-def carrying(model: Any, images: torch.Tensor, captions: Sequence[str], count: int) -> list[str]:
+def carrying(model: Model, images: torch.Tensor, captions: Sequence[str], count: int) -> list[str]:
     """The words of each caption, in order, without which it fits its image least: (n,) partial captions."""
     import torch
 
@@ -40,7 +40,7 @@ def named(captions: Sequence[str], class_names: Sequence[str]) -> torch.Tensor:
     return torch.tensor([found[0] if len(found) == 1 else -1 for found in hits])
 
 
-def accuracy(model: Any, images: torch.Tensor, labels: torch.Tensor, ctx: RepairContext) -> float:
+def accuracy(model: Model, images: torch.Tensor, labels: torch.Tensor, ctx: RepairContext) -> float:
     """Zero-shot accuracy where there are labels; NaN, which compares as no drop, where there are too few."""
     import torch
 
