@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from reports.compile import HEADLINE_READOUT, Frame, Results
 from reports.grid import Names, axes_of
 from reports.labels import MEASURES, READOUTS, RULES, plain
-from reports.numbers import BLANK, Number, Scale, heading, number, scales_of, shown_names, title
+from reports.numbers import BLANK, Number, Scale, capital, heading, number, scales_of, shown_names, title
 
 
 class MeasureRow(NamedTuple):
@@ -64,7 +64,7 @@ def _table(said: str, measures: Frame, scales: Mapping[str, Scale], cells: Frame
         entries = [numbers.get((row.row, name), BLANK) for name in columns]
         if any(entry.sort is not None for entry in entries):
             rows.append(_row(row, entries, names))
-    return MeasureTable(said, [heading(name, scales[name]) for name in columns], rows)
+    return MeasureTable(capital(said), [heading(name, scales[name]) for name in columns], rows)
 
 
 def _row(row: Any, entries: Sequence[Number], names: Names) -> MeasureRow:

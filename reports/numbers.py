@@ -78,18 +78,26 @@ def title(name: str) -> str:
 def heading(name: str, scale: Scale) -> str:
     """A column's title: name, unit where it is no share, and an arrow to the better side."""
     unit = f" ({scale.unit})" if scale.unit not in ("", SHARE) else ""
-    return title(name) + unit + scale.arrow
+    return capital(title(name)) + unit + scale.arrow
+
+
+def capital(text: str) -> str:
+    """A text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def shown_names(names: Iterable[str]) -> list[str]:
     """Names of measures for a table, once each: without those of single classes, of transforms, and of intervals.
 
-    Plain names stand before those of levels (`…_at_…`); else the order stays.
+    Plain names stand before those of levels (`…_at_…`), levels of one thing beside each other; else the order stays.
     """
     every = dict.fromkeys(names)
     bounds = {f"{name}_{side}" for name in every for side in ("low", "high")}
     kept = [name for name in every if "/" not in name and "@" not in name and name not in bounds]
-    return sorted(kept, key=lambda name: "_at_" in name)
+    first: dict[str, int] = {}
+    for place, name in enumerate(kept):
+        first.setdefault(name.partition("_at_")[0], place)
+    return sorted(kept, key=lambda name: ("_at_" in name, first[name.partition("_at_")[0]]))
 
 
 def number(value: float | None, count: float, total: float, scale: Scale) -> Number:

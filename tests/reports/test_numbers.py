@@ -33,14 +33,18 @@ def test_names_are_put_into_words_and_headings_point_to_the_better_side() -> Non
     assert title("auprc_at_0.1pct") == "AUPRC at 0.1 %"
     assert title("clean_accuracy@int8") == "CA int8"
     assert title("a_brand_new_number") == "a brand new number"
-    assert heading("poisons_left_at_5pct", Scale("pairs", 0.0, None, False)) == "poisons left at 5 % (pairs) ↓"
-    assert heading("recall_at_5", SHARE) == "recall at 5 ↑"
-    assert heading("floor", SHARE._replace(higher_is_better=None)) == "floor"
+    assert heading("poisons_left_at_5pct", Scale("pairs", 0.0, None, False)) == "Poisons left at 5 % (pairs) ↓"
+    assert heading("recall_at_5", SHARE) == "Recall at 5 ↑"
+    assert heading("floor", SHARE._replace(higher_is_better=None)) == "Floor"
 
 
 def test_tables_leave_out_single_classes_transforms_and_intervals() -> None:
     names = ["x_at_1", "x_at_1_low", "x_at_1_high", "y", "class_accuracy/3", "y@int8", "y", "a_low"]
     assert shown_names(names) == ["y", "a_low", "x_at_1"]
+
+
+def test_levels_of_one_thing_stand_beside_each_other() -> None:
+    assert shown_names(["x_at_1", "z_at_1", "x_at_5", "z_at_5", "y"]) == ["y", "x_at_1", "x_at_5", "z_at_1", "z_at_5"]
 
 
 def test_colours_follow_direction_and_bounds() -> None:

@@ -24,7 +24,7 @@ OURS = {"benchmark", "reports", "tuners", "suites", "tests", "torch", "ray"}
 
 
 def traced(store: Path, board: Path) -> subprocess.CompletedProcess[str]:
-    """The reader as a process of its own, which cannot import this repository."""
+    """The reader as a process of its own, which says what modules it loaded."""
     script = Path(recompute.__file__)
     words = [sys.executable, "-I", str(script), str(store), "smoke", str(board)]
     return subprocess.run(words, capture_output=True, text=True, cwd="/", check=False)
