@@ -29,6 +29,7 @@ from benchmark.config.protocol import Gate, Readouts, Search, Splits
 from benchmark.types import (
     BaseAttack,
     Choices,
+    Count,
     Dataset,
     Detector,
     Filter,
@@ -96,6 +97,7 @@ class Experiment(Spec):
     readouts: Readouts = Readouts()
     transforms: tuple[Transform, ...] = ()  # of the model; it is evaluated as it is, and under each of them
     gate: Gate = Gate()
+    threads: Count | None = None  # of torch in each process; None: as the machine gives, and in no key
     seed: int = 0
 
     def suite(self, name: str, title: str = "") -> Suite:
@@ -126,6 +128,7 @@ class Experiment(Spec):
             gate=self.gate,
             readouts=self.readouts,
             transforms=self.transforms,
+            threads=self.threads,
             seeds=(self.seed,),
         )
 
@@ -197,6 +200,10 @@ class Suite(Grid):
     transforms: Annotated[
         tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
     ] = ()
+    threads: Annotated[
+        Count | None,
+        Field(description="of torch in each process, since rounding follows them; null: as the machine gives"),
+    ] = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     also: Annotated[
         tuple[Grid, ...], Field(description="further grids on the same data and protocol: other models, other attacks")
@@ -268,6 +275,7 @@ class Suite(Grid):
             readouts=self.readouts,
             transforms=self.transforms,
             gate=self.gate,
+            threads=self.threads,
             seed=seed,
         )
 

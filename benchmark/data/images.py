@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -18,18 +19,29 @@ from benchmark.types.source import Item, Samples
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from benchmark.types import Dataset
+
 DECODE_THREADS = 2  # Pillow decodes without the interpreter's lock
 SHUFFLE_BUFFER = 4096
 T = TypeVar("T")
+Decoder = Literal["pillow", "pillow_full"]
 
 
-def decode(image: bytes | np.ndarray | None, size: int, *, squash: bool = False) -> np.ndarray | None:
+def decoder_of(dataset: Dataset) -> Decoder:
+    """How a set asks its images to be decoded; one that has no such field draws them."""
+    return getattr(dataset, "decoder", "pillow")
+
+
+def decode(
+    image: bytes | np.ndarray | None, size: int, *, squash: bool = False, decoder: Decoder = "pillow"
+) -> np.ndarray | None:
     """Decodes one image.
 
     Args:
         image: an encoded image, or an array (H, W, 3) uint8 that needs no decoding.
         size: pixels of the result's sides.
         squash: resize both sides to `size` instead of cropping.
+        decoder: "pillow_full" decodes every pixel of a JPEG however large it is.
 
     Returns:
         (size, size, 3) uint8; None where the image is missing or broken.
@@ -42,7 +54,7 @@ def decode(image: bytes | np.ndarray | None, size: int, *, squash: bool = False)
         return image
     try:
         opened = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)
-        if min(opened.size) >= 4 * size:
+        if decoder == "pillow" and min(opened.size) >= 4 * size:
             # JPEG can be decoded at a fraction of its size; twice the target keeps the bicubic filter honest
             opened.draft("RGB", (2 * size, 2 * size))
         shape = _squash if squash else _crop
@@ -71,15 +83,16 @@ def _squash(image: Image, size: int) -> Image:
 
 
 def decode_all(
-    images: Sequence[bytes | np.ndarray | None], size: int, *, squash: bool = False
+    images: Sequence[bytes | np.ndarray | None], size: int, *, squash: bool = False, decoder: Decoder = "pillow"
 ) -> list[np.ndarray | None]:
     """Decodes a chunk with a few threads; see `decode`."""
+    one = partial(decode, size=size, squash=squash, decoder=decoder)
     if len(images) < 2 * DECODE_THREADS or any(isinstance(image, np.ndarray) for image in images):
-        return [decode(image, size, squash=squash) for image in images]
+        return [one(image) for image in images]
     step = -(-len(images) // DECODE_THREADS)
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
         parts = threads.map(
-            lambda start: [decode(image, size, squash=squash) for image in images[start : start + step]],
+            lambda start: [one(image) for image in images[start : start + step]],
             range(0, len(images), step),
         )
         return [image for part in parts for image in part]
@@ -90,9 +103,9 @@ def stack(images: Sequence[np.ndarray], size: int) -> np.ndarray:
     return np.stack(images) if len(images) else np.empty((0, size, size, 3), np.uint8)
 
 
-def decode_items(items: Sequence[Item], image_size: int) -> Samples:
+def decode_items(items: Sequence[Item], image_size: int, *, decoder: Decoder = "pillow") -> Samples:
     """Decodes items; those that do not decode are named in `broken`."""
-    images = decode_all([item.image for item in items], image_size)
+    images = decode_all([item.image for item in items], image_size, decoder=decoder)
     good = [(item, image) for item, image in zip(items, images, strict=True) if image is not None]
     return Samples(
         rows=np.array([item.row for item, _ in good], np.int64),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark.data.images import Decoder, decoder_of
 from benchmark.data.splits import assign_splits, excluded_rows, num_outside, outside_rows, pretrain_size
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
@@ -62,7 +63,9 @@ def prepare_data(
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     chosen = {name: chosen[name] for name in SPLITS if name in chosen}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
-    sizes = _write_parts(writer, _read(source, chosen, image_size if streamed else None), progress)
+    sizes = _write_parts(
+        writer, _read(source, chosen, (image_size, decoder_of(dataset)) if streamed else None), progress
+    )
     if pretrain == "streamed":
         excluded = excluded_rows(source, chosen)
         np.save(folder / "excluded.npy", excluded)
@@ -185,9 +188,11 @@ def check_labels(labels: np.ndarray, source: Source, place: str) -> None:
         )
 
 
-def _read(source: Source, chosen: dict[str, np.ndarray], stream_size: int | None) -> Iterator[tuple[str, Samples]]:
-    """Reads the splits in chunks; a stream of images of `stream_size` pixels is passed through once."""
-    if stream_size is None:
+def _read(
+    source: Source, chosen: dict[str, np.ndarray], stream: tuple[int, Decoder] | None
+) -> Iterator[tuple[str, Samples]]:
+    """Reads the splits in chunks; a stream, of images of so many pixels that are decoded so, is passed through once."""
+    if stream is None:
         for split, rows in chosen.items():
             for start in range(0, len(rows), CHUNK):
                 yield split, source.read(rows[start : start + CHUNK])
@@ -197,7 +202,7 @@ def _read(source: Source, chosen: dict[str, np.ndarray], stream_size: int | None
     held_out = RowSet.of(np.concatenate(list(chosen.values())))
     for split, items in _collect(source.stream(seed=None, rows=held_out), chosen).items():
         for chunk in chunks(items, CHUNK):
-            yield split, decode_items(chunk, stream_size)
+            yield split, decode_items(chunk, stream[0], decoder=stream[1])
 
 
 def _collect(stream: Iterable[Item], chosen: dict[str, np.ndarray]) -> dict[str, list[Item]]:

@@ -28,7 +28,7 @@ def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int,
     """
     import pyarrow.parquet as pq
 
-    from benchmark.data.images import chunks, decode_all
+    from benchmark.data.images import chunks, decode_all, decoder_of
 
     table = pq.read_table(folder / "rows.parquet", columns=["row", "split"])
     rows = table["row"].to_numpy()[table["split"].to_numpy() == split]
@@ -36,7 +36,7 @@ def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int,
     shape = (len(rows), image_size, image_size, 3)
     images = new_images(file, shape)
     for items in chunks(dataset.open(image_size=image_size).stream(seed=None, rows=RowSet.of(rows)), CHUNK):
-        decoded = decode_all([item.image for item in items], image_size, squash=True)
+        decoded = decode_all([item.image for item in items], image_size, squash=True, decoder=decoder_of(dataset))
         for item, image in zip(items, decoded, strict=True):
             if image is not None:
                 images[place.pop(item.row)] = image

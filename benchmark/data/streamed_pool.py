@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.data.cached_pool import PairBatch, TrainingPool, Visit, as_images
-from benchmark.data.images import chunks, decode, decode_all, stack
+from benchmark.data.images import Decoder, chunks, decode, decode_all, decoder_of, stack
 from benchmark.data.prepare import captions_for, check_labels
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
@@ -51,6 +51,7 @@ class StreamedPool(TrainingPool):
         """
         self._source: Source = dataset.open(image_size=image_size)
         self._place, self._size, self._caption_seed = dataset.name, image_size, caption_seed
+        self._decoder: Decoder = decoder_of(dataset)
         self._excluded = np.unique(np.asarray(excluded_rows, np.int64))
         self.num_rows, self._first = num_rows, first
         start, last = self._set_rows(np.array([0, num_rows - 1])).tolist()
@@ -131,7 +132,8 @@ class StreamedPool(TrainingPool):
 
     def _decode(self, batch: list[Item], part: slice) -> PairBatch:
         own = batch[part]
-        images = decode_all([item.image if item.caption.strip() else None for item in own], self._size)
+        encoded = [item.image if item.caption.strip() else None for item in own]
+        images = decode_all(encoded, self._size, decoder=self._decoder)
         for place, image in enumerate(images):
             if image is None:
                 self.broken += 1
@@ -143,7 +145,7 @@ class StreamedPool(TrainingPool):
     def _stand_in(self, batch: list[Item], place: int) -> tuple[Item, np.ndarray]:
         for step in range(1, len(batch)):
             item = batch[(place + step) % len(batch)]
-            image = decode(item.image, self._size) if item.caption.strip() else None
+            image = decode(item.image, self._size, decoder=self._decoder) if item.caption.strip() else None
             if image is not None:
                 return item, image
         raise UserError(f"{self._place}: a batch must hold a readable image, got {len(batch)} broken; mend the files")

@@ -108,10 +108,12 @@ class RayExecutor:
         resources: ComputeOptions,
         plugins: Sequence[Plugin],
         interrupt: Interrupt,
+        *,
+        threads: int | None = None,
     ) -> None:
         connect(resources)
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
-        self._interrupt = interrupt
+        self._interrupt, self._threads = interrupt, threads  # None: as many as a slot has CPUs
         found = ray.cluster_resources()
         self._gpus, self._cpus = found.get("GPU", 0.0), found.get("CPU", 1.0)
         try:
@@ -142,7 +144,8 @@ class RayExecutor:
                 max_restarts=-1,
                 max_task_retries=self.resources.max_failures,
             )
-            arguments = (self.store, self.plugins, self.compute, max(1, int(cpus)), self._board_name)
+            threads = self._threads or max(1, int(cpus))
+            arguments = (self.store, self.plugins, self.compute, threads, self._board_name)
             self._workers = [actor.remote(*arguments) for _ in range(self.slots)]
             self._environment = ray.get([worker.ready.remote() for worker in self._workers])[0]
         return self._workers

@@ -73,6 +73,7 @@ def group_loop(config: dict[str, Any]) -> None:
         load_plugin(plugin)
     import ray.train
     import ray.train.torch
+    import torch
 
     from benchmark.stages.common import Stopwatch
     from benchmark.stages.pretrain import pretrain, write_pretrained
@@ -80,6 +81,8 @@ def group_loop(config: dict[str, Any]) -> None:
     store, cell, compute = cloudpickle.loads(config["payload"])
     if store.has("pretrain", cell.keys.pretrain):
         return
+    if cell.experiment.threads:
+        torch.set_num_threads(cell.experiment.threads)
     device = str(ray.train.torch.get_device())
 
     def tick(what: str, share: float) -> None:

@@ -108,7 +108,8 @@ def _drive(
             import torch
 
             compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
-            threads = threads_for((grid.model.name for grid in resolved.suite.grids), os.environ)
+            suite = resolved.suite
+            threads = suite.threads or threads_for((grid.model.name for grid in suite.grids), os.environ)
             executor = LocalExecutor(store, monitor, compute, threads=threads)
             close = None
         else:
@@ -118,7 +119,9 @@ def _drive(
             from benchmark.engine.ray_pool import RayExecutor
 
             monitor.say("starting Ray and its workers …")
-            executor = RayExecutor(store, monitor, resources, resolved.plugins, interrupt)
+            executor = RayExecutor(
+                store, monitor, resources, resolved.plugins, interrupt, threads=resolved.suite.threads
+            )
             close = executor.close
         try:
             run_ = SuiteRun(store, resolved.suite, cells, executor, monitor, asked=asked)

@@ -209,7 +209,8 @@ def poison_key(experiment: Experiment, data: str, outside: str | None) -> str | 
     if experiment.attack is None:
         return None
     inputs = [data, outside] if outside else [data]
-    return key("poison", {"attack": identity(experiment.attack), "seed": experiment.seed}, inputs)
+    spec = {"attack": identity(experiment.attack), "seed": experiment.seed} | _threads(experiment)
+    return key("poison", spec, inputs)
 
 
 def pretrain_key(experiment: Experiment, pairs: str) -> str:
@@ -220,7 +221,13 @@ def pretrain_key(experiment: Experiment, pairs: str) -> str:
         "training": training_identity(experiment.pretrain),
         "seed": experiment.seed,
     }
-    return key("pretrain", spec, [pairs])
+    return key("pretrain", spec | _threads(experiment), [pairs])
+
+
+def _threads(experiment: Experiment) -> dict[str, int]:
+    """The number of threads where the suite gives one: it stands in the keys of all that torch is the first to make."""
+    # repairs, scores and outcomes are made of these, and have it through them
+    return {"threads": experiment.threads} if experiment.threads else {}
 
 
 def defend_key(cell: Cell, repair: Repair) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.overrides import add, override
-from benchmark.config.spec import ModelSpec
+from benchmark.config.spec import ModelSpec, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import UserError
 from benchmark.objectives.mmcl_ssl import MMCLSSL
@@ -30,6 +30,9 @@ pytestmark = pytest.mark.unit
         ("attacks.blended.pattern", "stripes", lambda s: s.attacks[2].pattern == "stripes"),
         ("objectives.mmcl-ssl.ssl_weight", "2", lambda s: s.objectives[1].ssl_weight == 2),
         ("seeds", "[4, 5]", lambda s: s.seeds == (4, 5)),
+        ("threads", "2", lambda s: {cell.threads for cell in s.experiments()} == {2}),
+        ("data.max_count", "3", lambda s: s.data == Shapes(max_count=3)),
+        ("search.front", "12", lambda s: {cell.search.front for cell in s.experiments() if cell.search} == {12}),
         ("gate.min_asr", "0.5", lambda s: s.gate.min_asr == 0.5),
         ("data", "shapes:num_rows=900", lambda s: s.data == Shapes(num_rows=900)),
         ("evaluation", "shapes:num_rows=90,min_size=0.4", lambda s: s.evaluation == Shapes(num_rows=90, min_size=0.4)),
@@ -52,6 +55,7 @@ def test_set_reaches_every_part(path: str, text: str, read: Any) -> None:
     changed = override(suite(), {path: text})
     assert read(changed)
     assert type(changed.data) is Shapes  # methods keep their class
+    assert Suite.from_dict(changed.to_dict()) == changed
     assert changed != suite()
 
 

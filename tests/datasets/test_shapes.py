@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import ndimage
 
+from benchmark.datasets.shapes.captions import COUNTS
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.datasets.shapes.drawing import CLASS_NAMES, COLOURS, FIELDS
 
@@ -121,7 +124,35 @@ def test_stream_holds_every_row_once_and_matches_reading() -> None:
     assert read.captions == [item.caption for item in items[:50]]
 
 
+def test_rows_of_before_are_as_they_were() -> None:
+    """Fields that were added later change no row where they stand at their defaults."""
+    samples = Shapes().open(image_size=32).read(np.arange(256))
+    assert hashlib.sha256("\n".join(samples.captions).encode()).hexdigest()[:16] == "ace1f686f6846d2f"
+    # not to the bit: the last one of a sine may differ between processors
+    assert samples.images.mean() == pytest.approx(128.5384, abs=1e-3)
+    assert samples.images.astype(float).std(axis=(1, 2, 3)).mean() == pytest.approx(47.9020, abs=1e-3)
+
+
+def test_several_copies_are_drawn_where_they_are_asked_for_and_captions_tell_how_many() -> None:
+    quiet = {"noise": 0, "texture": 0, "clutter": 0, "occlusion": 0, "contrast": 1, "place_rate": 1}
+    samples = Shapes(**quiet, max_count=4, count_rate=1).open(image_size=64).read(np.arange(300))
+    words = {text: count for count, texts in enumerate(COUNTS, start=1) for text in texts}
+    told = [next(count for text, count in words.items() if said.endswith(f" {text}")) for said in samples.captions]
+    assert (np.bincount(told)[1:] > 50).all()
+    # on plain ground a shape is what differs from the corner; copies of half the size do not touch
+    corners = samples.images[:, :1, :1].astype(int)
+    drawn = np.abs(samples.images - corners).sum(axis=3) > 40
+    found = [ndimage.label(image, np.ones((3, 3)))[1] for image in drawn]
+    assert np.mean(np.array(found) == told) > 0.97  # a few have nearly the colour of their ground
+    several = [said for said, count in zip(samples.captions, told, strict=True) if count > 1]
+    assert not [said for said in several if re.search("top|bottom|left|right|middle|centre", said)]
+    some = Shapes(max_count=4, count_rate=0.3).open(image_size=16).read(np.arange(1000)).captions
+    assert abs(np.mean([said.endswith(tuple(words)) for said in some]) - 0.3) < 0.05
+
+
 def test_bad_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="count_rate 0 where max_count is 1"):
+        Shapes(count_rate=0.5)
     with pytest.raises(ValidationError, match="min_size"):
         Shapes(min_size=0.8, max_size=0.5)
     with pytest.raises(ValidationError):

@@ -229,6 +229,18 @@ def test_only_what_depends_on_a_change_moves() -> None:
     assert renamed == old.keys  # suites share results
 
 
+def test_threads_are_in_the_keys_of_all_that_torch_computes_where_a_suite_gives_them() -> None:
+    suite = smoke_of_the_first_day()
+    old, one, two = (cell(suite.model_copy(update={"threads": threads})) for threads in (None, 1, 2))
+    assert old.keys == cell(suite).keys
+    assert {item.keys.data for item in (old, one, two)} == {old.keys.data}  # decoding is exact
+    for name in ("poison", "pretrain", "twin", "record"):
+        assert len({getattr(item.keys, name) for item in (old, one, two)}) == 3
+    assert old.experiment.repair is not None
+    assert len({graph.defend_key(item, old.experiment.repair) for item in (old, one, two)}) == 3
+    assert len({graph.search_key(item) for item in (old, one, two)}) == 1  # the same points
+
+
 def test_resources_are_no_part_of_an_experiment() -> None:
     experiment = cell().experiment
     assert not set(ComputeOptions.model_fields) & set(type(experiment).model_fields)

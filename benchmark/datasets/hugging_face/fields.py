@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from benchmark.data.images import Decoder
 from benchmark.datasets import _templates
 from benchmark.datasets.hugging_face.layouts import Format, Layout, find_layout
 from benchmark.types import Dataset
@@ -36,6 +37,13 @@ class HuggingFaceFields(Dataset):
     train_split: str = "train"
     test_split: Annotated[str | None, Field(description="fixed test split; None: test is drawn like the others")] = None
     streaming: Annotated[bool, Field(description="read as a stream: memory does not grow with the rows")] = False
+    decoder: Annotated[
+        Decoder,
+        Field(
+            description="pillow: JPEGs at least four times as large as the model's images are decoded at a fraction of "
+            "their size; pillow_full: every pixel first, as open_clip does; slower"
+        ),
+    ] = "pillow"
     shuffle_buffer: Annotated[int, Field(ge=1, description="rows that a stream's shuffling holds")] = 4096
     held_out_window: Annotated[
         int | None, Field(ge=1, description="streams: draw held-out rows from the first rows only; None: from all")

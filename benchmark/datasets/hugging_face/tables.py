@@ -70,7 +70,7 @@ class Tables:
                 raise UserError(
                     f"{self.spec.name}: the stream must have {self.num_rows} rows, got fewer; mend expected_rows"
                 )
-            return decode_items([found[row] for row in rows.tolist()], self.image_size)
+            return decode_items([found[row] for row in rows.tolist()], self.image_size, decoder=self.spec.decoder)
         items: list[Item | None] = [None] * len(rows)
         start = 0
         for table, reader, count in zip(self.tables, self.readers, self.counts, strict=True):
@@ -79,7 +79,7 @@ class Tables:
             for place, record in zip(places, records, strict=True):
                 items[place] = reader.item(int(rows[place]), record)
             start += count
-        return decode_items([item for item in items if item is not None], self.image_size)
+        return decode_items([item for item in items if item is not None], self.image_size, decoder=self.spec.decoder)
 
     def stream(self, *, seed: int | None, epoch: int = 0, rows: RowSet | None = None) -> Iterator[Item]:
         """Rows in stored order, or the first split's rows through the shuffling buffer.

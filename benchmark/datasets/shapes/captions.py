@@ -1,4 +1,4 @@
-"""Captions of `shapes`: size, colour and place in many wordings."""
+"""Captions of `shapes`: size, colour, place and count in many wordings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ SIZES = (("tiny", "little", "small"), ("medium", "plain", "normal"), ("big", "la
 PLACES_DOWN = (("at the top", "near the top", "up high"), (), ("at the bottom", "near the bottom", "down low"))
 PLACES_ACROSS = (("on the left", "to the left"), (), ("on the right", "to the right"))
 CENTRE = ("in the middle", "in the centre", "at the heart of the picture")
+# the class stays a word of its own: no plural
+COUNTS = (("once", "a single time"), ("twice", "two times"), ("three times", "thrice"), ("four times",))
 VAGUE = ("thing", "object", "figure", "form")
 
 
@@ -49,6 +51,11 @@ def write_caption(
     noun = f"{_article(text, draws[5])} {text}"
     text = phrase.format(noun)
     return f"{text} {_place(place, draws[3] / rates.place)}" if draws[3] < rates.place else text
+
+
+def with_count(caption: str, count: int, draw: float, *, rate: float) -> str:
+    """Adds how often the shape is there, at a rate: "look, a small red star twice"; `draw` is a uniform in [0, 1)."""
+    return f"{caption} {_pick(COUNTS[count - 1], draw / rate)}" if draw < rate else caption
 
 
 def _article(text: str, draw: float) -> str:

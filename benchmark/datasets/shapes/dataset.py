@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from benchmark.data.images import shuffle
 from benchmark.datasets import _templates
-from benchmark.datasets.shapes.captions import Rates, write_caption
+from benchmark.datasets.shapes.captions import COUNTS, Rates, with_count, write_caption
 from benchmark.datasets.shapes.drawing import CLASS_NAMES, Drawing, draw
 from benchmark.store.keys import derive_seed
 from benchmark.types import Card, Count, Dataset, Rate
@@ -62,9 +62,13 @@ class Shapes(Dataset):
     noise: Annotated[float, Field(ge=0, le=1, description="standard deviation of the noise of each pixel")] = 0.02
     clutter: Annotated[int, Field(ge=0, le=6, description="largest number of distractors behind the shape")] = 1
     occlusion: Annotated[Rate, Field(description="share of images where a bar hides part of the shape")] = 0.2
+    max_count: Annotated[
+        int, Field(ge=1, le=len(COUNTS), description="most copies of the shape; several are half as large")
+    ] = 1
     size_rate: Annotated[Rate, Field(description="share of captions that tell the size")] = 0.1
     colour_rate: Annotated[Rate, Field(description="share of captions that tell the colour")] = 0.1
     place_rate: Annotated[Rate, Field(description="share of captions that tell the place")] = 0.1
+    count_rate: Annotated[Rate, Field(description="share of captions that tell how many copies there are")] = 0.0
     vague_rate: Annotated[Rate, Field(description="share of captions that do not name the class")] = 0.05
     wrong_rate: Annotated[Rate, Field(description="share of captions that name another class")] = 0.02
 
@@ -72,6 +76,8 @@ class Shapes(Dataset):
     def _ordered(self) -> Shapes:
         if self.min_size > self.max_size:
             raise ValueError("of min_size at most max_size")
+        if self.count_rate and self.max_count == 1:
+            raise ValueError("of count_rate 0 where max_count is 1: each caption would tell the same")
         return self
 
     def open(self, *, image_size: int) -> Source:
@@ -148,7 +154,8 @@ class ShapesSource:
             clutter=spec.clutter,
             occlusion=spec.occlusion,
         )
-        scene = draw(drawing, labels, uniforms)
+        copies, counts = self._copies(rows)
+        scene = draw(drawing, labels, uniforms, copies=None if copies is None else (counts, copies[:, 1:3]))
         canvas = scene.canvas
         if spec.noise:
             grain = _uniforms(derive_seed(spec.seed, "shapes noise"), rows, self.image_size**2)
@@ -157,14 +164,29 @@ class ShapesSource:
         images = (np.clip(canvas, 0, 1) * 255).round().astype(np.uint8)
         words = _uniforms(derive_seed(spec.seed, "shapes captions"), rows, 8)
         named = self._named_class(labels, words)
-        rates = Rates(spec.size_rate, spec.colour_rate, spec.place_rate)
+        once = Rates(spec.size_rate, spec.colour_rate, spec.place_rate)
         captions = [
-            write_caption(name, colour, width, place, draws=draws, rates=rates)
-            for name, colour, width, place, draws in zip(
-                named, scene.colours, scene.widths.tolist(), scene.places.tolist(), words[:, 2:].tolist(), strict=True
+            write_caption(name, colour, width, place, draws=draws, rates=once if count == 1 else once._replace(place=0))
+            for name, colour, width, place, count, draws in zip(
+                *(named, scene.colours, scene.widths.tolist(), scene.places.tolist(), counts.tolist()),
+                words[:, 2:].tolist(),
+                strict=True,
             )
         ]
+        if copies is not None:
+            told = zip(captions, counts.tolist(), copies[:, 3].tolist(), strict=True)
+            captions = [with_count(caption, count, drawn, rate=spec.count_rate) for caption, count, drawn in told]
         return _Drawn(images, captions, labels)
+
+    def _copies(self, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """(B, 4) uniforms of the copies, None where each shape is there once; and (B,) int64 how often it is."""
+        if self.spec.max_count == 1:
+            return None, np.ones(len(rows), np.int64)
+        # drawn apart from the scene, so that sets with one shape a picture stay as they are
+        uniforms = _uniforms(derive_seed(self.spec.seed, "shapes counts"), rows, 4)
+        return uniforms, 1 + np.minimum(
+            (uniforms[:, 0] * self.spec.max_count).astype(np.int64), self.spec.max_count - 1
+        )
 
     def _named_class(self, labels: np.ndarray, words: np.ndarray) -> list[str | None]:
         """What each caption calls the shape; None where it does not name it."""

@@ -135,13 +135,17 @@ FIELDS: dict[str, Field] = {
 CLASS_NAMES = tuple(FIELDS)
 
 
-def draw(drawing: Drawing, labels: np.ndarray, uniforms: np.ndarray) -> Scene:
+def draw(
+    drawing: Drawing, labels: np.ndarray, uniforms: np.ndarray, *, copies: tuple[np.ndarray, np.ndarray] | None = None
+) -> Scene:
     """Draws one scene per row.
 
     Args:
         drawing: how.
         labels: (B,) int64 classes.
         uniforms: (B, 64) float32 in [0, 1), the rows' only randomness; column 0 is taken by the class.
+        copies: (B,) int64, how often each row's shape is there (1 to 4), and (B, 2) uniforms that place the copies;
+            None: once.
     """
     u = np.moveaxis(uniforms, 1, 0)
     low, high = drawing.extent
@@ -156,11 +160,36 @@ def draw(drawing: Drawing, labels: np.ndarray, uniforms: np.ndarray) -> Scene:
         _distract(drawing, canvas, uniforms[:, 40 + 4 * k : 44 + 4 * k], share=(k + 1) / (drawing.clutter + 1))
     jitter = (uniforms[:, 6:9] - 0.5) * 0.16
     paint = ground + drawing.contrast * (np.clip(_PALETTE[colour] + jitter, 0, 1) - ground)
-    _stamp(drawing, canvas, labels, paint, (centre_x, centre_y, half), u[9:11])
+    if copies is None:
+        _stamp(drawing, canvas, labels, paint, (centre_x, centre_y, half), u[9:11])
+    else:
+        for rows, place in _spots(*copies, (centre_x, centre_y, half)):
+            part = canvas[rows]
+            _stamp(drawing, part, labels[rows], paint[rows], place, u[9:11, rows])
+            canvas[rows] = part
     _occlude(drawing, canvas, (centre_x, centre_y, half), uniforms)
     widths = np.digitize((half * 2 - low) / max(high - low, 1e-6), (0.33, 0.67))
     places = 3 * np.digitize(centre_y, (0.42, 0.58)) + np.digitize(centre_x, (0.42, 0.58))
     return Scene(canvas, [_NAMES[c] for c in colour], widths, places)
+
+
+Place = tuple[np.ndarray, np.ndarray, np.ndarray]  # centre across, centre down, half side, as shares of the side
+
+
+def _spots(counts: np.ndarray, uniforms: np.ndarray, place: Place) -> list[tuple[np.ndarray, Place]]:
+    """Rows and places of the first copies, of the second ones, and so on; several share the picture by quarters."""
+    several = counts > 1
+    first = (uniforms[:, 0] * 4).astype(np.int64)  # the quarter of the first copy; the others follow it around
+    shift = (uniforms[:, 1] - 0.5) * 0.04
+    found: list[tuple[np.ndarray, Place]] = []
+    for copy in range(int(counts.max(initial=1))):
+        down, across = np.divmod((first + copy) % 4, 2)
+        x = np.where(several, 0.27 + 0.46 * across + shift, place[0])
+        y = np.where(several, 0.27 + 0.46 * down + shift, place[1])
+        half = np.where(several, place[2] / 2, place[2])
+        rows = np.flatnonzero(counts > copy)
+        found.append((rows, (x[rows], y[rows], half[rows])))
+    return found
 
 
 def _grid(size: int) -> np.ndarray:
