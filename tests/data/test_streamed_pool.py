@@ -79,9 +79,9 @@ class Counts:
             self.items.append(row)
             return item(reader, row, record)
 
-        def counted_decode(images: Any, size: int) -> Any:
+        def counted_decode(images: Any, size: int, **how: Any) -> Any:
             self.decoded += len(images)
-            return decode_all(images, size)
+            return decode_all(images, size, **how)
 
         def counted_group(opened: Any, group: int, columns: Any, rows: RowSet, start: int) -> Any:
             self.groups.append(start // GROUP)
