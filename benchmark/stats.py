@@ -63,4 +63,4 @@ def share_near_best(accuracies: np.ndarray, margin: float = 0.01) -> float:
     if not np.isfinite(accuracies).any():
         return 0.0
     # half a billionth of slack, so that 0.70 against 0.69 counts in binary too
-    return float(np.mean(np.nan_to_num(accuracies, nan=-np.inf) >= np.nanmax(accuracies) - margin - 5e-10))
+    return float((np.nan_to_num(accuracies, nan=-np.inf) >= np.nanmax(accuracies) - margin - 5e-10).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pydantic import BaseModel
 
@@ -34,13 +34,15 @@ def override(suite: Suite, assignments: Mapping[str, str]) -> Suite:
 def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
     head, rest = path[0], path[1:]
     if isinstance(node, tuple):
-        hits = [i for i, item in enumerate(node) if getattr(item, "name", None) == head or str(i) == head]
+        parts = cast("tuple[Any, ...]", node)
+        hits = [i for i, item in enumerate(parts) if getattr(item, "name", None) == head or str(i) == head]
         if not hits or not rest:
-            entries = {getattr(item, "name", None) or str(i) for i, item in enumerate(node)}
+            entries = {getattr(item, "name", None) or str(i) for i, item in enumerate(parts)}
             raise UserError(f"{place}: {unknown('entry', head, entries)}")
-        return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(node))
+        return tuple(_set(item, rest, value, place=place) if i in hits else item for i, item in enumerate(parts))
     if isinstance(node, dict):
-        return node | {head: _set(node.get(head, {}), rest, value, place=place) if rest else value}
+        named = cast("dict[str, Any]", node)
+        return named | {head: _set(named.get(head, {}), rest, value, place=place) if rest else value}
     if not isinstance(node, BaseModel):
         raise UserError(f"{place}: {head!r} has no parts; drop it from the path")
     if head not in type(node).model_fields:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
@@ -191,13 +191,16 @@ def load_needed(written: Any, store: Store, *, trusted: bool) -> tuple[Plugin, .
 
 def _sources(written: Any) -> Iterator[tuple[str, str, str]]:
     """Kind, name and source of every plugin's method in a specification."""
+    inner: list[Any] = []
     if isinstance(written, dict):
-        if {"kind", "name", "source"} <= written.keys():
-            yield str(written["kind"]), str(written["name"]), str(written["source"])
-        written = list(written.values())
-    if isinstance(written, list):
-        for value in written:
-            yield from _sources(value)
+        named = cast("dict[str, Any]", written)
+        if {"kind", "name", "source"} <= named.keys():
+            yield str(named["kind"]), str(named["name"]), str(named["source"])
+        inner = list(named.values())
+    elif isinstance(written, list):
+        inner = cast("list[Any]", written)
+    for value in inner:
+        yield from _sources(value)
 
 
 def _place(tag: str) -> str:

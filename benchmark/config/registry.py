@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from benchmark.config.notation import named
 from benchmark.errors import must, unknown
@@ -18,7 +18,7 @@ _PLUGINS: dict[tuple[str, str], type[Method]] = {}  # filled at start-up, by `re
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[tuple[str, str], Any]:
-    found = {}
+    found: dict[tuple[str, str], Any] = {}
     for kind in (*KINDS, "suite"):
         for point in entry_points(group=f"backstop.{kind}"):
             found[kind, point.name] = point
@@ -112,7 +112,7 @@ def read(kind: str, value: object) -> Method:
     if isinstance(value, str):
         return from_text(kind, value)
     if isinstance(value, Mapping):
-        return from_dict(kind, value)
+        return from_dict(kind, cast("Mapping[str, Any]", value))
     if not isinstance(value, Method) or value.kind != kind:
         raise must(kind, "NAME, NAME:FIELD=VALUE,… or {name, fields}", value, f"known: {', '.join(names(kind))}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ def read_document(path: str) -> dict[str, Any]:
         raise UserError(
             f"suite {path} must be a JSON object, got a {type(written).__name__}; see `backstop show smoke`"
         )
-    return written
+    return cast("dict[str, Any]", written)
 
 
 def read_python(path: str) -> tuple[Suite, Plugin]:

@@ -67,7 +67,7 @@ class Draft:
             sizes={path.name: path.stat().st_size for path in files},
             facts=facts,
         )
-        self.folder = self._store._publish(self, manifest)
+        self.folder = self._store.publish(self, manifest)
         return Artifact(self.stage, self.key, facts, self.folder)
 
 
@@ -227,7 +227,7 @@ class Store:
             self._said.add(line)
             _log.warning("backstop: store %s", line)
 
-    def _publish(self, draft: Draft, manifest: Manifest) -> Path:
+    def publish(self, draft: Draft, manifest: Manifest) -> Path:
         """Uploads a draft where the store is remote, writes its manifest, and returns the folder that stays."""
         first, base, folder = self._roots[0], f"{draft.stage}/{draft.key}", draft.folder
         if self.local_root is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 KEY_LENGTH = 32  # hex digits kept of the sha256: 128 bits
 
@@ -22,11 +22,11 @@ def canonical_json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in value)
+        return sorted(_plain(item) for item in cast("Iterable[Any]", value))
     if isinstance(value, float):
         # 1.0 and 1 are the same number, so they must give the same key
         return int(value) if math.isfinite(value) and value.is_integer() and abs(value) < 2**53 else value

@@ -1,5 +1,8 @@
 """A store's place: a folder on this machine, or any URL that fsspec opens. Every mistake of a place is one line."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# fsspec has no annotations; what it gives is declared where it comes in.
+
 from __future__ import annotations
 
 import json
@@ -7,7 +10,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 
@@ -114,7 +117,7 @@ def open_root(url: str) -> Root:
     """
     protocol = url.partition("://")[0].rpartition("::")[2]
     try:
-        fs, base = fsspec.core.url_to_fs(url)
+        fs, base = cast("tuple[Any, str]", fsspec.core.url_to_fs(url))
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         remedy = f"install it with `pip install 'backstop-bench[{extra}]'`" if extra else str(error)

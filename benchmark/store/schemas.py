@@ -5,6 +5,9 @@ cell under one selection rule on test, a *measure* one number of a record, or of
 immutable; a changed meaning is a new schema version, new columns too.
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyarrow has no annotations: what its functions give is known to nobody.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -164,12 +164,13 @@ class Method(Frozen):
         built = validated(cls, written.get("fields", {}), place=place)
         here = {part: value for part, value in built.to_dict().items() if part != "fields"}
         asked = {part: value for part, value in written.items() if part != "fields"}
+        nothing: dict[str, int] = {}
         if "version" in asked:  # whoever names the version names those of single values, or there were none
-            asked = {"value_versions": {}} | asked
+            asked = {"value_versions": nothing} | asked
         for part, value in asked.items():
             if part not in _REMEDIES:
                 raise UserError(f"{place}: {unknown('entry', part, [*_REMEDIES, 'fields'])}")
-            if value != (own := here.get(part, {} if part == "value_versions" else None)):
+            if value != (own := here.get(part, nothing if part == "value_versions" else None)):
                 raise UserError(f"{place} must be of {part} {own}, as here, got {value}; {_REMEDIES[part]}")
         return built
 
