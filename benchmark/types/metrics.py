@@ -53,7 +53,7 @@ class Metric(Method):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     higher_is_better: ClassVar[bool | None] = None
 
-    def measure(self, table: Any, /, *, target: int | None) -> list[Any]:
+    def measure(self, table: Any, /, *, target: int | None) -> list[Measure]:
         """Reduces a table to measures.
 
         Args:
