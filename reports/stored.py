@@ -58,7 +58,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         UserError: it is no such table, or one of a newer schema.
     """
     try:
-        table = pq.read_table(path)
+        # a plain file: `read_table` would look for partitions first, and there are thousands of small ones
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
         # tables of trials do not say of which version they are
         newest = max(table.column("schema_version").to_pylist(), default=0) if "schema_version" in schema.names else 0
         if newest > SCHEMA_VERSION:
