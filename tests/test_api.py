@@ -176,6 +176,17 @@ def _behind(folder: Path, store: Path) -> Store:
     return open_store(str(folder / "store"), read_only=(str(store),))
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_of_ray_find_the_method_in_its_script(suite: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text((EXAMPLES / "run_my_defense.py").read_text().replace(", local=True", ""))
+    words = [sys.executable, str(script), suite, str(tmp_path / "store")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "starting Ray" in done.stderr
+    assert done.stdout.count("ok") == 2, done.stdout
+
+
 UNGUARDED = """
 import sys
 import benchmark as bm
