@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.config.spec import Experiment
     from benchmark.evaluation.evaluate import Condition, HeldOut
     from benchmark.models.clip import ClipModel
-    from benchmark.stages.detect import Detection
+    from benchmark.stages.work.detect import Detection
     from benchmark.types import Detector, Measure, Method, Metric, Model, Repair
 
 
@@ -49,7 +49,7 @@ class OpenCell:
 
     def model(self) -> ClipModel:
         """The model as it was trained, attacked or clean, in evaluation mode; a new copy each time."""
-        from benchmark.stages.weights import load_pretrained
+        from benchmark.stages.work.weights import load_pretrained
 
         return load_pretrained(self.store, self._cell.keys.pretrain).to(self.device).eval()
 
@@ -59,7 +59,7 @@ class OpenCell:
         Raises:
             UserError: no such split, or one that is not kept decoded.
         """
-        from benchmark.stages.method_inputs import held_out
+        from benchmark.stages.work.method_inputs import held_out
 
         keys = self._cell.keys
         return held_out(self._artifact("data", keys.data if split == "clean" else keys.evaluation), split)
@@ -95,7 +95,7 @@ class OpenCell:
         from benchmark.models.model_transforms import apply
         from benchmark.stages.conditions import transforms
         from benchmark.stages.measuring import floor_and_net, under
-        from benchmark.stages.weights import load_pretrained
+        from benchmark.stages.work.weights import load_pretrained
         from benchmark.types import Measure
 
         own, twin = as_clip(model or self.model()), load_pretrained(self.store, self._cell.keys.twin).to(self.device)
@@ -116,7 +116,7 @@ class OpenCell:
             CardError: it asks for what its card does not name.
         """
         from benchmark.models.clip import as_clip
-        from benchmark.stages.defend import NOTHING_KEPT, repair_context
+        from benchmark.stages.work.defend import NOTHING_KEPT, repair_context
 
         model, compute, cell = self.model(), Compute(self.device), self._with(repair=repair)
         base = cell.keys.pretrain
@@ -133,7 +133,7 @@ class OpenCell:
             NotApplicable: the detector cannot run on this cell.
             CardError: it asks for what its card does not name.
         """
-        from benchmark.stages.detect import detect
+        from benchmark.stages.work.detect import detect
 
         return detect(self.store, self._with(detector=detector), detector, Compute(self.device))
 
@@ -153,7 +153,7 @@ class OpenCell:
         return required(self.store, stage, key)
 
     def _conditions(self) -> Sequence[Condition]:
-        from benchmark.stages.method_inputs import conditions_of
+        from benchmark.stages.work.method_inputs import conditions_of
 
         return conditions_of(self.store, self._cell, self._artifact("data", self._cell.keys.evaluation))
 

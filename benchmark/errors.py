@@ -24,6 +24,10 @@ class NotApplicable(RuntimeError):
     """A method cannot run on this cell; the text says why. It becomes the cell's status."""
 
 
+class DidNotPlant(RuntimeError):
+    """An attack left no backdoor that the gate accepts; the text says why. It becomes the cell's status."""
+
+
 def must(thing: str, rule: str, value: object, remedy: str) -> UserError:
     """Builds the house sentence: `<thing> must be <rule>, got <value>; <what to do>`."""
     return UserError(f"{thing} must be {rule}, got {value!r}; {remedy}")

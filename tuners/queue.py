@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from benchmark.config.spec import Search
@@ -130,6 +130,10 @@ class CellState:
         self._issued.add(result.trial)
         self.results[result.trial] = result
 
+    def sorted_results(self) -> list[TrialResult]:
+        """Ended trials, by number."""
+        return [self.results[trial] for trial in sorted(self.results)]
+
     def _open(self, round: Round) -> bool:
         """A TPE round waits for every earlier trial; what no result touches can start at once."""
         return round.phase == "quasi_random" or all(trial in self.results for trial in range(round.trials[0]))
@@ -149,10 +153,21 @@ class CellState:
 class Searches:
     """The searches of all cells. Trials of other cells fill the time in which one cell waits for its round."""
 
-    def __init__(self, cells: Sequence[CellSearch]) -> None:
-        self.states = {cell.cell: CellState(cell) for cell in cells}
-        if len(self.states) < len(cells):
-            raise must("cells of a search", "different", [cell.cell for cell in cells], "pass each cell once")
+    def __init__(self, cells: Iterable[CellSearch] = ()) -> None:
+        self.states: dict[str, CellState] = {}
+        for cell in cells:
+            self.open(cell)
+
+    def open(self, cell: CellSearch) -> CellState:
+        """Takes in a search; its trials may be asked for at once.
+
+        Raises:
+            UserError: the cell is there already, or has no range.
+        """
+        if cell.cell in self.states:
+            raise must("cells of a search", "different", cell.cell, "pass each cell once")
+        state = self.states[cell.cell] = CellState(cell)
+        return state
 
     def ask(self) -> Proposal | None:
         """Takes a trial of the cell that has most left, so that no cell is alone with its barriers at the end."""
@@ -183,7 +198,7 @@ class Searches:
 
     def results(self) -> dict[str, list[TrialResult]]:
         """Cell -> ended trials, sorted by trial."""
-        return {cell: [state.results[trial] for trial in sorted(state.results)] for cell, state in self.states.items()}
+        return {cell: state.sorted_results() for cell, state in self.states.items()}
 
 
 def recover(cell: CellSearch, lookup: Callable[[Proposal], TrialResult | None]) -> CellSearch:
@@ -201,7 +216,7 @@ def recover(cell: CellSearch, lookup: Callable[[Proposal], TrialResult | None]) 
         found = lookup(proposal)
         if found is not None:
             state.tell(found)
-    return cell._replace(finished=tuple(state.results[trial] for trial in sorted(state.results)))
+    return cell._replace(finished=tuple(state.sorted_results()))
 
 
 # By name, so that torch's and Ray's own classes count without importing them.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Stopper
 from ray.tune.search.searcher import Searcher
 
-from tuners.queue import CellSearch, Proposal, Searches, TrialResult, failed
+from tuners.queue import CellSearch, Searches, TrialResult, failed
+from tuners.slots import Slots
 
 _MAX_LOST = 3
 
@@ -18,46 +20,69 @@ _MAX_LOST = 3
 class RoundSearcher(Searcher):
     """Suggests `{"cell", "trial", "round", "phase", "parameters", "slot"}` for any cell that has a trial ready.
 
-    A slot is the index of a worker that nobody uses, so the searcher is also the limit on concurrency. A trial goes
-    to the worker that last ran the same cell where that one is free: its models are warm there.
+    Searches may be opened while it serves; it waits for more until it is closed. A slot is a worker that nobody uses,
+    so that the broker of slots is also the limit on concurrency.
     """
 
     def __init__(
-        self, cells: Sequence[CellSearch], *, num_slots: int, progress: Callable[[TrialResult], None] | None = None
+        self,
+        cells: Iterable[CellSearch] = (),
+        *,
+        slots: Slots,
+        progress: Callable[[TrialResult], None] | None = None,
     ) -> None:
         super().__init__()
         self.searches = Searches(cells)
+        self.closed = False  # no further search will be opened
+        self.slots = slots
         self._progress = progress
-        self._free = list(range(num_slots))
-        self._last_cell: dict[int, str] = {}
-        self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id -> config, until its slot is free
-        self._told: set[str] = set()  # of these, the ones whose result is known
+        self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id -> config, until it lets its actor go
+        self._told: set[str] = set()  # of these, the ones whose result is known and whose slot is free
         self._lost_in_a_row = 0  # trials whose Tune actor died, since the last one that gave a result
+        self._lock = threading.RLock()  # searches are opened in another thread than Tune's
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher beside the run; a progress display holds locks and stays behind."""
-        return {**self.__dict__, "_progress": None}
+        """Tune pickles its searcher beside the run; what belongs to this process stays behind."""
+        return {**self.__dict__, "_progress": None, "_lock": None, "slots": None}
+
+    def open(self, cell: CellSearch) -> None:
+        """Takes in a search."""
+        with self._lock:
+            self.searches.open(cell)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has been taken and none will be added."""
+        return self.closed and self.searches.exhausted
 
     # Tune's own signature forgets FINISHED
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The next trial; None while every worker is busy or every open round is out; FINISHED when all are taken."""
-        if self.searches.exhausted:
-            return Searcher.FINISHED
-        proposal = self.searches.ask() if self._free else None
-        if proposal is None:
-            return None
-        config = proposal.config() | {"slot": self._slot(proposal)}
-        self._running[trial_id] = config
-        return config
+        """The next trial; None while there is no slot or no trial ready; FINISHED when all are taken."""
+        with self._lock:
+            if self.finished:
+                return Searcher.FINISHED
+            # more trials than slots would need actors of Tune's that take seconds to start
+            if len(self._running) >= self.slots.count or not self._may_start:
+                return None
+            slot = self.slots.take()
+            proposal = self.searches.ask() if slot is not None else None
+            if proposal is None:  # a node was faster
+                return None
+            config = self._running[trial_id] = proposal.config() | {"slot": slot}
+            return config
+
+    @property
+    def _may_start(self) -> bool:
+        return bool(self.slots.idle and not self.slots.held and self.searches.ready)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Takes in a final result, once. The slot stays taken until the trial lets its actor go."""
+        """Takes in a final result, once, and frees the slot; the trial may still hold its actor of Tune's."""
         if trial_id not in self._told and result.get("final"):
             self._tell(trial_id, result)
             self._lost_in_a_row = 0
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Frees the slot. A trial that ends without a final result (its Tune actor died) counts as failed."""
+        """A trial has let its actor go; one that ends without a final result (the actor died) counts as failed."""
         if trial_id not in self._running:
             return
         if trial_id not in self._told:
@@ -65,12 +90,13 @@ class RoundSearcher(Searcher):
             self._tell(trial_id, failed(RuntimeError("its Ray Tune actor died")) if lost or not result else result)
             self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
         self._told.discard(trial_id)
-        self._free.append(self._running.pop(trial_id)["slot"])
+        self._running.pop(trial_id)
 
     @property
     def wants_actor(self) -> bool:
         """Whether a trial that has its result should let its actor go: another is ready, or there are no more."""
-        return self.searches.exhausted or self.searches.ready
+        with self._lock:
+            return self.finished or self._may_start
 
     @property
     def hopeless(self) -> bool:
@@ -80,7 +106,9 @@ class RoundSearcher(Searcher):
     def _tell(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self._told.add(trial_id)
         ended = TrialResult.of(self._running[trial_id], result)
-        self.searches.tell(ended)
+        with self._lock:
+            self.searches.tell(ended)
+        self.slots.give(self._running[trial_id]["slot"])
         if self._progress is not None:
             self._progress(ended)
 
@@ -97,14 +125,10 @@ class RoundSearcher(Searcher):
             for cell, state in self.searches.states.items()
         ]
         self.searches = Searches(searches)
-        self._free = sorted([*self._free, *(config["slot"] for config in self._running.values())])
+        for trial_id, config in self._running.items():
+            if trial_id not in self._told:
+                self.slots.give(config["slot"])
         self._running, self._told = {}, set()
-
-    def _slot(self, proposal: Proposal) -> int:
-        warm = next((slot for slot in self._free if self._last_cell.get(slot) == proposal.cell), self._free[0])
-        self._free.remove(warm)
-        self._last_cell[warm] = proposal.cell
-        return warm
 
 
 class StopWhenNeeded(Stopper):

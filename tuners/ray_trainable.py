@@ -21,9 +21,9 @@ class RemoteTrial(tune.Trainable):
     seconds to start. The first step is the whole trial, every further one repeats its result.
     """
 
-    def setup(self, config: dict[str, Any], workers: list[Any] | None = None) -> None:
-        """Takes the workers' handles."""
-        self._workers = workers or []
+    def setup(self, config: dict[str, Any], workers: Any = ()) -> None:
+        """Takes what finds a worker by its slot."""
+        self._workers = workers
         self._result: dict[str, Any] | None = None
 
     def step(self) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tuners.queue import CellSearch, Searches, TrialReport, TrialResult, failed
+from tuners.queue import CellSearch, Proposal, Searches, TrialReport, TrialResult, failed
 from tuners.rounds import warm_up
+from tuners.slots import Slots
 
 if TYPE_CHECKING:
     from tuners.ray_searcher import RoundSearcher
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 _NEXT_TO_NOTHING: dict[str, float] = {"CPU": 0, "memory": 2**20}
 Execute = Callable[[dict[str, Any]], TrialReport]
 Progress = Callable[[TrialResult], None]
+
+
+class Workers(Protocol):
+    """Finds the worker of a slot; pickles."""
+
+    def __getitem__(self, slot: int, /) -> Any:
+        """A handle."""
+        ...
+
 
 # Trials may last 3 s, so what Tune does between them counts; the store holds every result, so Tune need not.
 _TUNE = {
@@ -31,6 +41,16 @@ _TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when told to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+
+
+def run_locally(proposal: Proposal, execute: Execute) -> TrialResult:
+    """Runs one trial in this process; an exception makes it a failed one."""
+    began, config = time.monotonic(), proposal.config()
+    try:
+        report = execute(config)
+    except Exception as error:
+        report = failed(error)
+    return TrialResult.of(config, {"wall_s": time.monotonic() - began, **report})
 
 
 def run_search_locally(
@@ -48,12 +68,7 @@ def run_search_locally(
     """
     searches = Searches(cells)
     while (proposal := searches.ask()) is not None:
-        began = time.monotonic()
-        try:
-            report = execute(proposal.config())
-        except Exception as error:
-            report = failed(error)
-        result = TrialResult.of(proposal.config(), {"wall_s": time.monotonic() - began, **report})
+        result = run_locally(proposal, execute)
         searches.tell(result)
         if progress is not None:
             progress(result)
@@ -67,40 +82,53 @@ def run_search(
 
     Args:
         cells: the searches; trials they list as finished are not run again.
-        workers: handles of warm Ray actors with a method `run_trial(config: dict) -> TrialReport`. They hold the real
-            resources; Tune's own actors ask for almost nothing. Made with
-            `.options(max_restarts=-1, max_task_retries=1)`, a worker that dies comes back under the same handle and
-            runs its trial once more; when it dies again, the trial counts as failed and the worker serves the next.
+        workers: see `serve`.
         scratch: folder for Tune's own files, on this machine.
         progress: called in this process after every trial.
 
     Returns:
         Cell -> its trials, sorted by trial.
+    """
+    from tuners.ray_searcher import RoundSearcher
+
+    searcher = RoundSearcher(cells, slots=Slots(len(workers)), progress=progress)
+    searcher.closed = True
+    serve(searcher, workers, scratch=scratch)
+    return searcher.searches.results()
+
+
+def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path) -> None:
+    """Runs the trials of a searcher with one Tuner until it is closed and every trial has ended.
+
+    Args:
+        searcher: searches may be opened in it meanwhile, by another thread.
+        workers: by slot, handles of warm Ray actors with a method `run_trial(config: dict) -> TrialReport`. They hold
+            the real resources; Tune's own actors ask for almost nothing. Made with
+            `.options(max_restarts=-1, max_task_retries=1)`, a worker that dies comes back under the same handle and
+            runs its trial once more; when it dies again, the trial counts as failed and the worker serves the next.
+        scratch: folder for Tune's own files, on this machine.
 
     Raises:
         RuntimeError: Tune's own actors died one after another, or Tune ended before all trials had.
     """
-    from tuners.ray_searcher import RoundSearcher
-
     warm_up()
-    searcher = RoundSearcher(cells, num_slots=len(workers), progress=progress)
-    if not searcher.searches.exhausted:
-        with _environment({**_TUNE, "TUNE_MAX_PENDING_TRIALS_PG": str(len(workers))}):
-            errors = _fit(searcher, workers, scratch)
-        if searcher.hopeless or not searcher.searches.done:
-            cause = errors[0] if errors else None
-            raise RuntimeError(f"Ray Tune gave up: {_last_line(cause)}; the store keeps what is done") from cause
-    return searcher.searches.results()
+    if searcher.finished:
+        return
+    with _environment({**_TUNE, "TUNE_MAX_PENDING_TRIALS_PG": str(searcher.slots.count)}):
+        errors = _fit(searcher, workers, scratch)
+    if searcher.hopeless or not searcher.searches.done:
+        cause = errors[0] if errors else None
+        raise RuntimeError(f"Ray Tune gave up: {_last_line(cause)}; the store keeps what is done") from cause
 
 
-def _fit(searcher: RoundSearcher, workers: Sequence[Any], scratch: Path) -> list[Exception]:
+def _fit(searcher: RoundSearcher, workers: Workers, scratch: Path) -> list[Exception]:
     """Runs the Tuner to its end; returns the errors of its own actors, which a healthy cluster has none of."""
     from ray import tune
 
     from tuners.ray_searcher import StopWhenNeeded
     from tuners.ray_trainable import RemoteTrial
 
-    trainable = tune.with_resources(tune.with_parameters(RemoteTrial, workers=list(workers)), _NEXT_TO_NOTHING)
+    trainable = tune.with_resources(tune.with_parameters(RemoteTrial, workers=workers), _NEXT_TO_NOTHING)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

@@ -89,7 +89,7 @@ def _run(
     from benchmark.audit.report import Audit, check_out, write
 
     check_out(out)
-    monitor.enter("audit", total=3 + len(detectors) + (repair is not None), cached=0)
+    monitor.expect(0.0, 3 + len(detectors) + (repair is not None))
     step = _Steps(monitor)
     suspect, pairs = _opened(given, scratch, step)
     _check(detectors if named else (), repair, pairs)

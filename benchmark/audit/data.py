@@ -17,7 +17,7 @@ from benchmark.data.prepare import Progress, prepare_data
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.errors import UserError, must, unknown
 from benchmark.evaluation.evaluate import HeldOut
-from benchmark.stages.method_inputs import held_out
+from benchmark.stages.work.method_inputs import held_out
 from benchmark.store.artifacts import Artifact
 from benchmark.validation import validated
 

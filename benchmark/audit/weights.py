@@ -26,7 +26,7 @@ from benchmark.audit.layouts import open_folder
 from benchmark.config.spec import ModelSpec
 from benchmark.errors import UserError, must
 from benchmark.models.clip import ClipModel, build, fit_tensors, load_delta
-from benchmark.stages.weights import optimizer_of
+from benchmark.stages.work.weights import optimizer_of
 from benchmark.store.artifacts import Store
 from benchmark.types import Training
 from benchmark.validation import validated

@@ -23,9 +23,6 @@ from benchmark.stages import graph
 from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
 
-STAGES = {"pretrain": "pre-train", "defend": "repair at defaults", "trials": "search trials", "record": "records"}
-
-
 RAY_START_S = 30.0  # of Ray and its workers, on two cores
 
 
@@ -37,11 +34,11 @@ def plan(
     cells = first_left(store, select(suite_cells, only), limit)
     check_data(cell.experiment for cell in cells)
     check_starts(cells, store)
-    stages, paces = planning.plan(store, cells, suite_cells), {}
+    stages, paces = planning.plan(store, cells), {}
     if may_probe and None in [stage.seconds for stage in stages]:
         paces = _probe_paces([cell.experiment for cell in cells])
         rates = {name: pace.views_per_s for name, pace in paces.items()}
-        stages = planning.plan(store, cells, suite_cells, rates)
+        stages = planning.plan(store, cells, rates)
     left, disk = len(planning.todo(store, cells)), planning.disk_estimate(store, cells, stages)
     seconds = [stage.seconds for stage in stages]
     known = None if None in seconds else sum(value or 0 for value in seconds)
@@ -60,7 +57,7 @@ def plan(
     for stage in stages:
         missing = stage.total - stage.found
         time_left = "" if not missing or stage.seconds == 0 else _time(stage.seconds)
-        table.add_row(STAGES.get(stage.stage, stage.stage), str(stage.total), str(stage.found), str(missing), time_left)
+        table.add_row(stage.title, str(stage.total), str(stage.found), str(missing), time_left)
     console.print(table)
     told = _told(known, list(paces.values()))
     facts = Table.grid(padding=(0, 2, 0, 0))

@@ -1,38 +1,29 @@
-"""Drives a suite: stage after stage over the cells that have no final record yet. The store is the only state.
+"""Drives a suite: while something is ready, a free slot gets it; what has ended releases what waited for it.
 
-`data -> poison -> pretrain -> implant -> evaluate (undefended) -> detect -> pretrain again (on what a filter leaves) ->
-defend (defaults, searches) -> evaluate (selected) -> record`. Attackers who need a model of their own train it first.
-It may die anywhere: the same call finds what is finished and goes on. What fails becomes a status of the cells that
-needed it; a user's mistake stops the run.
+The store is the only state: a run may die anywhere, and the same command finds what is finished and goes on. What fails
+becomes a status of all that needed it; a user's mistake stops the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.markup import escape
 
 from benchmark.config.spec import Suite
-from benchmark.data.skipped import told
-from benchmark.engine import stage_calls
-from benchmark.engine.local import Executor, cell_label
+from benchmark.engine.executor import Executor, search_result, trial_work
+from benchmark.engine.graph import NodeGraph
+from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.plan import detect_work, repair_work, todo, with_twins
-from benchmark.engine.run_state import RunState
-from benchmark.engine.selection import CellResult, checked, choose, search_cell
-from benchmark.engine.stage_calls import Evaluation
-from benchmark.engine.task import Task, no_space
-from benchmark.engine.trials import SearchCell, describe
-from benchmark.errors import UserError, tells_no_space
-from benchmark.stages import graph, record
-from benchmark.stages.conditions import own_conditions, triggered_conditions
-from benchmark.stages.evaluate import ModelRef
+from benchmark.engine.plan import row_counter, todo
+from benchmark.engine.task import Task, TaskResult, execute
+from benchmark.errors import UserError
+from benchmark.stages.every import STAGES
 from benchmark.stages.graph import Cell
-from benchmark.stages.record import skipped_rows
+from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
+from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
-
-Chosens = Sequence[tuple[Cell, CellResult]]
+from tuners.queue import CellSearch
 
 
 class SuiteRun:
@@ -46,141 +37,117 @@ class SuiteRun:
         executor: Executor,
         monitor: Monitor,
         *,
-        asked: Sequence[Cell] | None = None,
+        stages: Sequence[Stage] = STAGES,
     ) -> None:
-        """`asked` are the cells of the suite to make; None: all of them."""
-        self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
-        self.all_cells = list(cells)
-        self.cells = todo(store, cells if asked is None else asked)
-        self.standing = RunState(store, suite.gate)
-        self.searched: dict[str, SearchCell] = {}
-        self.results: dict[str, list[Any]] = {}
+        """`cells` are those that are asked for; what they need of others comes by itself."""
+        self.store, self.suite, self.executor, self.monitor, self.stages = store, suite, executor, monitor, stages
+        self.cells = todo(store, cells)
+        self.graph = NodeGraph()
+        self._journal = Journal(store, suite.name)
+        self._searches: set[Ref] = set()  # that have not ended
+        self._said: set[str] = set()
 
     def run(self) -> None:
         """Makes every record that is missing."""
-        if not self.cells:
-            return
-        store, compute = self.store, self.executor.compute
-        self.monitor.expect(sum(task.work for task in self._trainings()) + self._defense_work())
-        # first of all, since a set that cannot be read is a user's mistake: it shows before any hour is spent
-        self._make("data", stage_calls.data_tasks(self.cells))
-        self._tell_skipped()
-        # before the poison: attackers with a model of their own make their triggers with it
-        self._make("pre-train from outside", stage_calls.outside_tasks(store, self.cells, compute))
-        self._make("poison", stage_calls.poison_tasks(self.cells))
-        self._make("pre-train", stage_calls.pretrain_tasks(store, self._with_twins(), compute))
-        # after the clean twins, which these attackers start from
-        self._make("implant", stage_calls.implant_tasks(self._unblocked(), compute))
-        self._evaluate("evaluate undefended", stage_calls.undefended(self._unblocked()))
-        self._judge()  # here, so that no defense is paid for on a model that has no backdoor
-        self._make("detect", stage_calls.detect_tasks(self._defensible(), compute))
-        self._make("pre-train again", stage_calls.retrain_tasks(store, self._detected(), compute))
-        self._make("repair at defaults", stage_calls.default_tasks(self._with_repaired_twins(), compute))
-        self._search()
-        # on validation alone: nothing has looked at a repaired model on test until the choice stands
-        chosen = [(cell, choose(self.standing, cell, self.searched, self.results)) for cell in self.cells]
-        self._evaluate("evaluate repaired", self._repaired(chosen))
-        self._record(chosen)
+        rows = row_counter(self.store)
+        self._add(node for cell in self.cells for stage in self.stages for node in stage.nodes(cell, rows))
+        try:
+            while not self.graph.done:
+                self._do_here()
+                self._start()
+                self._journal.write(self.graph)
+                if not self.graph.done:
+                    for task, result in self.executor.ended():
+                        self._end(task, result)
+        finally:
+            self._journal.write(self.graph, ended=True)
 
-    def _make(self, title: str, tasks: Iterable[Task]) -> None:
-        """Runs the tasks whose artifacts are missing and whose inputs are there."""
-        unique = {task.key: task for task in tasks}
-        if not unique:
-            return
-        missing = [task for task in unique.values() if not all(self.store.has(*item) for item in task.writes)]
-        self.monitor.enter(title, total=len(unique), cached=len(unique) - len(missing))
-        for task in unique.values():
-            if task not in missing:
-                self.monitor.expect(-task.work)
-        # only pre-training pays for a group of workers on one model; all else is many small calls side by side
-        trained = {task.stage for task in missing} == {"pretrain"}
-        run = self.executor.pretrain if trained else self.executor.run
-        # the longest first, or the last slot would work alone at the end
-        for key, result in run(sorted(missing, key=lambda task: -task.work)).items():
-            if result.user_error:  # the user can mend it, and a table full of failures would hide it
-                raise UserError(result.reason)
-            if result.status != "ok":
-                for _, artifact in unique[key].writes:
-                    self.standing.failures[artifact] = result
+    def _add(self, nodes: Iterable[Node]) -> None:
+        """Takes nodes in; what the store has of them has ended already."""
+        fresh = self.graph.add(nodes)
+        self.monitor.expect(sum(node.work for node in fresh), len(fresh))
+        self._searches |= {node.ref for node in fresh if node.stage.place == "search"}
+        for node in fresh:
+            facts = self.store.facts(*node.ref) if node.stage.lasting else None
+            if facts is not None:
+                self.monitor.skip(node.work)
+                self._finish(node, Ended("ok", facts=facts))
 
-    def _tell_skipped(self) -> None:
-        """Says, once for each set, which rows it was prepared without; also where it was in the store already."""
-        cells = {(cell.keys.data, cell.keys.evaluation, cell.keys.outside_data): cell for cell in self.cells}.values()
-        for line in dict.fromkeys(told(found) for cell in cells for found in skipped_rows(self.store, cell)):
-            self.monitor.say(f"  [yellow]{escape(line)}[/yellow]")
+    def _do_here(self) -> None:
+        """Does what needs no slot, and ends what can no longer be made, until neither is left."""
+        while here := [node for node in self.graph.ready() if self._needs_no_slot(node)]:
+            for node in here:
+                cause = self.graph.cause(node)
+                if cause:
+                    self.monitor.skip(node.work)
+                    self._finish(node, cause)
+                else:
+                    self._run_here(Task((node,)))
+        if not self._searches:
+            self.executor.close_searches()
 
-    def _evaluate(self, title: str, wanted: Iterable[Evaluation]) -> None:
-        self._make(title, stage_calls.evaluation_tasks(wanted, self.executor.compute))
+    def _needs_no_slot(self, node: Node) -> bool:
+        return node.stage.place != "slot" or self.graph.cause(node) is not None
 
-    def _with_twins(self) -> list[Cell]:
-        """The cells to do, and the clean twins that they are compared with."""
-        return with_twins(self.cells, self.all_cells)
+    def _run_here(self, task: Task) -> None:
+        (node,) = task.nodes
+        self.graph.begin(node.ref)
+        at = Workplace(
+            self.store,
+            ended=self.graph.of(node.ref),
+            suite=self.suite.name,
+            environment=self.executor.environment(),
+        )
+        result = execute(task, at)
+        if node.stage.place == "search" and result.status == "ok":
+            self._open_search(task, **result.facts)
+        else:
+            self.monitor.skip(node.work)
+            self._end(task, result)
 
-    def _with_repaired_twins(self) -> list[Cell]:
-        """The cells to defend, and their clean twins through the same repairs, which tell the repaired floor."""
-        cells = self._defensible()
-        return cells + [graph.twin_cell(cell) for cell in cells if cell.experiment.attack]
+    def _open_search(self, task: Task, searched: SearchCell, search: CellSearch) -> None:
+        for trial in search.finished:
+            self.monitor.skip(trial_work(searched))
+        if len(search.finished) == 1 + search.search.trials:
+            self._end(task, search_result(self.store, searched, list(search.finished)))
+        else:
+            self.executor.open_search(task, searched, search)
 
-    def _unblocked(self) -> list[Cell]:
-        return [cell for cell in self.cells if not self.standing.blocked(cell)]
+    def _start(self) -> None:
+        """Gives what is ready to free slots, in order: what is urgent is not overtaken."""
+        for node in self.graph.ready():
+            if node.ref in self.graph.running:  # went with another one's batch
+                continue
+            if not self.executor.free(node.stage):
+                return
+            task = Task(self._batch(node))
+            for item in task.nodes:
+                self.graph.begin(item.ref)
+            self.executor.start(task)
 
-    def _defensible(self) -> list[Cell]:
-        return [cell for cell in self.cells if self.standing.defensible(cell)]
+    def _batch(self, node: Node) -> tuple[Node, ...]:
+        """The node, and those that are ready to be made in one go with it."""
+        if not node.batch:
+            return (node,)
+        return tuple(
+            item for item in self.graph.ready() if (item.stage.name, item.batch) == (node.stage.name, node.batch)
+        )
 
-    def _detected(self) -> list[Cell]:
-        return [cell for cell in self._defensible() if cell.keys.detect not in self.standing.failures]
+    def _end(self, task: Task, result: TaskResult) -> None:
+        if result.user_error:
+            raise UserError(result.reason)
+        for node in task.nodes:
+            self._finish(node, result.ended())
 
-    def _judge(self) -> None:
-        """Finds the attacks that did not plant; their repairs are not run."""
-        # by model: all defenses of one attacked model share its verdict
-        attacked = {cell.keys.pretrain: cell for cell in self.cells if cell.experiment.attack}
-        for key, cell in attacked.items():
-            why = self.standing.judge(cell)
-            if why:
-                self.standing.unplanted[key] = why
-                bare = cell.experiment.model_copy(update=stage_calls.UNDEFENDED)
-                self.monitor.say(f"  [yellow]{cell_label(bare)}: attack did not plant: {why}[/yellow]")
+    def _finish(self, node: Node, ended: Ended) -> None:
+        self.graph.end(node.ref, ended)
+        self._searches.discard(node.ref)
+        self._add(node.stage.then(node, ended))
+        if ended.ok:
+            self._say(node.stage.notes(node, self.store))
 
-    def _trainings(self) -> list[Task]:
-        store, compute = self.store, self.executor.compute
-        found = stage_calls.pretrain_tasks(store, self._with_twins(), compute)
-        found += stage_calls.outside_tasks(store, self.cells, compute)
-        return found + stage_calls.retrain_tasks(store, self.cells, compute)
-
-    def _defense_work(self) -> float:
-        repaired = [cell.experiment for cell in self.cells if cell.experiment.repair]
-        repairs = sum(repair_work(item) * (1 + item.search.trials if item.search else 1) for item in repaired)
-        return repairs + sum(detect_work(cell.experiment) for cell in self.cells)
-
-    def _search(self) -> None:
-        cells = [cell for cell in self._defensible() if cell.experiment.search]
-        if not cells:
-            return
-        self.searched = {cell.keys.record: search_cell(self.standing, cell) for cell in cells}
-        searches = [describe(item, lambda key: self.standing.facts("defend", key)) for item in self.searched.values()]
-        total, cached = sum(1 + item.search.trials for item in searches), sum(len(item.finished) for item in searches)
-        self.monitor.enter("search", total=total, cached=cached)
-        for item in searches:
-            self.monitor.expect(-repair_work(self.searched[item.cell].cell.experiment) * len(item.finished))
-        self.results = self.executor.search(self.searched, searches)
-        if any(tells_no_space(trial.reason) for trials in self.results.values() for trial in trials):
-            raise UserError(no_space(self.store))  # such trials say nothing about the repair
-
-    def _repaired(self, chosen: Chosens) -> Iterable[Evaluation]:
-        for cell, found in chosen:
-            for choice in found.choices:
-                if choice.selection != "undefended" and choice.artifact:
-                    stage = "pretrain" if choice.detected else "defend"
-                    ref = ModelRef(stage, choice.artifact, choice.epoch)
-                    yield from (Evaluation(cell, ref, item, "test") for item in own_conditions(cell))
-                if choice.repaired_twin:
-                    ref = ModelRef("defend", *choice.repaired_twin)
-                    yield from (Evaluation(cell, ref, item, "test") for item in triggered_conditions(cell))
-
-    def _record(self, chosen: Chosens) -> None:
-        environment = self.executor.environment()
-        for cell, found in chosen:
-            choices = [checked(self.standing, cell, choice) for choice in found.choices]
-            record.write_record(
-                self.store, cell, self.suite.name, choices, environment=environment, trials=found.trials
-            )
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if line not in self._said:
+                self._said.add(line)
+                self.monitor.say(f"  [yellow]{escape(line)}[/yellow]")

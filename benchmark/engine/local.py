@@ -1,44 +1,32 @@
-"""Where tasks run. This file holds the contract and the in-process executor; `ray_executor` holds the other one."""
+"""The executor of `--local`: one task after another in this process, for debugging and where there is no Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
+from benchmark.engine.executor import (
+    Finished,
+    announce,
+    announce_trial,
+    search_result,
+    trial_key,
+    trial_label,
+    trial_work,
+)
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.plan import repair_work
-from benchmark.engine.task import Task, TaskResult, execute
+from benchmark.engine.task import Task, execute
 from benchmark.stages.common import Compute
 from benchmark.stages.environment import environment
+from benchmark.stages.node import Stage, Workplace
+from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
-
-
-class Executor(Protocol):
-    """Runs independent tasks, and the searches of all cells."""
-
-    compute: Compute
-    slots: int  # tasks at once
-
-    def run(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """Runs tasks in any order, several at once where it can; nothing raises."""
-        ...
-
-    def pretrain(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """Runs pre-training tasks, through Ray Train where there is Ray."""
-        ...
-
-    def search(self, cells: Mapping[str, Any], searches: Sequence[Any]) -> dict[str, list[Any]]:
-        """Runs the searches; `cells` maps a search's cell to its `benchmark.engine.trials.SearchCell`."""
-        ...
-
-    def environment(self) -> dict[str, Any]:
-        """Versions, device and threads, for the records."""
-        ...
+from tuners.queue import CellSearch, Searches, TrialReport
+from tuners.search import run_locally
 
 
 class LocalExecutor:
-    """One task after another in this process: for debugging, and where there is no Ray."""
+    """One slot. A trial runs when no task is left to start; it proposes what Ray Tune would."""
 
     slots = 1
 
@@ -48,83 +36,58 @@ class LocalExecutor:
         if threads:
             torch.set_num_threads(threads)
         self.store, self.monitor, self.compute = store, monitor, compute
+        self._ended: list[Finished] = []
+        self._searches = Searches()
+        self._open: dict[str, tuple[Task, SearchCell]] = {}
 
-    def run(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """Runs tasks in the given order."""
-        results = {}
-        for task in tasks:
-            self.monitor.start(task.key, task.label, task.work)
-            results[task.key] = execute(task, self.store, partial(self._tick, task.key))
-            announce(self.monitor, task, results[task.key])
-        return results
+    def free(self, stage: Stage) -> bool:
+        """Whether what ended last has been looked at: it may have made something more urgent ready."""
+        return not self._ended
+
+    def start(self, task: Task) -> None:
+        """Runs a task to its end."""
+        self.monitor.start(task.key, task.label, task.work)
+        result = execute(task, Workplace(self.store, self.compute, tick=partial(self._tick, task.key)))
+        announce(self.monitor, task, result)
+        self._ended.append((task, result))
 
     def _tick(self, key: str, what: str, share: float) -> None:
         self.monitor.tick(key, what, share)
 
-    def pretrain(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """Pre-trains in this process, without Ray Train."""
-        return self.run(tasks)
+    def open_search(self, task: Task, searched: SearchCell, search: CellSearch) -> None:
+        """Takes in the search of a task's node."""
+        self._searches.open(search)
+        self._open[search.cell] = (task, searched)
 
-    def search(self, cells: Mapping[str, Any], searches: Sequence[Any]) -> dict[str, list[Any]]:
-        """Runs all trials one after another; proposes what Ray Tune would."""
-        from benchmark.engine.trials import run_trial
-        from tuners.search import run_search_locally
+    def close_searches(self) -> None:
+        """Nothing waits for more of them here."""
 
-        def trial(config: dict[str, Any]) -> Any:
-            cell = cells[config["cell"]]
-            key = trial_key(config)
-            self.monitor.start(key, trial_label(cell, config), trial_work(cell))
-            return run_trial(self.store, cell, config, compute=self.compute, tick=partial(self._tick, key))
+    def ended(self) -> list[Finished]:
+        """What has ended; where nothing has, the next trial is run."""
+        if not self._ended:
+            self._run_trial()
+        found, self._ended = self._ended, []
+        return found
 
-        return run_search_locally(searches, trial, progress=lambda result: announce_trial(self.monitor, cells, result))
+    def _run_trial(self) -> None:
+        proposal = self._searches.ask()
+        if proposal is None:
+            raise RuntimeError("the run waits for something that nothing makes")
+        task, searched = self._open[proposal.cell]
+        result = run_locally(proposal, partial(self._trial, searched))
+        self._searches.tell(result)
+        announce_trial(self.monitor, searched, result)
+        state = self._searches.states[proposal.cell]
+        if state.done:
+            self._ended.append((task, search_result(self.store, searched, state.sorted_results())))
+
+    def _trial(self, searched: SearchCell, config: dict[str, Any]) -> TrialReport:
+        from benchmark.stages.trial import run_trial
+
+        key = trial_key(config)
+        self.monitor.start(key, trial_label(searched, config), trial_work(searched))
+        return run_trial(self.store, searched, config, compute=self.compute, tick=partial(self._tick, key))
 
     def environment(self) -> dict[str, Any]:
         """Versions, device and threads."""
         return environment(self.compute)
-
-
-def announce(monitor: Monitor, task: Task, result: TaskResult) -> None:
-    """Tells the monitor that a task has ended."""
-    monitor.finish(task.key, task.label, task.work, status=result.status, reason=result.reason, wall_s=result.wall_s)
-
-
-def announce_trial(monitor: Monitor, cells: Mapping[str, Any], result: Any) -> None:
-    """Tells the monitor that a trial has ended."""
-    cell, config = cells[result.cell], result._asdict()
-    measured = "" if result.asr is None else f"  CA {result.accuracy:.2f}  ASR {result.asr:.2f}"
-    monitor.finish(
-        trial_key(config),
-        trial_label(cell, config, measured=measured),
-        trial_work(cell),
-        status=result.status,
-        reason=result.reason,
-        wall_s=result.wall_s,
-    )
-
-
-def trial_key(config: Mapping[str, Any]) -> str:
-    """Names a running trial for the monitor."""
-    return f"{config['cell']}-{config['trial']}"
-
-
-def trial_label(cell: Any, config: Mapping[str, Any], *, measured: str = "") -> str:
-    """What the monitor prints for a trial; its values stand last, since they are what a narrow terminal cuts off."""
-    values = ", ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in config["parameters"].items()
-    )
-    return f"{cell_label(cell.cell.experiment)} · trial {config['trial']}{measured}  {values or 'its defaults'}"
-
-
-def cell_label(experiment: Any) -> str:
-    """Short name of a cell: objective · attack · repair · seed."""
-    attack = experiment.attack.name if experiment.attack else "clean"
-    defense = experiment.repair or experiment.detector
-    repair = f" · {defense.name}" if defense else ""
-    seed = f" · seed {experiment.seed}" if experiment.seed else ""
-    return f"{experiment.objective.name} · {attack}{repair}{seed}"
-
-
-def trial_work(cell: Any) -> float:
-    """Forward views of images of one trial, roughly."""
-    return repair_work(cell.cell.experiment)

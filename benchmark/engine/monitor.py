@@ -21,7 +21,6 @@ WIDEST = 120  # columns: on wider terminals the parts of a line would lie too fa
 WARM_UP_S = 5.0  # before that a time left would be a guess
 REDRAW_S = 0.25
 FAILURES = frozenset({"failed", "out_of_memory", "timed_out", "not_applicable"})  # often many for one reason
-COUNTED = "evaluate"  # stages of many short tasks: a terminal gets one line for all that went well
 
 
 class _Running(NamedTuple):
@@ -47,7 +46,6 @@ class Monitor:
         """`verbose` gives every evaluation and every failure its line, and names its file in the folder `logs`."""
         self.console = console or Console(stderr=True)
         self.quiet, self.verbose, self._logs = quiet, verbose, logs
-        self.stage = ""
         self._running: dict[str, _Running] = {}
         self._finished: set[str] = set()
         self._work_total = self._work_done = 0.0
@@ -80,21 +78,15 @@ class Monitor:
         while not self._stop.wait(REDRAW_S):
             self._print()
 
-    def expect(self, work: float) -> None:
-        """Adds work to what is to be done (forward views of images)."""
+    def expect(self, work: float, count: int = 1) -> None:
+        """Adds to what is to be done: nodes, and forward views of images."""
         self._work_total += work
+        self._counts = (self._counts[0], self._counts[1] + count)
 
-    def enter(self, stage: str, *, total: int, cached: int) -> None:
-        """Begins a stage of `total` tasks, of which `cached` are in the store already."""
-        self._tell_passed()
-        self.stage, self._counts = stage, (cached, total)
-        if not total:
-            return
-        if cached == total:
-            self.say(f"[bold]{stage}[/bold]  [dim]all {total} in the store[/dim]")
-        else:
-            found = f", {cached} in the store" if cached else ""
-            self.say(f"[bold]{stage}[/bold]  [dim]{total - cached} to do{found}[/dim]")
+    def skip(self, work: float) -> None:
+        """A node needs no slot, or not any more."""
+        self._work_total -= work
+        self._counts = (self._counts[0] + 1, self._counts[1])
 
     def start(self, key: str, label: str, work: float) -> None:
         """Something begins."""
@@ -114,13 +106,24 @@ class Monitor:
             self._work_began = time.monotonic()
         self._running[key] = running
 
-    def finish(self, key: str, label: str, work: float, *, status: str, reason: str, wall_s: float) -> None:
-        """Something has ended, well or badly."""
+    def finish(
+        self,
+        key: str,
+        label: str,
+        work: float,
+        *,
+        status: str,
+        reason: str,
+        wall_s: float,
+        count: int = 1,
+        brief: bool = False,
+    ) -> None:
+        """Something has ended, well or badly: `count` nodes at once; what is `brief` gets no line of its own."""
         self._running.pop(key, None)
         self._finished.add(key)
         self._work_done += work
-        self._counts = (self._counts[0] + 1, self._counts[1])
-        if status == "ok" and self._live and self.stage.startswith(COUNTED) and not self.verbose:
+        self._counts = (self._counts[0] + count, self._counts[1])
+        if status == "ok" and self._live and brief and not self.verbose:
             self._passed.append(wall_s)
             return
         if status in FAILURES and not self.verbose:
@@ -182,11 +185,11 @@ class Monitor:
         return f"about {clock(left)} left" if left >= 1 else "nearly done"
 
     def _render(self) -> RenderableType:
-        if not self.stage:
-            return Text(self._elapsed(), style="dim")
         done, total = self._counts
+        if not total:
+            return Text(self._elapsed(), style="dim")
         head = Text.assemble(
-            *("\n", (self.stage, "bold"), f"  {done} of {total}   ", (self._left(), "cyan")),
+            *("\n", f"{done} of {total} steps   ", (self._left(), "cyan")),
             *("   ", (self._elapsed(), "dim")),
             no_wrap=True,
             overflow="ellipsis",

@@ -1,26 +1,40 @@
-"""What a suite still needs: cells, artifacts found and missing, time from past records, disk. No torch, no Ray."""
+"""What a suite still needs: nodes found and missing, time from past records or a probe, disk. No torch, no Ray."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
-from benchmark.config.spec import Experiment, Suite
+from benchmark.config.spec import Suite
 from benchmark.stages import graph
+from benchmark.stages.every import STAGES
 from benchmark.stages.graph import Cell
+from benchmark.stages.node import Node, Ref, Rows
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
+
+PAST = 20  # artifacts of a stage whose times are looked at
 
 
 class StagePlan(NamedTuple):
     """One stage of a plan."""
 
     stage: str
+    title: str
     total: int
     found: int
     work: float  # forward views of images that are still to be computed
     seconds: float | None  # estimate on one slot; None: no past record to go by
+
+
+class _Want(NamedTuple):
+    """A node, one cell that needs it, and whether it must be made."""
+
+    node: Node
+    cell: Cell
+    missing: bool
 
 
 def todo(store: Store, cells: Sequence[Cell]) -> list[Cell]:
@@ -34,37 +48,19 @@ def todo(store: Store, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if not final(cell)]
 
 
-def pretrain_work(experiment: Experiment, rows: int) -> float:
-    """Forward views of images of one pre-training."""
-    views = len({"image", "image_augmented"} & experiment.objective.views)
-    return float(experiment.pretrain.epochs * rows * views)
+def row_counter(store: Store) -> Rows:
+    """Counts the pre-training pairs of cells: from the prepared set, else as the suite or the data set says."""
+    known: dict[str, int] = {}
+
+    def rows(cell: Cell) -> int:
+        if cell.keys.data not in known:  # thousands of cells share a set
+            known[cell.keys.data] = _num_rows(store, cell)
+        return known[cell.keys.data]
+
+    return rows
 
 
-def repair_work(experiment: Experiment) -> float:
-    """Forward views of images of one repair run, roughly: validation after each epoch costs a third of a view."""
-    repair = experiment.repair
-    augmented = "text augmentation (EDA)" in repair.card.external if repair else False
-    views = (2 if augmented else 1) * experiment.splits.clean + 0.6 * experiment.splits.validation
-    return float(getattr(repair, "epochs", 1) * views)
-
-
-def detect_work(experiment: Experiment) -> float:
-    """Forward views of images of one detector's run, roughly: one pass over what it scores."""
-    detector, splits = experiment.detector, experiment.splits
-    pairs = float(splits.pretrain or 10_000)
-    units = {"pair": pairs, "input": float(splits.validation + 2 * splits.test), "model": float(10 * splits.clean)}
-    return units[detector.unit] if detector else 0.0
-
-
-def evaluate_work(experiment: Experiment) -> float:
-    """Forward views of images of one cell's evaluations, roughly: a view without gradients is a third of one with."""
-    splits, conditions = experiment.splits, 2 if experiment.attack else 1
-    rules = 3 if experiment.search else 1
-    return rules * (conditions * splits.test + splits.clean) / 3
-
-
-def num_rows(store: Store, cell: Cell) -> int:
-    """Pre-training pairs of a cell: from the prepared set, else as the suite or the data set says."""
+def _num_rows(store: Store, cell: Cell) -> int:
     # before the data is prepared nobody knows how many rows will be broken or empty
     facts, split = store.facts("data", cell.keys.data), graph.trained_split(cell)
     if facts:
@@ -74,93 +70,70 @@ def num_rows(store: Store, cell: Cell) -> int:
     return reserved or experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))
 
 
-def with_twins(asked: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that are asked for, and those of the suite whose model is the clean twin of one of them."""
-    # a part of a suite (`--only`) may leave them out, and without them there is neither floor nor gate
-    wanted = {cell.keys.twin for cell in asked}
-    return [*asked, *(cell for cell in cells if cell.keys.pretrain in wanted)]
-
-
-def plan(
-    store: Store, cells: Sequence[Cell], suite_cells: Sequence[Cell] = (), paces: Mapping[str, float] | None = None
-) -> list[StagePlan]:
-    """Counts what is there and what is missing, stage by stage.
+def plan(store: Store, cells: Sequence[Cell], paces: Mapping[str, float] | None = None) -> list[StagePlan]:
+    """Counts the nodes of a run that are there and those that are missing, stage by stage.
 
     Args:
         store: where artifacts are looked for.
         cells: the cells that are asked for.
-        suite_cells: all cells of their suite, where the clean twins of the cells are found.
         paces: forward views per second by model, where the store has no past record; None: not known.
     """
-    missing = todo(store, cells)
-    data = {k for cell in cells for k in (cell.keys.data, cell.keys.evaluation, cell.keys.outside_data) if k}
-    poison = {cell.keys.poison for cell in cells if cell.keys.poison}
-    pretrain = {cell.keys.pretrain: cell for cell in with_twins(cells, suite_cells)}
-    pretrain |= {cell.keys.outside: graph.outside_cell(cell) for cell in cells if cell.keys.outside}
-    retrain = {cell.keys.retrained: cell for cell in cells if cell.keys.retrained}
-    detect = {cell.keys.detect: cell for cell in cells if cell.keys.detect}
-    repairs = {graph.defend_key(cell, cell.experiment.repair): cell for cell in cells if cell.experiment.repair}
-    records = {cell.keys.record for cell in cells}
-    left = {cell.keys.record for cell in missing}
-    trains = [cell for key, cell in (pretrain | retrain).items() if not store.has("pretrain", key)]
-    looks = [cell for key, cell in detect.items() if not store.has("detect", key)]
-    fixes = [cell for key, cell in repairs.items() if cell.keys.record in left and not store.has("defend", key)]
-    searches = [cell for cell in missing if cell.experiment.search]
-    rate = _rates(store, pretrain, repairs)
-    models = len(pretrain) + len(retrain)
-    trials = sum(cell.experiment.search.trials for cell in searches if cell.experiment.search)
-    total_trials = sum(cell.experiment.search.trials for cell in cells if cell.experiment.search)
-
-    def cost(made: Sequence[Cell], work: Callable[[Cell], float], by: str) -> tuple[float, float | None]:
-        """Work, and seconds on one slot, of what is still to be made."""
-        amounts = [(work(cell), rate[by] or (paces or {}).get(cell.experiment.model.name, 0.0)) for cell in made]
-        # a sum without its unknown part would read as a promise
-        known = all(pace for amount, pace in amounts if amount)
-        seconds = sum(amount / pace for amount, pace in amounts if amount) if known else None
-        return sum(amount for amount, _ in amounts), seconds
-
-    trained = cost(trains, lambda cell: pretrain_work(cell.experiment, num_rows(store, cell)), "pretrain")
-    fixed = cost(fixes, lambda cell: repair_work(cell.experiment), "defend")
-    looked = cost(looks, lambda cell: detect_work(cell.experiment), "defend")
-    searched = cost(searches, lambda cell: repair_work(cell.experiment) * _num_trials(cell.experiment), "defend")
-    recorded = cost(missing, lambda cell: evaluate_work(cell.experiment), "pretrain")
-    return [
-        _stage(store, "data", data),
-        _stage(store, "poison", poison),
-        StagePlan("pretrain", models, models - len(trains), *trained),
-        StagePlan("defend", len(repairs), len(repairs) - len(fixes), *fixed),
-        StagePlan("detect", len(detect), len(detect) - len(looks), *looked),
-        StagePlan("trials", total_trials, total_trials - trials, *searched),
-        StagePlan("record", len(records), len(records) - len(left), *recorded),
-    ]
+    wants = list(_wanted(store, cells).values())
+    rates = {stage: _rate(store, wants, stage) for stage in ("pretrain", "defend")}
+    shown = {stage.name: stage.title for stage in reversed(STAGES) if stage.shown}
+    return [_stage(name, shown[name], wants, rates, paces or {}) for name in reversed(shown)]
 
 
-def _num_trials(experiment: Experiment) -> int:
-    return experiment.search.trials if experiment.search else 0
+def _wanted(store: Store, cells: Sequence[Cell]) -> dict[Ref, _Want]:
+    """The nodes of all cells, united by name."""
+    rows, left = row_counter(store), {cell.keys.record for cell in todo(store, cells)}
+    wanted: dict[Ref, _Want] = {}
+    for cell in cells:
+        for node in (node for stage in STAGES for node in stage.nodes(cell, rows)):
+            known = wanted.get(node.ref)
+            if known is None:
+                wanted[node.ref] = known = _Want(node, cell, False)
+            # what only finished cells are made of need not be there any more
+            if cell.keys.record in left and not known.missing and not (node.stage.lasting and store.has(*node.ref)):
+                wanted[node.ref] = _Want(node, cell, True)
+    return wanted
 
 
-def _stage(store: Store, stage: str, keys: Iterable[str]) -> StagePlan:
-    every = set(keys)
-    return StagePlan(stage, len(every), sum(store.has(stage, key) for key in every), 0.0, 0.0)
-
-
-def _rates(store: Store, pretrain: Mapping[str, Cell], repairs: Mapping[str, Cell]) -> dict[str, float]:
-    """Forward views per second of what this store has seen, by stage; 0 where it has seen nothing."""
-    done = {"pretrain": [0.0, 0.0], "defend": [0.0, 0.0]}
-    for stage, cells in (("pretrain", pretrain), ("defend", repairs)):
-        for key, cell in cells.items():
-            facts = store.facts(stage, key)
-            if facts:
-                work = (
-                    pretrain_work(cell.experiment, num_rows(store, cell))
-                    if stage == "pretrain"
-                    else repair_work(cell.experiment)
-                )
-                done[stage][0] += work
-                done[stage][1] += facts["wall_s"]
-    rates = {stage: work / seconds if seconds else 0.0 for stage, (work, seconds) in done.items()}
+def _stage(
+    name: str, title: str, wants: Sequence[_Want], rates: Mapping[str, float], paces: Mapping[str, float]
+) -> StagePlan:
+    mine = [want for want in wants if want.node.stage.name == name]
+    missing = [want for want in mine if want.missing]
+    # a choice knows what its evaluations will cost before they are nodes
+    costly = [want for want in wants if want.missing and name in (want.node.stage.name, want.node.stage.counts_for)]
+    total, left = sum(map(_count, mine)), sum(map(_count, missing))
     # either stage runs the same towers, so that the other's pace is a better guess than none
-    return {stage: rate or max(rates.values()) for stage, rate in rates.items()}
+    rate = rates["defend" if name in ("defend", "detect", "search") else "pretrain"] or max(rates.values())
+    return StagePlan(name, title, total, total - left, *_cost(costly, rate, paces))
+
+
+def _count(want: _Want) -> int:
+    """A search counts as its trials."""
+    search = want.cell.experiment.search
+    return search.trials if want.node.stage.name == "search" and search else 1
+
+
+def _cost(wants: Sequence[_Want], rate: float, paces: Mapping[str, float]) -> tuple[float, float | None]:
+    """Work, and seconds on one slot."""
+    amounts = [(want.node.work, rate or paces.get(want.cell.experiment.model.name, 0.0)) for want in wants]
+    work = sum(amount for amount, _ in amounts)
+    # a sum without its unknown part would read as a promise
+    if not all(pace for amount, pace in amounts if amount):
+        return work, None
+    return work, sum(amount / pace for amount, pace in amounts if amount)
+
+
+def _rate(store: Store, wants: Iterable[_Want], stage: str) -> float:
+    """Forward views per second of what this store has seen of a stage; 0 where it has seen nothing."""
+    nodes = (want.node for want in wants if want.node.stage.name == stage and not want.missing)
+    past = [(node.work, facts["wall_s"]) for node in islice(nodes, PAST) if (facts := store.facts(*node.ref))]
+    seconds = sum(spent for _, spent in past)
+    return sum(work for work, _ in past) / seconds if seconds else 0.0
 
 
 def disk_estimate(store: Store, cells: Sequence[Cell], planned: Sequence[StagePlan]) -> int:
@@ -173,12 +146,13 @@ def disk_estimate(store: Store, cells: Sequence[Cell], planned: Sequence[StagePl
     side = image_size(cells[0].experiment.model.name)
     splits = cells[0].experiment.splits
     held_out = splits.clean + splits.validation + splits.test
+    rows = row_counter(store)
     outside = {cell.keys.outside_data: cell for cell in cells if cell.keys.outside_data}
-    apart = sum(num_rows(store, graph.outside_cell(cell)) for cell in outside.values())
-    images = (num_rows(store, cells[0]) + held_out + apart) * side * side * 3
+    apart = sum(rows(graph.outside_cell(cell)) for cell in outside.values())
+    images = (rows(cells[0]) + held_out + apart) * side * side * 3
     weights = 3_000_000 if cells[0].experiment.model.name.startswith("tiny") else 600_000_000
     missing = {name: stage.total - stage.found for name, stage in stages.items()}
-    models = 3 * missing["pretrain"] + 2 * (missing["defend"] + missing["trials"])
+    models = 3 * missing["pretrain"] + 2 * (missing["defend"] + missing["search"])
     return images * bool(missing["data"]) + weights * models
 
 

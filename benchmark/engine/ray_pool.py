@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import socket
 import threading
 import uuid
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import ray
@@ -18,16 +20,25 @@ from ray._private import worker as ray_printing
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
+from benchmark.engine.executor import Finished, announce, announce_trial, search_result
 from benchmark.engine.interrupt import Interrupt
-from benchmark.engine.local import announce, announce_trial
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.ray_worker import SharedState, Worker
+from benchmark.engine.ray_worker import Pool, SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError, must
 from benchmark.stages.common import Compute
+from benchmark.stages.node import Stage, Workplace
+from benchmark.stages.pretrain import Pretrain
+from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
+from tuners.queue import CellSearch, TrialResult
+from tuners.slots import Slots
+
+if TYPE_CHECKING:
+    from tuners.ray_searcher import RoundSearcher
 
 ANSWER_S = 10.0  # how long an address may take to answer
+WAIT_S = 0.5  # how long to wait for something to end, before an interrupt is looked for
 _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -123,9 +134,14 @@ class RayExecutor:
             raise
         self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
         self.slots = resources.concurrency or self._natural_slots()
-        self._board_name = f"backstop-board-{uuid.uuid4().hex}"
-        self._board: Any = ray.remote(SharedState).options(num_cpus=0, name=self._board_name).remote()
+        self._slots = Slots(self.slots)
+        self._shared_name = f"backstop-{uuid.uuid4().hex}"
+        self._shared: Any = ray.remote(SharedState).options(num_cpus=0, name=self._shared_name).remote()
         self._workers: list[Any] = []
+        self._running: dict[Any, tuple[Task, int]] = {}
+        self._searched: dict[str, tuple[Task, SearchCell]] = {}
+        self._searcher: RoundSearcher | None = None
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a reference, a finished task, or what ended Tune
         self._environment: dict[str, Any] = {}
 
     def _natural_slots(self) -> int:
@@ -145,75 +161,107 @@ class RayExecutor:
                 max_task_retries=self.resources.max_failures,
             )
             threads = self._threads or max(1, int(cpus))
-            arguments = (self.store, self.plugins, self.compute, threads, self._board_name)
+            arguments = (self.store, self.plugins, self.compute, threads, self._shared_name)
             self._workers = [actor.remote(*arguments) for _ in range(self.slots)]
+            ray.get(self._shared.set_workers.remote(self._workers))
             self._environment = ray.get([worker.ready.remote() for worker in self._workers])[0]
         return self._workers
 
-    def run(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """Runs tasks on the pool, as many at once as there are slots."""
-        if not tasks:
-            return {}
-        free, waiting, running = deque(self.workers()), deque(tasks), dict[Any, tuple[Task, Any]]()
-        results: dict[str, TaskResult] = {}
-        while waiting or running:
-            self._interrupt.check()
-            while waiting and free:
-                task, worker = waiting.popleft(), free.popleft()
-                self.monitor.start(task.key, task.label, task.work)
-                running[worker.run.remote(task)] = (task, worker)
-            done, _ = ray.wait(list(running), timeout=0.5)
-            self._show_ticks()
-            for reference in done:
-                task, worker = running.pop(reference)
-                results[task.key] = _result(task, reference)
-                announce(self.monitor, task, results[task.key])
-                free.append(worker)
-        return results
+    def free(self, stage: Stage) -> bool:
+        """Whether a slot is free; for a group of workers, all of them, since it needs what they hold."""
+        enough = self._slots.count if self._in_group(stage) else 1
+        # what is ready goes before trials, which may wait for it
+        self._slots.held = self._slots.idle < enough
+        return not self._slots.held
 
-    def pretrain(self, tasks: Sequence[Task]) -> dict[str, TaskResult]:
-        """One worker per model: local mode inside the pool. Several: one worker group after another."""
-        from benchmark.engine.ray_train import group_stage, local_stage
+    def _in_group(self, stage: Stage) -> bool:
+        return self.resources.workers > 1 and isinstance(stage, Pretrain)
 
-        if self.resources.workers == 1:
-            return self.run([task._replace(function=local_stage) for task in tasks])
+    def start(self, task: Task) -> None:
+        """Gives a task to a free worker. A worker group is waited for: it needs the whole machine."""
+        from benchmark.engine.ray_train import GroupTraining, LocalTraining
+
+        if self._in_group(task.stage):
+            self._run_group(_under(task, GroupTraining(self.resources, self.plugins)), task)
+            return
+        slot = self._slots.take()
+        assert slot is not None
+        self.monitor.start(task.key, task.label, task.work)
+        sent = _under(task, LocalTraining()) if isinstance(task.stage, Pretrain) else task
+        reference = self.workers()[slot].run.remote(sent)
+        self._running[reference] = (task, slot)
+        reference.future().add_done_callback(lambda _: self._events.put(reference))
+
+    def _run_group(self, grouped: Task, task: Task) -> None:
+        taken = [self._slots.take() for _ in range(self._slots.count)]
         self.release()
-        results = {}
-        for task in tasks:
-            self.monitor.start(task.key, task.label, task.work)
-            grouped = task._replace(function=group_stage, arguments=(*task.arguments, self.resources, self.plugins))
-            results[task.key] = execute(grouped, self.store, lambda *_: None)
-            announce(self.monitor, task, results[task.key])
-        return results
+        self.monitor.start(task.key, task.label, task.work)
+        result = execute(grouped, Workplace(self.store, self.compute))
+        announce(self.monitor, task, result)
+        for slot in taken:
+            if slot is not None:
+                self._slots.give(slot)
+        self._events.put((task, result))
 
-    def search(self, cells: Mapping[str, Any], searches: Sequence[Any]) -> dict[str, list[Any]]:
-        """Runs all trials of all cells with one Tuner over the pool."""
-        from tuners.search import run_search
+    def open_search(self, task: Task, searched: SearchCell, search: CellSearch) -> None:
+        """Hands a search to the one Tuner, which runs in a thread from the first search to the last."""
+        self._searched[search.cell] = (task, searched)
+        ray.get(self._shared.add_cell.remote(search.cell, cloudpickle.dumps(searched)))
+        self.workers()
+        if self._searcher is None or self._searcher.closed:
+            from tuners.ray_searcher import RoundSearcher
 
-        ray.get(self._board.set_cells.remote(cloudpickle.dumps(dict(cells))))
-        scratch = self.store.scratch("tune", "search")
-        stop = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(stop,), daemon=True)
-        workers = self.workers()
-        watcher.start()
+            self._searcher = RoundSearcher(slots=self._slots, progress=self._tell_trial)
+            threading.Thread(target=self._tune, args=(self._searcher,), daemon=True).start()
+        self._searcher.open(search)
+
+    def close_searches(self) -> None:
+        """Lets the Tuner end when its trials have."""
+        if self._searcher:
+            self._searcher.closed = True
+
+    def _tune(self, searcher: RoundSearcher) -> None:
+        from tuners.search import serve
+
         try:
-            return run_search(
-                searches,
-                workers,
-                scratch=Path(scratch),
-                progress=lambda result: announce_trial(self.monitor, cells, result),
-            )
+            serve(searcher, Pool(self._shared), scratch=Path(self.store.scratch("tune", "search")))
+        except BaseException as error:  # for the thread that waits, which alone can stop the run
+            self._events.put(error)
         finally:
-            stop.set()
-            watcher.join()
             self.store.clear_scratch("tune", "search")
 
-    def _watch(self, stop: threading.Event) -> None:
-        while not stop.wait(0.5):
-            self._show_ticks()
+    def _tell_trial(self, result: TrialResult) -> None:
+        task, searched = self._searched[result.cell]
+        announce_trial(self.monitor, searched, result)
+        assert self._searcher is not None
+        state = self._searcher.searches.states[result.cell]
+        if state.done:
+            self._events.put((task, search_result(self.store, searched, state.sorted_results())))
+
+    def ended(self) -> list[Finished]:
+        """What has ended since the last call; waits for half a second at most."""
+        self._interrupt.check()
+        self._show_ticks()
+        found: list[Finished] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._taken_in(self._events.get(timeout=WAIT_S)))
+            while True:
+                found.append(self._taken_in(self._events.get_nowait()))
+        return found
+
+    def _taken_in(self, event: Any) -> Finished:
+        if isinstance(event, BaseException):
+            raise event
+        if isinstance(event, tuple):
+            return event
+        task, slot = self._running.pop(event)
+        result = _result(event)
+        self._slots.give(slot)
+        announce(self.monitor, task, result)
+        return task, result
 
     def _show_ticks(self) -> None:
-        fresh: Any = ray.get(self._board.drain.remote())
+        fresh: Any = ray.get(self._shared.drain.remote())
         for key, (label, work, what, share) in fresh.items():
             self.monitor.tick(key, what, share, label=label, work=work)
 
@@ -230,17 +278,23 @@ class RayExecutor:
 
     def close(self) -> None:
         """Ends the pool and leaves the cluster; one that was started here ends too."""
+        self.close_searches()
         self.release()
         ray.shutdown()
 
 
-def _result(task: Task, reference: Any) -> TaskResult:
+def _under(task: Task, stage: Stage) -> Task:
+    """The task with its nodes run in another way."""
+    return Task(tuple(replace(node, stage=stage) for node in task.nodes))
+
+
+def _result(reference: Any) -> TaskResult:
     try:
         return ray.get(reference)
     except exceptions.OutOfMemoryError as error:
-        return TaskResult(task.key, "out_of_memory", _line(error), 0.0)
+        return TaskResult("out_of_memory", _line(error))
     except exceptions.RayError as error:
-        return TaskResult(task.key, "failed", _line(error), 0.0)
+        return TaskResult("failed", _line(error))
 
 
 def _line(error: BaseException) -> str:

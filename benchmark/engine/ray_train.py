@@ -6,65 +6,74 @@ name is the content key; a finished run that is entered again notices that its a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.errors import UserError
-from benchmark.stages.common import Tick
-from benchmark.stages.graph import Cell
-from benchmark.store.artifacts import Store
+from benchmark.stages.node import Node, Workplace
+from benchmark.stages.pretrain import Pretrain
 
 if TYPE_CHECKING:
     from benchmark.config.compute_options import ComputeOptions
-    from benchmark.stages.common import Compute
 
 
-def local_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
-    """Pre-trains one model in this process under a TorchTrainer in local mode (`num_workers=0`)."""
-    from ray.train import ScalingConfig
-    from ray.train.torch import TorchTrainer
+class LocalTraining(Pretrain):
+    """Pre-trains one model in a warm worker under a TorchTrainer in local mode (`num_workers=0`)."""
 
-    from benchmark.stages.pretrain import pretrain_stage
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Trains in this process."""
+        from ray.train import ScalingConfig
+        from ray.train.torch import TorchTrainer
 
-    def loop() -> None:
-        pretrain_stage(store, cell, compute, tick=tick)
+        from benchmark.stages.work.pretrain import pretrain_stage
 
-    TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
+        def loop() -> None:
+            pretrain_stage(at.store, nodes[0].arguments[0], at.compute, tick=at.tick)
+
+        TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
+        return {}
 
 
-def group_stage(
-    store: Store, cell: Cell, compute: Compute, resources: ComputeOptions, plugins: tuple[Plugin, ...], *, tick: Tick
-) -> None:
+class GroupTraining(Pretrain):
     """Pre-trains one model in a worker group: gloo on CPUs, nccl on GPUs. Runs in the driver."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
-    from ray.train.torch import TorchTrainer
 
-    gpu = compute.device != "cpu"
-    # the cell is opened by the loop itself, after the plugins that it may need are loaded
-    config = {"plugins": plugins, "payload": cloudpickle.dumps((store, cell, compute))}
-    tick("starting the worker group", 0.0)
-    trainer = TorchTrainer(
-        group_loop,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=gpu,
-            resources_per_worker=None if gpu or not resources.cpus_per_slot else {"CPU": resources.cpus_per_slot},
-        ),
-        run_config=RunConfig(
-            name=cell.keys.pretrain,
-            storage_path=str(store.scratch("ray-train", cell.keys.pretrain).resolve()),
-            failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
-        ),
-    )
-    try:
-        trainer.fit()
-    except WorkerGroupError as error:
-        mistakes = [cause for cause in error.worker_failures.values() if isinstance(cause, UserError)]
-        raise (mistakes[0] if mistakes else error) from None
-    store.clear_scratch("ray-train", cell.keys.pretrain)
+    def __init__(self, resources: ComputeOptions, plugins: tuple[Plugin, ...]) -> None:
+        self._resources, self._plugins = resources, plugins
+
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Starts the group, and waits for it."""
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+        from ray.train.torch import TorchTrainer
+
+        (cell,), resources = nodes[0].arguments, self._resources
+        gpu, scratch = at.compute.device != "cpu", at.store.scratch("ray-train", cell.keys.pretrain)
+        # the cell is opened by the loop itself, after the plugins that it may need are loaded
+        config = {"plugins": self._plugins, "payload": cloudpickle.dumps((at.store, cell, at.compute))}
+        at.tick("starting the worker group", 0.0)
+        trainer = TorchTrainer(
+            group_loop,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(
+                num_workers=resources.workers,
+                use_gpu=gpu,
+                resources_per_worker=None if gpu or not resources.cpus_per_slot else {"CPU": resources.cpus_per_slot},
+            ),
+            run_config=RunConfig(
+                name=cell.keys.pretrain,
+                storage_path=str(scratch.resolve()),
+                failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
+            ),
+        )
+        try:
+            trainer.fit()
+        except WorkerGroupError as error:
+            mistakes = [cause for cause in error.worker_failures.values() if isinstance(cause, UserError)]
+            raise (mistakes[0] if mistakes else error) from None
+        at.store.clear_scratch("ray-train", cell.keys.pretrain)
+        return {}
 
 
 def group_loop(config: dict[str, Any]) -> None:
@@ -76,7 +85,7 @@ def group_loop(config: dict[str, Any]) -> None:
     import torch
 
     from benchmark.stages.common import Stopwatch
-    from benchmark.stages.pretrain import pretrain, write_pretrained
+    from benchmark.stages.work.pretrain import pretrain, write_pretrained
 
     store, cell, compute = cloudpickle.loads(config["payload"])
     if store.has("pretrain", cell.keys.pretrain):

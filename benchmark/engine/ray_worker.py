@@ -11,6 +11,7 @@ import ray
 
 from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.engine.task import Task, TaskResult, execute
+from benchmark.stages.node import Workplace
 
 if TYPE_CHECKING:
     from benchmark.stages.common import Compute
@@ -18,19 +19,28 @@ if TYPE_CHECKING:
 
 
 class SharedState:
-    """What workers share: how far the running tasks are, and the cells of the running search."""
+    """What workers share: how far the running tasks are, the cells that are searched, and who works on which slot."""
 
     def __init__(self) -> None:
         self._fresh: dict[str, tuple[str, float, str, float]] = {}
-        self._cells = b""
+        self._cells: dict[str, bytes] = {}
+        self._workers: list[Any] = []
 
-    def set_cells(self, cells: bytes) -> None:
-        """Takes the searched cells, pickled: they are opened by workers alone, where plugins are loaded."""
-        self._cells = cells
+    def add_cell(self, key: str, cell: bytes) -> None:
+        """Takes a searched cell, pickled: it is opened by workers alone, where plugins are loaded."""
+        self._cells[key] = cell
 
-    def cells(self) -> bytes:
-        """The searched cells, pickled."""
-        return self._cells
+    def cell(self, key: str) -> bytes:
+        """A searched cell, pickled."""
+        return self._cells[key]
+
+    def set_workers(self, workers: list[Any]) -> None:
+        """Takes the handles of a pool that was started."""
+        self._workers = workers
+
+    def worker(self, slot: int) -> Any:
+        """The handle of a slot's worker."""
+        return self._workers[slot]
 
     def tick(self, key: str, label: str, work: float, what: str, share: float) -> None:
         """Notes one task's progress."""
@@ -42,10 +52,21 @@ class SharedState:
         return fresh
 
 
+class Pool:
+    """Finds workers by slot, also after the pool was started anew; pickles."""
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
+
+    def __getitem__(self, slot: int) -> Any:
+        """The handle of a slot's worker."""
+        return ray.get(self._shared.worker.remote(slot))
+
+
 class Worker:
     """One slot of the pool: models and libraries stay loaded from task to task."""
 
-    def __init__(self, store: Store, plugins: Sequence[Plugin], compute: Compute, threads: int, board: str) -> None:
+    def __init__(self, store: Store, plugins: Sequence[Plugin], compute: Compute, threads: int, shared: str) -> None:
         for plugin in plugins:
             load_plugin(plugin)
         import torch
@@ -53,8 +74,8 @@ class Worker:
         importlib.import_module("open_clip")  # paid once per worker
 
         torch.set_num_threads(threads)
-        self._store, self._compute, self._board = store, compute, ray.get_actor(board)
-        self._cells: Mapping[str, Any] = {}
+        self._store, self._compute, self._shared = store, compute, ray.get_actor(shared)
+        self._cells: dict[str, Any] = {}
 
     def ready(self) -> dict[str, Any]:
         """Answers when the worker is warm, with its environment."""
@@ -64,12 +85,13 @@ class Worker:
 
     def run(self, task: Task) -> TaskResult:
         """Runs one task."""
-        return execute(task, self._store, self._ticker(task.key, task.label, task.work))
+        tick = self._ticker(task.key, task.label, task.work)
+        return execute(task, Workplace(self._store, self._compute, tick))
 
     def run_trial(self, config: Mapping[str, Any]) -> Any:
         """Runs one trial of a search."""
-        from benchmark.engine.local import trial_key, trial_label, trial_work
-        from benchmark.engine.trials import run_trial
+        from benchmark.engine.executor import trial_key, trial_label, trial_work
+        from benchmark.stages.trial import run_trial
 
         cell = self._cell(config["cell"])
         tick = self._ticker(trial_key(config), trial_label(cell, config), trial_work(cell))
@@ -77,11 +99,11 @@ class Worker:
         return run_trial(self._store, cell, config, compute=self._compute, tick=tick)
 
     def _cell(self, key: str) -> Any:
-        """A searched cell; fetched at the first trial of a search, and by a worker that was restarted."""
+        """A searched cell; fetched at its first trial, and by a worker that was restarted."""
         if key not in self._cells:
-            pickled: Any = ray.get(self._board.cells.remote())
-            self._cells = pickle.loads(pickled)
+            pickled: Any = ray.get(self._shared.cell.remote(key))
+            self._cells[key] = pickle.loads(pickled)
         return self._cells[key]
 
     def _ticker(self, key: str, label: str, work: float) -> Any:
-        return lambda what, share: self._board.tick.remote(key, label, work, what, share)
+        return lambda what, share: self._shared.tick.remote(key, label, work, what, share)

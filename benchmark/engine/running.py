@@ -124,7 +124,7 @@ def _drive(
             )
             close = executor.close
         try:
-            run_ = SuiteRun(store, resolved.suite, cells, executor, monitor, asked=asked)
+            run_ = SuiteRun(store, resolved.suite, asked, executor, monitor)
             planning.write_suite(
                 store, resolved.suite, cells, command=resolved.command, environment=executor.environment()
             )

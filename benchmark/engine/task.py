@@ -1,56 +1,76 @@
-"""A task is one stage call that some process makes; whatever goes wrong in it becomes a status, never a crash."""
+"""A task is what one slot runs at once: nodes of one stage. What goes wrong in it becomes a status, never a crash."""
 
 from __future__ import annotations
 
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from benchmark.errors import UserError, tells_no_space
-from benchmark.stages.common import Tick
+from benchmark.stages.node import Ended, Node, Stage, Workplace
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 
 
 class Task(NamedTuple):
-    """One call of a stage function: `function(store, *arguments, tick=…)`, which writes the artifacts it names."""
+    """Nodes of one stage that run together."""
 
-    stage: str
-    key: str
-    label: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    work: float  # forward views of images, for the estimate of the time left
-    writes: tuple[tuple[str, str], ...]  # (stage, key) of every artifact
+    nodes: tuple[Node, ...]
+
+    @property
+    def stage(self) -> Stage:
+        """That of all its nodes."""
+        return self.nodes[0].stage
+
+    @property
+    def key(self) -> str:
+        """Names it for progress and logs: the first node's key."""
+        return self.nodes[0].key
+
+    @property
+    def label(self) -> str:
+        """What progress prints."""
+        return self.stage.label(self.nodes)
+
+    @property
+    def work(self) -> float:
+        """Forward views of images."""
+        return sum(node.work for node in self.nodes)
 
 
 class TaskResult(NamedTuple):
     """How a task ended."""
 
-    key: str
     status: Status
-    reason: str
-    wall_s: float
-    user_error: bool = False
-    value: Any = None
+    reason: str = ""
+    wall_s: float = 0.0
+    facts: Mapping[str, Any] = {}
+    user_error: bool = False  # the user can mend it, and a table full of failures would hide it
+
+    def ended(self) -> Ended:
+        """What its nodes are told."""
+        return Ended(self.status, self.reason, self.wall_s, self.facts)
 
 
-def execute(task: Task, store: Store, tick: Tick) -> TaskResult:
+def execute(task: Task, at: Workplace) -> TaskResult:
     """Runs a task in this process and turns every failure into a status with its reason and a log in the store."""
     began = time.perf_counter()
     try:
-        value = task.function(store, *task.arguments, tick=tick)
-        return TaskResult(task.key, "ok", "", time.perf_counter() - began, value=value)
+        facts = task.stage.run(task.nodes, at)
+        return TaskResult("ok", "", time.perf_counter() - began, facts)
     except UserError as error:
-        return TaskResult(task.key, "failed", str(error), time.perf_counter() - began, user_error=True)
+        return TaskResult("failed", str(error), time.perf_counter() - began, user_error=True)
     except Exception as error:
         reason, seconds = _one_line(error), time.perf_counter() - began
         if tells_no_space(reason):
-            return TaskResult(task.key, "failed", no_space(store, error), seconds, user_error=True)
-        log(store, task, reason)
-        return TaskResult(task.key, status_of(error), reason, seconds)
+            return TaskResult("failed", no_space(at.store, error), seconds, user_error=True)
+        status = status_of(error)
+        if status == "attack_did_not_plant":  # a verdict: nothing went wrong
+            return TaskResult(status, str(error), seconds)
+        log(at.store, task, reason)
+        return TaskResult(status, reason, seconds)
 
 
 def no_space(store: Store, error: BaseException | None = None) -> str:
@@ -68,6 +88,8 @@ def status_of(error: BaseException) -> Status:
         return "out_of_memory"
     if name == "NotApplicable":
         return "not_applicable"
+    if name == "DidNotPlant":
+        return "attack_did_not_plant"
     if name in ("GetTimeoutError", "TimeoutError"):
         return "timed_out"
     return "failed"
@@ -83,4 +105,5 @@ def log(store: Store, task: Task, reason: str) -> None:
     if store.local_root is not None:
         folder = store.local_root / "logs"
         os.makedirs(folder, exist_ok=True)
-        (folder / f"{task.stage}-{task.key}.txt").write_text(f"{task.label}\n{reason}\n\n{traceback.format_exc()}")
+        text = f"{task.label}\n{reason}\n\n{traceback.format_exc()}"
+        (folder / f"{task.stage.name}-{task.key}.txt").write_text(text)

@@ -25,6 +25,14 @@ class ConditionSpec(NamedTuple):
         return shown + (f" {self.transform}" if self.transform else "")
 
 
+class ModelRef(NamedTuple):
+    """Which weights: a pretrain artifact, or an epoch of a defend artifact."""
+
+    stage: str
+    key: str
+    epoch: int | None = None
+
+
 def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str, epoch: int | None) -> str:
     """Key of one model's outcomes under one condition; `epoch` chooses among a defend artifact's weights.
 

@@ -1,134 +1,53 @@
-"""`defend` and implanting: methods that turn one model into another, run in their context."""
+"""`defend`: a repair, run once with the fields as given. The trials of a search write there too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import pyarrow.parquet as pq
-
-from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
-from benchmark.contexts.repair import GatedRepairContext
-from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
+from benchmark.config.spec import Experiment
 from benchmark.stages import graph
-from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
-from benchmark.stages.method_inputs import conditions_of, held_out, method_inputs
-from benchmark.stages.weights import load_pretrained
-from benchmark.store.artifacts import Store
-from benchmark.store.keys import derive_seed
-from benchmark.training.loop import Diverged, LoopOptions
-from benchmark.types import Card, ModelAttack, Repair
+from benchmark.stages.label import cell_label
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.trial import keeper
 
 
-class DefendInputs(NamedTuple):
-    """What a repair run is told beside its fields: functions of its input artifacts."""
+class Defend(Stage):
+    """Repairs a model whose attack planted."""
 
-    start_accuracy: float | None  # validation CA of the undefended model; None: no collapse stopping
-    keep: Callable[[Sequence[Mapping[str, Any]]], set[int]]  # epochs whose weights are kept
+    name = "defend"
+    title = "repair at defaults"
+    rank = 4
 
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """One for a repair that is not searched."""
+        if cell.experiment.repair and not cell.experiment.search:
+            yield self.node(cell, Ref("gate", cell.keys.pretrain))
 
-NOTHING_KEPT = DefendInputs(None, lambda rows: set())
+    def node(self, cell: Cell, start: Ref) -> Node:
+        """The cell's repair at its defaults, once `start` is there."""
+        repair, keys = cell.experiment.repair, cell.keys
+        assert repair is not None
+        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(repair) else ()
+        label, work = cell_label(cell.experiment), repair_work(cell.experiment)
+        key = graph.defend_key(cell, repair)
+        return Node(self, key, label, (start, *outside), work=work, arguments=(cell,))
 
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Runs the repair; a result that is no number is a result of the repair, and kept."""
+        from benchmark.stages.work.defend import DefendInputs, defend_stage
 
-def defend_stage(
-    store: Store, cell: Cell, repair: Repair, inputs: DefendInputs, compute: Compute, *, tick: Tick
-) -> dict[str, Any]:
-    """Runs one repair with given fields; returns the artifact's facts."""
-    key = graph.defend_key(cell, repair)
-    found = store.find("defend", key)
-    if found is not None:
-        return found.facts
-    draft, watch = store.draft("defend", key), Stopwatch()
-    model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
-    base = cell.keys.pretrain
-    context, recorder = repair_context(
-        store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base
-    )
-    status, reason = "ok", ""
-    try:
-        repaired = as_clip(repair.repair(model, context))
-        recorder.measure_result(repaired)
-    except Collapsed as error:
-        status, reason = "collapsed", str(error)
-    except Diverged as error:
-        status, reason = "failed", str(error)
-    findings = recorder.write(context.findings)
-    last = recorder.rows[-1] if recorder.rows else {}
-    facts = {
-        "status": status,
-        "reason": reason,
-        "accuracy": last.get("validation_accuracy"),
-        "asr": last.get("validation_asr"),
-        "epochs": recorder.count,
-        "parameters": repair.model_dump(mode="json"),
-        "findings": findings,
-        "clean_pairs": context.clean_pairs_used,
-        "wall_s": watch.seconds(),
-    }
-    return draft.commit(facts).facts
+        (cell,) = nodes[0].arguments
+        repair = cell.experiment.repair
+        # no start and no floor: the default rule takes the last epoch, whatever was measured
+        inputs = DefendInputs(None, keeper(cell.experiment, repair, start_accuracy=0.0, floor=None))
+        return defend_stage(at.store, cell, repair, inputs, at.compute, tick=at.tick)
 
 
-def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
-    """Implants a model attack into the clean twin; the artifact stands where a pre-trained model would."""
-    attack, keys = cell.experiment.attack, cell.keys
-    assert isinstance(attack, ModelAttack)
-    draft, watch = store.draft("pretrain", keys.pretrain), Stopwatch()
-    twin = load_pretrained(store, keys.twin).to(compute.device)
-    context, recorder = repair_context(
-        store, cell, attack.own_card, NOTHING_KEPT, compute, draft.folder, twin, tick, base=keys.twin
-    )
-    attacked = as_clip(attack.implant(twin, context))
-    save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
-    before = required(store, "pretrain", keys.twin).facts
-    facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}
-    facts |= {
-        "history": [],
-        "parents": {"twin": keys.twin, "poison": keys.poison},
-        "findings": recorder.write(context.findings),
-    }
-    draft.commit(facts | {"wall_s": watch.seconds()})
-
-
-def repair_context(
-    store: Store,
-    cell: Cell,
-    card: Card,
-    inputs: DefendInputs,
-    compute: Compute,
-    folder: Path,
-    model: ClipModel,
-    tick: Tick,
-    *,
-    base: str,
-) -> tuple[GatedRepairContext, EpochRecorder]:
-    """What the method is handed, and what the engine keeps to itself; weights that are kept go into `folder`."""
-    experiment = cell.experiment
-    evaluation = required(store, "data", cell.keys.evaluation)
-    report = Report(
-        validation=held_out(evaluation, "validation"),
-        conditions=conditions_of(store, cell, evaluation),
-        keep=inputs.keep,
-        start_accuracy=inputs.start_accuracy,
-        collapse=experiment.search.collapse if experiment.search else 0.0,
-        folder=folder,
-        base_key=base,
-        progress=lambda end: tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs),
-    )
-    options = LoopOptions(micro_batch=compute.micro_batch, prefetch=compute.prefetch)
-    resources = method_inputs(store, cell, model, key=base)
-    recorder = EpochRecorder(report, resources)
-    seed = derive_seed(experiment.seed, "defend")
-    return GatedRepairContext(card, resources, recorder, seed=seed, options=options), recorder
-
-
-def load_repaired(store: Store, key: str, epoch: int) -> ClipModel:
-    """The model that a defend artifact kept after an epoch."""
-    folder = required(store, "defend", key).folder
-    return load_delta(folder, name=weights_name(epoch), find=lambda base: required(store, "pretrain", base).folder)
-
-
-def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
-    """The measured epochs of a defend artifact."""
-    return pq.read_table(required(store, "defend", key).path("epochs.parquet")).to_pylist()
+def repair_work(experiment: Experiment) -> float:
+    """Forward views of images of one repair run, roughly: validation after each epoch costs a third of a view."""
+    repair = experiment.repair
+    augmented = "text augmentation (EDA)" in repair.card.external if repair else False
+    views = (2 if augmented else 1) * experiment.splits.clean + 0.6 * experiment.splits.validation
+    return float(getattr(repair, "epochs", 1) * views)

@@ -1,103 +1,93 @@
-"""`evaluate`: outcomes of one model under several conditions, one artifact each."""
+"""`evaluate`: outcomes of one model under one condition."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import pyarrow.parquet as pq
-
-from benchmark.errors import NotApplicable
-from benchmark.evaluation.evaluate import Condition, evaluate
-from benchmark.stages.common import Compute, Stopwatch, Tick, required
-from benchmark.stages.conditions import ConditionSpec, evaluate_key
-from benchmark.stages.defend import load_repaired
-from benchmark.stages.environment import numerics
+from benchmark.stages import graph
+from benchmark.stages.conditions import (
+    ConditionSpec,
+    ModelRef,
+    evaluate_key,
+    outside_condition,
+    own_conditions,
+    triggered_conditions,
+)
 from benchmark.stages.graph import Cell
-from benchmark.stages.method_inputs import condition_of, held_out
-from benchmark.stages.weights import load_pretrained
-from benchmark.store.artifacts import Store
+from benchmark.stages.label import cell_label, model_label
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+
+CLEAN = ConditionSpec(None, None, None)
 
 
-class ModelRef(NamedTuple):
-    """Which weights: a pretrain artifact, or an epoch of a defend artifact."""
+class Evaluate(Stage):
+    """Evaluates a model; one pass serves all its conditions that are ready together."""
 
-    stage: str
-    key: str
-    epoch: int | None = None
+    name = "evaluate"
+    title = "evaluate"
+    rank = 1  # short, and what it opens is long
 
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """Test: own conditions, and the twin under every trigger. Validation: where a search starts, and its floor."""
+        own, keys = own_conditions(cell), cell.keys
+        model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
+        yield from (self.node(cell, model, item, "test") for item in own)
+        if cell.experiment.attack:
+            # without a target, as its own clean cell evaluates it: one outcome serves both
+            yield from (self.node(cell, twin, item, "test") for item in (CLEAN, *triggered_conditions(cell)))
+        if keys.outside:
+            yield self.node(cell, ModelRef("pretrain", keys.outside), outside_condition(), "test")
+        yield from self.validation(cell)
 
-def evaluate_stage(
-    store: Store,
-    cell: Cell,
-    ref: ModelRef,
-    conditions: Sequence[ConditionSpec],
-    split: str,
-    compute: Compute,
-    *,
-    tick: Tick,
-) -> None:
-    """Evaluates one model under several conditions; writes one artifact per condition that is not there yet."""
-    missing = [item for item in conditions if not store.has("evaluate", _key(cell, item, ref, split))]
-    if not missing:
-        return
-    tick(f"{len(missing)} condition{'s' * (len(missing) > 1)}", 0.1)
-    if not required(store, "data", cell.keys.evaluation).facts["class_names"]:
-        raise NotApplicable("zero-shot evaluation needs class names; give the suite an `evaluation` set with labels")
-    # one pass per form of the model: as it is, then transformed
-    forms = groupby(sorted(missing, key=lambda item: item.transform or ""), key=lambda item: item.transform)
-    for _, items in forms:
-        _evaluate(store, cell, ref, list(items), split, compute)
+    def validation(self, cell: Cell) -> Iterable[Node]:
+        """What a search compares with: the undefended model, and the twin under the trigger."""
+        if cell.experiment.search:
+            own = own_conditions(cell)
+            yield self.node(cell, ModelRef("pretrain", cell.keys.pretrain), own[0], "validation")
+            # own[1] is the attack on the model as it is: searches look at no transformed one
+            for item in own[1:2]:
+                if item.attack:
+                    yield self.node(cell, ModelRef("pretrain", cell.keys.twin), item, "validation")
 
+    def node(self, cell: Cell, model: ModelRef, condition: ConditionSpec, split: str) -> Node:
+        """One model under one condition on one split."""
+        key = evaluate_key(cell, condition, split=split, model=model.key, epoch=model.epoch)
+        poison = (Ref("poison", condition.poison),) if condition.poison else ()
+        splits = cell.experiment.splits
+        return Node(
+            self,
+            key,
+            f"{_model_label(cell, model)} · {split}",
+            (Ref(model.stage, model.key), *poison),
+            work=(splits.validation if split == "validation" else splits.test) / 3,  # no gradients: a third of a view
+            arguments=(cell, model, condition, split),
+            batch=f"{model.key}-{model.epoch}-{split}",
+        )
 
-def _key(cell: Cell, item: ConditionSpec, ref: ModelRef, split: str) -> str:
-    return evaluate_key(cell, item, split=split, model=ref.key, epoch=ref.epoch)
+    def chosen(self, cell: Cell, model: ModelRef, condition: ConditionSpec) -> Node:
+        """Weights that are in the store already, on test."""
+        return replace(self.node(cell, model, condition, "test"), inputs=())
 
+    def label(self, nodes: Sequence[Node]) -> str:
+        """The model, the split and every condition."""
+        return f"{nodes[0].label} · " + " + ".join(node.arguments[2].name for node in nodes)
 
-def _evaluate(
-    store: Store, cell: Cell, ref: ModelRef, items: Sequence[ConditionSpec], split: str, compute: Compute
-) -> None:
-    data, evaluation = required(store, "data", cell.keys.data), required(store, "data", cell.keys.evaluation)
-    model = (
-        load_pretrained(store, ref.key) if ref.stage == "pretrain" else load_repaired(store, ref.key, ref.epoch or 0)
-    )
-    if items[0].transform:
-        from benchmark.models import model_transforms
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Encodes texts and clean features once for all conditions."""
+        from benchmark.stages.work.evaluate import evaluate_stage
 
-        model = model_transforms.apply(items[0].transform, model)
-    conditions = [condition_of(store, cell, item, evaluation) for item in items]
-    watch = Stopwatch()
-    found = evaluate(
-        model.to(compute.device),
-        held_out(evaluation, split),
-        conditions,
-        class_names=evaluation.facts["class_names"],
-        templates=evaluation.facts["evaluation_templates"],
-        readouts=cell.experiment.readouts,
-        clean=held_out(data, "clean"),
-        target=None,
-        batch_size=compute.evaluation_batch,
-    )
-    seconds = {"wall_s": watch.seconds(), "encode_s": found.encode_s, "probe_fit_s": found.probe_fit_s}
-    for item, condition, table in zip(items, conditions, found.outcomes.values(), strict=True):
-        draft = store.draft("evaluate", _key(cell, item, ref, split))
-        pq.write_table(table, draft.path("outcomes.parquet"))
-        draft.commit(_facts(cell, ref, item, condition, split) | numerics(compute) | seconds)
+        cell, model, _, split = nodes[0].arguments
+        evaluate_stage(at.store, cell, model, [node.arguments[2] for node in nodes], split, at.compute, tick=at.tick)
+        return {}
 
 
-def _facts(cell: Cell, ref: ModelRef, item: ConditionSpec, condition: Condition, split: str) -> dict[str, Any]:
-    """What the outcomes are of, so that they can be read without the suite that asked for them."""
-    return {
-        "model": ref._asdict(),
-        "split": split,
-        "condition": condition.name,  # as the rows of the table name it
-        "attack": item.attack.to_dict() if item.attack else None,
-        "poison": item.poison,  # key of the trigger
-        "target": condition.target,  # class index; None: none, or one of each row's own
-        "transform": item.transform,
-        "geometry": item.geometry,
-        "readouts": cell.experiment.readouts.model_dump(mode="json"),
-        "data": cell.keys.data,  # whose clean pairs the read-outs are fitted on
-        "evaluation": cell.keys.evaluation,  # whose split it is
-    }
+def _model_label(cell: Cell, model: ModelRef) -> str:
+    if model.stage == "defend" or model.key == cell.keys.retrained:
+        return cell_label(cell.experiment)
+    if model.key == cell.keys.outside:
+        return "outside · " + model_label(graph.outside_of(cell.experiment))
+    if model.key == cell.keys.twin:
+        return model_label(graph.twin_cell(cell).experiment)
+    return model_label(cell.experiment)

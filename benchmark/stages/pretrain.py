@@ -1,88 +1,49 @@
-"""`pretrain`: the suspect model of a cell – pre-trained, with a backdoor implanted, or trained again after a filter."""
+"""`pretrain`: models from scratch – suspects, their clean twins, those from outside, and those trained again."""
 
 from __future__ import annotations
 
-import numpy as np
-from safetensors.torch import save_file
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from benchmark.config.spec import Experiment
-from benchmark.models.clip import ClipModel, build, save_delta
-from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.prepare import training_pool
-from benchmark.stages.weights import load_pretrained
-from benchmark.store.artifacts import Store
-from benchmark.store.keys import derive_seed
-from benchmark.training.loop import EpochEnd, LoopOptions, Trained, train
-from benchmark.training.oom import retry_with_smaller_micro_batch
-from benchmark.types import Filter
+from benchmark.stages.label import cell_label, model_label
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.types import ModelAttack
 
 
-def pretrain_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
-    """Pre-trains a cell's model in this process; continues from its last checkpoint."""
-    watch = Stopwatch()
-    trained = pretrain(store, cell, compute, tick=tick)
-    write_pretrained(store, cell, trained, wall_s=watch.seconds())
+class Pretrain(Stage):
+    """Pre-trains a model; continues from its last checkpoint."""
 
+    name = "pretrain"
+    title = "pre-train"
+    rank = 2
 
-def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Trained:
-    """The training itself; every worker of a group calls it."""
-    experiment, keys = cell.experiment, cell.keys
-    pool, seed = training_pool(store, cell), derive_seed(experiment.seed, "pretrain")
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """The clean twin, and as far as there are such: the poisoned model, one from outside, one after a filter."""
+        keys, judged = cell.keys, Ref("data", cell.keys.evaluation)
+        if keys.outside:
+            outside = graph.outside_cell(cell)
+            label = "outside · " + model_label(outside.experiment)
+            yield self._node(outside, rows, label, Ref("data", outside.keys.data), judged)
+        twin = graph.twin_cell(cell)  # without it there is neither floor nor gate
+        yield self._node(twin, rows, model_label(twin.experiment), Ref("data", keys.data), judged)
+        if keys.poison and not isinstance(cell.experiment.attack, ModelAttack):
+            yield self._node(cell, rows, model_label(cell.experiment), Ref("poison", keys.poison))
+        if keys.retrained and keys.detect:
+            again = graph.retrained_cell(cell)  # belongs to its filter; every other model to all cells that share it
+            label = "again · " + cell_label(cell.experiment)
+            yield self._node(again, rows, label, Ref("gate", keys.pretrain), Ref("detect", keys.detect))
 
-    def on_epoch(end: EpochEnd, _: ClipModel) -> None:
-        tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs)
+    def _node(self, cell: Cell, rows: Rows, label: str, *inputs: Ref) -> Node:
+        experiment = cell.experiment
+        views = len({"image", "image_augmented"} & experiment.objective.views)
+        work = float(experiment.pretrain.epochs * rows(cell) * views)
+        return Node(self, cell.keys.pretrain, label, inputs, work=work, arguments=(cell,))
 
-    options = LoopOptions(
-        checkpoint_folder=store.scratch("pretrain", keys.pretrain),
-        checkpoint_epochs=compute.checkpoint_epochs,
-        prefetch=compute.prefetch,
-        on_epoch=on_epoch,
-    )
-    rows = kept_rows(store, cell) if keys.pretrain == keys.retrained else None
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Trains in this process."""
+        from benchmark.stages.work.pretrain import pretrain_stage
 
-    def run(micro_batch: int | None) -> Trained:
-        model = start_model(store, experiment).to(compute.device)
-        now = options._replace(micro_batch=micro_batch)
-        return train(model, pool, experiment.objective, experiment.pretrain, seed=seed, options=now, rows=rows)
-
-    return retry_with_smaller_micro_batch(
-        run, batch_size=experiment.pretrain.batch_size, micro_batch=compute.micro_batch
-    )
-
-
-def kept_rows(store: Store, cell: Cell) -> np.ndarray:
-    """(n,) int64 rows that a filter leaves: all but its most suspicious share; among equals the lower rows go."""
-    import pyarrow.parquet as pq
-
-    detector = cell.experiment.detector
-    assert isinstance(detector, Filter) and cell.keys.detect is not None
-    found = required(store, "detect", cell.keys.detect)
-    scores = pq.read_table(found.path("scores.parquet"), columns=["score"])["score"].to_numpy()
-    removed = np.argsort(-scores, kind="stable")[: round(detector.remove_rate * len(scores))]
-    return np.setdiff1d(np.arange(len(scores), dtype=np.int64), removed)
-
-
-def start_model(store: Store, experiment: Experiment) -> ClipModel:
-    """Fresh, published or local weights, or those of another artifact."""
-    if experiment.model.start_from:
-        return load_pretrained(store, experiment.model.start_from)
-    return build(experiment.model, seed=derive_seed(experiment.seed, "init"))
-
-
-def write_pretrained(store: Store, cell: Cell, trained: Trained, *, wall_s: float) -> None:
-    """Writes the artifact: weights, optimiser state, loss curve, and which set and templates they belong to."""
-    draft = store.draft("pretrain", cell.keys.pretrain)
-    save_delta(trained.model, draft.folder, base={})
-    save_file(trained.optimizer, draft.path("optimizer.safetensors"))
-    evaluation = required(store, "data", cell.keys.evaluation)
-    facts = {
-        "history": trained.history,
-        "training": cell.experiment.pretrain.model_dump(mode="json"),
-        "class_names": evaluation.facts["class_names"],
-        "evaluation_templates": evaluation.facts["evaluation_templates"],
-        "parents": {"data": cell.keys.data, "poison": cell.keys.poison},
-        "wall_s": wall_s,
-    }
-    draft.commit(facts)
-    store.clear_scratch("pretrain", cell.keys.pretrain)
+        pretrain_stage(at.store, nodes[0].arguments[0], at.compute, tick=at.tick)
+        return {}

@@ -19,7 +19,7 @@ from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
 from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, text_head, validate
 from benchmark.models.clip import ClipModel, build
-from benchmark.stages.poison import Poison, load_poison, poison
+from benchmark.stages.work.poison import Poison, load_poison, poison
 from benchmark.training.loop import train
 from benchmark.types import Attack, BaseAttack, Objective, Training
 

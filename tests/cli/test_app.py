@@ -269,8 +269,8 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
 
     from benchmark.engine.suites import resolve
     from benchmark.stages import graph
-    from benchmark.stages.pretrain import start_model
-    from benchmark.stages.weights import load_pretrained
+    from benchmark.stages.work.pretrain import start_model
+    from benchmark.stages.work.weights import load_pretrained
 
     store = Store(finished)
     key = json.loads(str(next(row for row in records(finished) if "artifacts" in row)["artifacts"]))["pretrain"]

@@ -18,7 +18,7 @@ from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
 from benchmark.stages import graph
 from benchmark.stages.common import Compute
-from benchmark.stages.prepare import clean_pool
+from benchmark.stages.work.prepare import clean_pool
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Training
 from reports.compile import compile_suite

@@ -14,7 +14,7 @@ from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import UserError
-from benchmark.stages.poison import load_poison, poison
+from benchmark.stages.work.poison import load_poison, poison
 from benchmark.store.keys import derive_seed
 from benchmark.text import target_index
 from benchmark.types import Attack, PoisonContext, PoisonRows

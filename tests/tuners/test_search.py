@@ -19,6 +19,7 @@ from benchmark.types import Choices, Range
 from tuners.queue import CellSearch, CellState, Proposal, TrialReport, TrialResult, failed, recover
 from tuners.rounds import plan_rounds
 from tuners.search import run_search, run_search_locally
+from tuners.slots import Slots
 
 SEARCH = Search(trials=6, quasi_random=2, round_size=2, startup_trials=2)
 SPACE = {"rate": Range(1e-5, 1e-2, log=True), "mode": Choices(("a", "b"))}
@@ -154,27 +155,67 @@ def test_the_searcher_gives_the_same_trials_as_the_local_search_in_whatever_orde
 ) -> None:
     from tuners.ray_searcher import RoundSearcher
 
-    searcher = RoundSearcher(_cells(), num_slots=slots)
+    searcher = RoundSearcher(_cells(), slots=Slots(slots))
     _drive(searcher, order)
     assert _plain(searcher.searches.results()) == _plain(run_search_locally(_cells(), _execute))
     assert searcher.searches.done
 
 
 @pytest.mark.ray
-def test_slots_are_never_shared_and_a_cell_goes_back_to_its_worker() -> None:
+def test_slots_are_never_shared_and_nodes_go_first() -> None:
     from tuners.ray_searcher import RoundSearcher
 
-    searcher = RoundSearcher(_cells(2), num_slots=2)
-    first, second = searcher.suggest("a"), searcher.suggest("b")
+    slots = Slots(2)
+    searcher = RoundSearcher(_cells(2), slots=slots)
+    node = slots.take()  # something of the run that is no trial
+    first = searcher.suggest("a")
     assert isinstance(first, dict)
+    assert {first["slot"], node} == {0, 1}
+    assert searcher.suggest("b") is None
+    assert node is not None
+    slots.give(node)
+    slots.held = True  # a node is ready
+    assert searcher.suggest("b") is None
+    slots.held = False
+    second = searcher.suggest("b")
     assert isinstance(second, dict)
-    assert {first["slot"], second["slot"]} == {0, 1}
-    assert searcher.suggest("c") is None
-    for trial, config in (("b", second), ("a", first)):
-        searcher.on_trial_complete(trial, {**_execute(config), "final": True})
-    third = searcher.suggest("c")
-    assert isinstance(third, dict)
-    assert third["slot"] == {first["cell"]: first["slot"], second["cell"]: second["slot"]}[third["cell"]]
+    assert second["slot"] == node
+
+
+@pytest.mark.ray
+def test_a_trial_with_its_result_frees_its_slot_and_holds_its_actor_until_another_can_start() -> None:
+    from tuners.ray_searcher import RoundSearcher, StopWhenNeeded
+
+    slots = Slots(1)
+    searcher = RoundSearcher(_cells(1), slots=slots)
+    stopper = StopWhenNeeded(searcher)
+    config = searcher.suggest("a")
+    assert isinstance(config, dict)
+    slots.held = True
+    assert not stopper("a", {**_execute(config), "final": True})  # it may start none, so that its actor stays
+    assert slots.take() == 0  # a node's
+    slots.held = False
+    assert not stopper("a", {"final": True})
+    slots.give(0)
+    assert searcher.suggest("b") is None  # not beside the actor that is held
+    assert stopper("a", {"final": True})
+    searcher.on_trial_complete("a", {"final": True})
+    assert isinstance(searcher.suggest("b"), dict)
+
+
+@pytest.mark.ray
+def test_an_open_searcher_waits_for_further_searches() -> None:
+    from ray.tune.search.searcher import Searcher
+
+    from tuners.ray_searcher import RoundSearcher
+
+    searcher = RoundSearcher(slots=Slots(1))
+    assert searcher.suggest("a") is None
+    searcher.open(_cells(1)[0])
+    assert isinstance(searcher.suggest("a"), dict)
+    empty = RoundSearcher(slots=Slots(1))
+    empty.closed = True
+    assert empty.suggest("a") == Searcher.FINISHED
 
 
 @pytest.mark.ray
@@ -182,7 +223,7 @@ def test_slots_are_never_shared_and_a_cell_goes_back_to_its_worker() -> None:
 def test_a_trial_that_ends_without_a_final_result_is_failed_and_blocks_nothing(ending: dict[str, Any]) -> None:
     from tuners.ray_searcher import RoundSearcher
 
-    searcher = RoundSearcher(_cells(1), num_slots=3)
+    searcher = RoundSearcher(_cells(1), slots=Slots(3))
     for name in "abc":
         assert isinstance(searcher.suggest(name), dict)
     for name in "abc":
@@ -199,7 +240,7 @@ def test_a_trial_that_ends_without_a_final_result_is_failed_and_blocks_nothing(e
 def test_a_cluster_that_kills_every_actor_ends_the_run() -> None:
     from tuners.ray_searcher import RoundSearcher, StopWhenNeeded
 
-    searcher = RoundSearcher(_cells(2), num_slots=1)
+    searcher = RoundSearcher(_cells(2), slots=Slots(1))
     stopper = StopWhenNeeded(searcher)
     for name, error in (("a", True), ("b", True), ("c", False), ("d", True), ("e", True)):
         config = searcher.suggest(name)
@@ -215,14 +256,14 @@ def test_a_cluster_that_kills_every_actor_ends_the_run() -> None:
 def test_a_saved_searcher_comes_back_with_its_results_and_asks_again_for_what_was_running(tmp_path: Path) -> None:
     from tuners.ray_searcher import RoundSearcher
 
-    searcher = RoundSearcher(_cells(), num_slots=2)
+    searcher = RoundSearcher(_cells(), slots=Slots(2))
     first = searcher.suggest("a")
     assert isinstance(first, dict)
     searcher.on_trial_complete("a", {**_execute(first), "final": True})
     lost = searcher.suggest("b")
     assert isinstance(lost, dict)
     searcher.save(str(tmp_path / "state.json"))
-    again = RoundSearcher(_cells(), num_slots=2)
+    again = RoundSearcher(_cells(), slots=Slots(2))
     again.restore(str(tmp_path / "state.json"))
     assert again.searches.results() == searcher.searches.results()
     _drive(again, 0)

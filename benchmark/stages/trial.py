@@ -1,4 +1,4 @@
-"""A trial of a search as work: the repair with the trial's values, run and kept like any other repair."""
+"""A trial of a search: the repair with the trial's values, run and kept like any other repair."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
+
 from benchmark.config.spec import Experiment, Search
+from benchmark.stages.common import required
 from benchmark.stages.graph import Cell, defend_key, search_key
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
@@ -30,6 +33,11 @@ def repair_of(cell: Cell, parameters: Mapping[str, Any]) -> Repair:
     """The cell's repair with a trial's values."""
     assert cell.experiment.repair is not None
     return search_space.apply(cell.experiment.repair, parameters)
+
+
+def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
+    """The measured epochs (`records.EPOCHS`) of a repair run."""
+    return pq.read_table(required(store, "defend", key).path("epochs.parquet")).to_pylist()
 
 
 def rows_of(epochs: Sequence[Mapping[str, Any]], *, trial: int, phase: str, strength: float | None) -> list[Row]:
@@ -105,7 +113,7 @@ def run_trial(
     store: Store, searched: SearchCell, config: Mapping[str, Any], *, compute: Any, tick: Tick
 ) -> TrialReport:
     """Runs a trial in this process; its artifact is in the store afterwards."""
-    from benchmark.stages.defend import DefendInputs, defend_stage
+    from benchmark.stages.work.defend import DefendInputs, defend_stage
 
     cell = searched.cell
     repair = repair_of(cell, config["parameters"])

@@ -16,9 +16,9 @@ from benchmark.stages import graph
 from benchmark.stages.common import required
 from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.graph import Cell
-from benchmark.stages.poison import Poison, load_poison
-from benchmark.stages.prepare import clean_pool, training_pool
-from benchmark.stages.weights import load_pretrained, optimizer_of
+from benchmark.stages.work.poison import Poison, load_poison
+from benchmark.stages.work.prepare import clean_pool, training_pool
+from benchmark.stages.work.weights import load_pretrained, optimizer_of
 from benchmark.store.artifacts import Artifact, Store
 from benchmark.text import target_index
 from benchmark.types import PairFeatures, Training

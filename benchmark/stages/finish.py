@@ -1,0 +1,71 @@
+"""`record`: the immutable rows of a cell, written the moment that what they are made of is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions, triggered_conditions
+from benchmark.stages.graph import Cell
+from benchmark.stages.label import cell_label
+from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.record import Selected, write_record
+
+Outcomes = Mapping[Ref, Ended]
+
+
+class Record(Stage):
+    """Writes what a cell came to, also where that is a failure."""
+
+    name = "record"
+    title = "records"
+    place = "driver"
+    lasting = False  # one that is not final is written again
+
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """One a cell; the choice adds what it waits for."""
+        yield record_node(cell, Ref("select", cell.keys.record))
+
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Measures stored outcomes; no model is needed."""
+        (cell,) = nodes[0].arguments
+        chosen = at.ended[Ref("select", cell.keys.record)]
+        choices, trials = [Selected(_rule(cell), chosen.status, chosen.reason)], ()
+        if chosen.ok:
+            result = chosen.facts["result"]
+            choices, trials = [checked(cell, choice, at.ended) for choice in result.choices], result.trials
+        write_record(at.store, cell, at.suite, choices, environment=at.environment, trials=trials)
+        return {}
+
+
+def record_node(cell: Cell, *after: Ref) -> Node:
+    """The record of a cell, after these."""
+    return Node(Record(), cell.keys.record, cell_label(cell.experiment), after=after, arguments=(cell,))
+
+
+def _rule(cell: Cell) -> Any:
+    return "default" if cell.experiment.repair or cell.experiment.detector else "undefended"
+
+
+def checked(cell: Cell, choice: Selected, ended: Outcomes) -> Selected:
+    """A choice whose evaluation failed carries that failure; one whose twin could be evaluated, the twin."""
+    if choice.artifact is None or choice.selection == "undefended":  # its evaluations are behind the gate
+        return choice
+    failed = _failure(cell, own_conditions(cell), ended, model=choice.artifact, epoch=choice.epoch)
+    if failed:
+        return choice._replace(status=failed.status, reason=failed.reason)
+    floor = ended.get(Ref("floor", cell.keys.record))
+    twin = floor.facts.get("twin") if floor and choice.selection == "default" else None
+    # the repaired floor is context: a repair's own numbers do not hang on it
+    if twin and not _failure(cell, triggered_conditions(cell), ended, model=twin.artifact, epoch=twin.epoch):
+        return choice._replace(repaired_twin=twin)
+    return choice
+
+
+def _failure(
+    cell: Cell, conditions: Sequence[ConditionSpec], ended: Outcomes, *, model: str, epoch: int | None
+) -> Ended | None:
+    """The first evaluation on test that failed."""
+    keys = (evaluate_key(cell, item, split="test", model=model, epoch=epoch) for item in conditions)
+    found = (ended.get(Ref("evaluate", key)) for key in keys)
+    return next((item for item in found if item and not item.ok), None)

@@ -1,0 +1,56 @@
+"""A cell's search: one node, whose trials the engine hands out. Its runs stand among the repairs, by content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from benchmark.stages import graph, measuring
+from benchmark.stages.conditions import ConditionSpec, own_conditions
+from benchmark.stages.defend import repair_work
+from benchmark.stages.evaluate import Evaluate
+from benchmark.stages.graph import Cell
+from benchmark.stages.label import cell_label
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.trial import SearchCell, describe
+from benchmark.store.artifacts import Store
+
+
+class Search(Stage):
+    """Trials of one repair on one model. The engine runs all searches that are open through one Tuner."""
+
+    name = "search"
+    title = "search trials"
+    rank = 4
+    place = "search"
+    lasting = False
+
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """One for a searched cell."""
+        experiment, keys = cell.experiment, cell.keys
+        if experiment.search is None or experiment.repair is None:
+            return
+        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(experiment.repair) else ()
+        inputs = (Ref("gate", keys.pretrain), *(node.ref for node in Evaluate().validation(cell)), *outside)
+        work = repair_work(experiment) * (1 + experiment.search.trials)
+        yield Node(self, keys.record, cell_label(experiment), inputs, work=work, arguments=(cell,))
+
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """What the engine opens the search with: `searched`, and `search` with the trials that are in the store."""
+        searched = search_cell(at.store, nodes[0].arguments[0])
+        return {"searched": searched, "search": describe(searched, partial(at.store.facts, "defend"))}
+
+
+def search_cell(store: Store, cell: Cell) -> SearchCell:
+    """A cell with what its search's rules compare with: validation CA of the start, ASR of the clean twin."""
+    own, target = own_conditions(cell), measuring.target_index(store, cell)
+
+    def measured(model: str, condition: ConditionSpec, name: str) -> float:
+        table = measuring.outcomes(store, cell, condition, model=model, epoch=None, split="validation")
+        aim = target if condition.attack else None
+        return measuring.value(measuring.measures([table], target=aim), name)
+
+    start = measured(cell.keys.pretrain, own[0], "clean_accuracy")
+    floor = measured(cell.keys.twin, own[1], "attack_success_rate") if cell.experiment.attack else None
+    return SearchCell(cell, start, floor)
