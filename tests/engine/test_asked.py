@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.engine.asked import first_left, read_only, select, share_of
-from benchmark.engine.plan import plan, with_twins
+from benchmark.engine.plan import plan
 from benchmark.errors import UserError
 from benchmark.stages import graph
 from benchmark.stages.record import axes
@@ -87,6 +87,5 @@ def test_a_limit_takes_the_first_cells_that_are_not_done(cells: list[graph.Cell]
 def test_the_clean_twin_is_made_where_it_was_not_asked_for(cells: list[graph.Cell], tmp_path: Path) -> None:
     asked = select(cells, read_only(["attack=badnet,objective=mmcl,repair=none"]))
     assert len(asked) == 1
-    pretrain = next(stage for stage in plan(Store(tmp_path), asked, cells) if stage.stage == "pretrain")
+    pretrain = next(stage for stage in plan(Store(tmp_path), asked) if stage.stage == "pretrain")
     assert pretrain.total == 2
-    assert {cell.keys.pretrain for cell in with_twins(asked, cells)} == {asked[0].keys.twin, asked[0].keys.pretrain}

@@ -10,9 +10,9 @@ import pytest
 
 from benchmark.config.spec import Experiment, Search
 from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.engine.trials import keeper
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.stages.trial import keeper
 from benchmark.store.artifacts import Store
 from tests.helpers.miniature import run
 from tuners.front import Front, front_rows

@@ -47,19 +47,18 @@ def drawn(monitor: Monitor) -> list[str]:
     return found.get().splitlines()
 
 
-def ended(monitor: Monitor, key: str, *, status: str = "ok", reason: str = "", label: str = TRIAL) -> None:
-    monitor.finish(key, label, 50.0, status=status, reason=reason, wall_s=12.3)
+def ended(
+    monitor: Monitor, key: str, *, status: str = "ok", reason: str = "", label: str = TRIAL, brief: bool = False
+) -> None:
+    monitor.finish(key, label, 50.0, status=status, reason=reason, wall_s=12.3, brief=brief)
 
 
 def test_elsewhere_than_on_a_terminal_each_task_is_one_plain_line() -> None:
     with Monitor(console(terminal=False)) as monitor:
-        monitor.enter("poison", total=2, cached=2)
-        monitor.enter("evaluate repaired", total=3, cached=1)
+        monitor.expect(0.0, 2)
         ended(monitor, "a")
         ended(monitor, "b", status="repair_failed", reason="no [bound] met")
     assert printed(monitor.console).splitlines() == [
-        "poison  all 2 in the store",
-        "evaluate repaired  2 to do, 1 in the store",
         f"       12 s ✓ {TRIAL}",
         f"       12 s ✗ {TRIAL}  repair failed: no [bound] met",
     ]
@@ -68,7 +67,7 @@ def test_elsewhere_than_on_a_terminal_each_task_is_one_plain_line() -> None:
 def test_quiet_prints_nothing() -> None:
     for terminal in (True, False):
         with Monitor(console(terminal=terminal), quiet=True) as monitor:
-            monitor.enter("evaluate repaired", total=1, cached=0)
+            monitor.expect(0.0, 1)
             ended(monitor, "a", status="failed")
             ended(monitor, "b")
         assert printed(monitor.console) == ""
@@ -76,11 +75,10 @@ def test_quiet_prints_nothing() -> None:
 
 def test_a_terminal_counts_evaluations_and_names_those_that_went_wrong() -> None:
     with Monitor(console(terminal=True)) as monitor:
-        monitor.enter("evaluate repaired", total=3, cached=0)
+        monitor.expect(0.0, 3)
         for key in "ab":
-            ended(monitor, key, label="fine")
+            ended(monitor, key, label="fine", brief=True)
         ended(monitor, "c", status="failed", reason="gone", label="broken")
-        monitor.enter("search", total=1, cached=0)
     text = printed(monitor.console)
     assert "✓ 2 evaluations  25 s in all" in text
     assert "fine" not in text
@@ -90,22 +88,21 @@ def test_a_terminal_counts_evaluations_and_names_those_that_went_wrong() -> None
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_live_lines_fit_the_terminal(width: int) -> None:
     monitor = Monitor(console(terminal=True, width=width))
-    monitor.enter("repair at defaults", total=30, cached=0)
+    monitor.expect(0.0, 30)
     for place in range(20):
         monitor.start(str(place), TRIAL, 100.0)
         monitor.tick(str(place), "epoch 10/13, loss 12.31", 0.5)
     lines = drawn(monitor)
     assert max(map(len, lines)) <= min(width, progress.WIDEST)
     assert len(lines) < 12
-    assert lines[1].startswith("repair at defaults  0 of 30")
+    assert lines[1].startswith("0 of 30 steps")
     assert [line for line in lines if "mmcl-ssl" in line and "epoch 10/13, loss 12.31" in line]
     assert lines[-1].strip() == f"… and {20 - (len(lines) - 3)} more"
 
 
 def test_the_time_left_follows_the_work(time: Clock) -> None:
     monitor = Monitor(console(terminal=True))
-    monitor.expect(400.0)
-    monitor.enter("pre-train", total=4, cached=0)
+    monitor.expect(400.0, 4)
     time.now += 60  # Ray starts: no part of the pace
     monitor.start("a", "a model", 100.0)
     assert "time left not known yet" in drawn(monitor)[1]
@@ -118,7 +115,7 @@ def test_the_time_left_follows_the_work(time: Clock) -> None:
 
 def test_what_has_ended_does_not_come_back() -> None:
     monitor = Monitor(console(terminal=True))
-    monitor.enter("search", total=2, cached=0)
+    monitor.expect(0.0, 2)
     monitor.tick("a", "epoch 1/2", 0.5, label="a trial")
     assert any("a trial" in line for line in drawn(monitor))
     ended(monitor, "a")
@@ -136,7 +133,7 @@ def test_times_are_short(seconds: float, text: str) -> None:
 def test_a_terminal_shows_all_of_a_reason_and_one_line_of_what_went_well() -> None:
     reason = "no epoch of any trial met the bound and kept its clean accuracy above the collapse share"
     with Monitor(console(terminal=True)) as monitor:
-        monitor.enter("search", total=2, cached=0)
+        monitor.expect(0.0, 2)
         ended(monitor, "a")
         ended(monitor, "b", status="repair_failed", reason=reason)
     words = printed(monitor.console).split()
@@ -152,7 +149,7 @@ def test_one_reason_of_many_failures_is_told_once_with_their_number(tmp_path: Pa
         with Monitor(
             console(terminal=False, width=300), verbose=verbose, logs=tmp_path if verbose else None
         ) as monitor:
-            monitor.enter("pre-train", total=3, cached=0)
+            monitor.expect(0.0, 3)
             for key in "abc":
                 ended(monitor, key, status="failed", reason="too few pairs", label=f"model {key}")
         told = [line for line in printed(monitor.console).splitlines() if "too few pairs" in line]
@@ -164,8 +161,8 @@ def test_one_reason_of_many_failures_is_told_once_with_their_number(tmp_path: Pa
 
 def test_verbose_gives_each_evaluation_a_line() -> None:
     with Monitor(console(terminal=True), verbose=True) as monitor:
-        monitor.enter("evaluate repaired", total=2, cached=0)
+        monitor.expect(0.0, 2)
         for key in "ab":
-            ended(monitor, key, label=f"model {key}")
+            ended(monitor, key, label=f"model {key}", brief=True)
     assert "✓ model a" in printed(monitor.console)
     assert "✓ model b" in printed(monitor.console)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import SafetensorError
 
 from benchmark.engine.task import Task, execute
+from benchmark.stages.node import Node, Stage, Workplace
 from benchmark.store.artifacts import Store
 
 pytestmark = pytest.mark.unit
@@ -17,10 +20,13 @@ FULL = "Error while serializing: I/O error: No space left on device (os error 28
 
 
 def ended(store: Path, error: BaseException) -> tuple[str, str, bool]:
-    def raises(*_: object, tick: object) -> None:
-        raise error
+    class Raises(Stage):
+        name = "pretrain"
 
-    result = execute(Task("pretrain", "k", "label", raises, (), 0.0, ()), Store(store), lambda *_: None)
+        def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+            raise error
+
+    result = execute(Task((Node(Raises(), "k", "label"),)), Workplace(Store(store)))
     return result.status, result.reason, result.user_error
 
 

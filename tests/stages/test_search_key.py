@@ -11,12 +11,12 @@ from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.blended import Blended
 from benchmark.config.spec import Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.engine.trials import SearchCell, describe, repair_of
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.trial import SearchCell, describe, repair_of
 from benchmark.types import Range
 from tuners.queue import CellSearch, TrialResult
 from tuners.search import run_search_locally

@@ -19,6 +19,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.stages import graph
 from benchmark.stages.common import Compute
 from benchmark.stages.record import skipped_rows, write_record
+from benchmark.stages.prepare import Prepare
 from benchmark.stages.work.prepare import prepare_stage
 from benchmark.store.artifacts import Store
 
@@ -52,8 +53,8 @@ def test_a_run_says_what_it_skipped_once_and_the_record_keeps_it(tmp_path: Path,
     prepare_stage(store, cells[0], False, tick=lambda *_: None)
     console = Console(file=io.StringIO(), width=80)
     with Monitor(console) as monitor:
-        run = SuiteRun(store, wanted, [*cells, *cells], LocalExecutor(store, monitor, Compute()), monitor)
-        run._tell_skipped()
+        executor = LocalExecutor(store, monitor, Compute())
+        SuiteRun(store, wanted, [*cells, *cells], executor, monitor, stages=(Prepare(),)).run()
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert told.count("hf: skipped 5 of 20 rows: 4 with a missing or broken image (") == spoilt
     assert told.count("1 with neither caption nor label (images/9.png)") == spoilt

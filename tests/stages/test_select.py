@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmark.attacks.badnet import BadNet
-from benchmark.config.spec import Gate, ModelSpec, Search, Suite
+from benchmark.config.spec import ModelSpec, Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.engine.run_state import RunState
-from benchmark.engine.selection import CellResult, choose
-from benchmark.engine.trials import SearchCell, repair_of
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import graph, record
 from benchmark.stages.graph import Cell
+from benchmark.stages.node import Ended, Ref
+from benchmark.stages.select import CellResult, choose, inputs_of
+from benchmark.stages.trial import SearchCell, repair_of
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
 from tuners.queue import TrialResult, failed
@@ -61,8 +61,10 @@ def keep(store: Store, cell: Cell, result: TrialResult, epochs: list[tuple[float
 
 def chosen(store: Store, cell: Cell, results: list[TrialResult]) -> CellResult:
     """The cell's choices."""
-    key = cell.keys.record
-    return choose(RunState(store, Gate()), cell, {key: SearchCell(cell, START, 0.012)}, {key: results})
+    ended = dict.fromkeys(inputs_of(cell), Ended("ok"))
+    searched = SearchCell(cell, START, 0.012)
+    ended[Ref("search", cell.keys.record)] = Ended("ok", facts={"searched": searched, "results": results})
+    return choose(store, cell, ended)
 
 
 def by_rule(found: CellResult) -> dict[str, Any]:
@@ -131,32 +133,3 @@ def test_every_rule_costs_the_trials_behind_it(tmp_path: Path) -> None:
         "trigger_blind": 111.0,
     }
     assert {name: rule.trials for name, rule in rules.items()} == {"default": 1, "oracle": 5, "trigger_blind": 3}
-
-
-def test_the_default_names_the_repaired_twin_where_there_is_one(tmp_path: Path) -> None:
-    store, cell = Store(tmp_path), searched_cell()
-    results = [trial(0)]
-    keep(store, cell, results[0], [(0.72, 0.02)])
-    assert by_rule(chosen(store, cell, results))["default"].repaired_twin is None
-    twin, repair = graph.twin_cell(cell), cell.experiment.repair
-    assert repair is not None
-    draft = store.draft("defend", graph.defend_key(twin, repair))
-    pq.write_table(pa.Table.from_pylist([{"epoch": 4}], schema=schemas.EPOCHS), draft.path("epochs.parquet"))
-    draft.commit({"status": "ok"})
-    rules = by_rule(chosen(store, cell, results))
-    assert rules["default"].repaired_twin == (graph.defend_key(twin, repair), 4)
-    assert rules["oracle"].repaired_twin is None  # its hyper-parameters are not the twin's
-
-
-def test_the_repaired_twin_is_the_grids_own_cell() -> None:
-    """The same key, so that nothing is repaired twice."""
-    cell, repair = searched_cell(), CleanCLIP()
-    suite = Suite(
-        name="made-up",
-        data=Shapes(num_rows=400),
-        objectives=(MMCL(),),
-        attacks=(BadNet(target="ring"),),
-        repairs=(repair,),
-    )
-    own = next(item for item in graph.cells(suite) if item.experiment.repair and not item.experiment.attack)
-    assert graph.defend_key(graph.twin_cell(cell), repair) == graph.defend_key(own, repair)
