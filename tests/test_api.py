@@ -19,8 +19,8 @@ import benchmark as bm
 from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.repairs import CleanCLIP, FineTuning
-from benchmark.stages.work.defend import load_repaired
 from benchmark.stages.graph import Cell, cells, defend_key
+from benchmark.stages.work.defend import load_repaired
 from benchmark.store.artifacts import Store, open_store
 from tests.helpers.miniature import SETTINGS
 

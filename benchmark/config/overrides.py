@@ -11,6 +11,7 @@ from benchmark.config import registry
 from benchmark.config.notation import assignment, literal
 from benchmark.config.spec import Suite
 from benchmark.errors import UserError, must, unknown
+from benchmark.types import Metric
 from benchmark.validation import validated
 
 GRID = {"attack": "attacks", "repair": "repairs", "detector": "detectors", "objective": "objectives"}
@@ -64,9 +65,11 @@ def add(suite: Suite, text: str) -> Suite:
     if ":" in kind:  # the first equals sign is one of a field's: the kind is missing
         raise must("--add", form["form"], text, f"e.g. {form['example']}")
     kind = _ALIASES.get(kind, kind)
-    if kind not in GRID:
+    if kind not in (*GRID, "metric"):
         _refuse(kind, text)
     method = registry.from_text(kind, named, option=f"--add {kind}=")
+    if isinstance(method, Metric):
+        return suite.model_copy(update={"metrics": tuple(dict.fromkeys((*suite.metrics, method)))})
     grown = suite.model_copy(update={GRID[kind]: (*getattr(suite, GRID[kind]), method)})
     if len(grown.experiments()) == len(suite.experiments()):
         raise UserError(

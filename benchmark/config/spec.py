@@ -35,6 +35,7 @@ from benchmark.types import (
     Filter,
     Frozen,
     Method,
+    Metric,
     Objective,
     Range,
     Repair,
@@ -49,6 +50,7 @@ DatasetForm = Annotated[Dataset, BeforeValidator(partial(registry.read, "dataset
 ObjectiveForm = Annotated[Objective, BeforeValidator(partial(registry.read, "objective")), _written]
 AttackForm = Annotated[BaseAttack, BeforeValidator(partial(registry.read, "attack")), _written]
 RepairForm = Annotated[Repair, BeforeValidator(partial(registry.read, "repair")), _written]
+MetricForm = Annotated[Metric, BeforeValidator(partial(registry.read, "metric")), _written]
 DetectorForm = Annotated[Detector, BeforeValidator(partial(registry.read, "detector")), _written]
 Names = Annotated[frozenset[str], PlainSerializer(sorted, when_used="json")]  # in one order, so that equal is equal
 
@@ -205,6 +207,9 @@ class Suite(Grid):
         Field(description="of torch in each process, since rounding follows them; null: as the machine gives"),
     ] = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    metrics: Annotated[
+        tuple[MetricForm, ...], Field(description="beside those of every record; applied to finished cells too")
+    ] = ()
     also: Annotated[
         tuple[Grid, ...], Field(description="further grids on the same data and protocol: other models, other attacks")
     ] = ()

@@ -20,6 +20,7 @@ from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
 from benchmark.stages.every import STAGES
 from benchmark.stages.graph import Cell
+from benchmark.stages.measure import Measure
 from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
@@ -37,20 +38,23 @@ class SuiteRun:
         executor: Executor,
         monitor: Monitor,
         *,
-        stages: Sequence[Stage] = STAGES,
+        stages: Sequence[Stage] | None = None,
     ) -> None:
-        """`cells` are those that are asked for; what they need of others comes by itself."""
-        self.store, self.suite, self.executor, self.monitor, self.stages = store, suite, executor, monitor, stages
-        self.cells = todo(store, cells)
+        """`cells` are those that are asked for; what they need of others comes by itself.
+
+        `stages`: None for those of every run, and one for each metric that the suite adds.
+        """
+        self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
+        self.stages = (*STAGES, *map(Measure, suite.metrics)) if stages is None else stages
+        self.cells = cells
         self.graph = NodeGraph()
         self._journal = Journal(store, suite.name)
         self._searches: set[Ref] = set()  # that have not ended
         self._said: set[str] = set()
 
     def run(self) -> None:
-        """Makes every record that is missing."""
-        rows = row_counter(self.store)
-        self._add(node for cell in self.cells for stage in self.stages for node in stage.nodes(cell, rows))
+        """Makes every record that is missing, and what finished cells lack."""
+        self._add(self._nodes())
         try:
             while not self.graph.done:
                 self._do_here()
@@ -61,6 +65,13 @@ class SuiteRun:
                         self._end(task, result)
         finally:
             self._journal.write(self.graph, ended=True)
+
+    def _nodes(self) -> Iterable[Node]:
+        left, rows = {cell.keys.record for cell in todo(self.store, self.cells)}, row_counter(self.store)
+        for cell in self.cells:
+            for stage in self.stages:
+                if stage.finished or cell.keys.record in left:
+                    yield from stage.nodes(cell, rows)
 
     def _add(self, nodes: Iterable[Node]) -> None:
         """Takes nodes in; what the store has of them has ended already."""
@@ -96,7 +107,7 @@ class SuiteRun:
             self.store,
             ended=self.graph.of(node.ref),
             suite=self.suite.name,
-            environment=self.executor.environment(),
+            environment=self.executor.environment,
         )
         result = execute(task, at)
         if node.stage.place == "search" and result.status == "ok":

@@ -34,7 +34,7 @@ class Record(Stage):
         if chosen.ok:
             result = chosen.facts["result"]
             choices, trials = [checked(cell, choice, at.ended) for choice in result.choices], result.trials
-        write_record(at.store, cell, at.suite, choices, environment=at.environment, trials=trials)
+        write_record(at.store, cell, at.suite, choices, environment=at.environment(), trials=trials)
         return {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -222,3 +222,8 @@ def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, tran
     if drop > gate.max_accuracy_drop:
         return f"clean accuracy {drop:.3f} below the clean twin, the gate allows {gate.max_accuracy_drop:g}"
     return ""
+
+
+def finite(item: Measure) -> dict[str, Any]:
+    """A measure as a row of its schema, in which what is no number is null."""
+    return item._asdict() | {"value": item.value if math.isfinite(item.value) else None}

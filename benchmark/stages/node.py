@@ -63,7 +63,7 @@ class Workplace:
     tick: Tick = lambda what, share: None
     ended: Mapping[Ref, Ended] = field(default_factory=dict)  # how the nodes in `after` ended
     suite: str = ""
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Callable[[], Mapping[str, Any]] = dict
 
 
 class Stage:
@@ -78,6 +78,7 @@ class Stage:
     place: ClassVar[Literal["slot", "driver", "search"]] = "slot"
     shown: ClassVar[bool] = True  # in plans; what costs nothing would only lengthen them
     counts_for: ClassVar[str] = ""  # the stage for which work is set aside here, before its nodes are known
+    finished: ClassVar[bool] = False  # whether cells that have their final record need it too
     lasting: ClassVar[bool] = True  # whether what the store holds of it is not made again
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:

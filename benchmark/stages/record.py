@@ -120,7 +120,7 @@ def _row(
         "epoch": choice.epoch,
         "parameters": _json(method.model_dump(mode="json")) if method else "{}",
         "trials_behind_rule": choice.trials,
-        "measures": [_finite(item) for item in _measures(store, cell, choice)],
+        "measures": [measuring.finite(item) for item in _measures(store, cell, choice)],
         "clean_pairs": choice.clean_pairs,
         "wall_s": choice.wall_s,
         "device": environment.get("device", ""),
@@ -232,10 +232,6 @@ def _search_effort(cell: Cell, choice: Selected, trials: Sequence[Mapping[str, A
 
 def _point(row: Mapping[str, Any]) -> Row:
     return Row(row["trial"], row["epoch"], row["phase"], row["validation_accuracy"], row["validation_asr"])
-
-
-def _finite(item: Measure) -> dict[str, Any]:
-    return item._asdict() | {"value": item.value if math.isfinite(item.value) else None}
 
 
 def trial_rows(

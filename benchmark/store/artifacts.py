@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ class Artifact(NamedTuple):
     key: str
     facts: dict[str, Any]  # what the stage wrote about it (small JSON)
     folder: Path  # local folder with the files; remote artifacts are fetched into a cache
+    hashes: Mapping[str, str] = {}  # SHA-256 of each file
 
     def path(self, name: str) -> Path:
         """Local path of one of its files."""
@@ -68,7 +69,7 @@ class Draft:
             facts=facts,
         )
         self.folder = self._store.publish(self, manifest)
-        return Artifact(self.stage, self.key, facts, self.folder)
+        return Artifact(self.stage, self.key, facts, self.folder, manifest.files)
 
 
 class Store:
@@ -99,7 +100,7 @@ class Store:
             manifest = self._manifest(place, stage, key)
             folder = self._files(place, stage, key, manifest) if manifest else None
             if manifest and folder:
-                return Artifact(stage, key, manifest.facts, folder)
+                return Artifact(stage, key, manifest.facts, folder, manifest.files)
         return None
 
     def facts(self, stage: str, key: str) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
 from benchmark.stages import graph
 from benchmark.stages.common import Compute
-from benchmark.stages.record import skipped_rows, write_record
 from benchmark.stages.prepare import Prepare
+from benchmark.stages.record import skipped_rows, write_record
 from benchmark.stages.work.prepare import prepare_stage
 from benchmark.store.artifacts import Store
 

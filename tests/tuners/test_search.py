@@ -119,6 +119,7 @@ def _drive(searcher: Any, order: int) -> None:
 
     from tuners.ray_searcher import StopWhenNeeded
 
+    searcher.closed = True
     stopper, configs = StopWhenNeeded(searcher), {}
     running: list[str] = []  # have no result yet
     held: list[str] = []  # have one, and keep their actor

@@ -1,0 +1,81 @@
+"""`measure`: a metric that a suite's records do not hold, over the outcomes that stand behind them. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.evaluation.measure import measures, score_measures
+from benchmark.stages import measuring
+from benchmark.stages.common import required
+from benchmark.stages.graph import Cell
+from benchmark.stages.identities import identity
+from benchmark.stages.label import cell_label
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.store.artifacts import Store
+from benchmark.store.keys import content_key
+from benchmark.store.schemas import MEASURES
+from benchmark.types import Measure as Number
+from benchmark.types import Metric
+
+VERSION = 1
+
+
+class Measure(Stage):
+    """Applies one metric to finished cells; a metric that changed is another one."""
+
+    name = "measure"
+    title = "measures"
+    place = "driver"
+    lasting = False  # its artifact is named by what the outcomes hold, which is not known before
+    finished = True
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
+        """One a cell, after its record."""
+        label, record = f"{self.metric.label} · {cell_label(cell.experiment)}", cell.keys.record
+        yield Node(self, f"{self.metric.label}-{record}", label, after=(Ref("record", record),), arguments=(cell,))
+
+    def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+        """Writes `measures.parquet`, unless the same metric has seen the same outcomes."""
+        (cell,) = nodes[0].arguments
+        found = at.store.find("record", cell.keys.record)
+        if found is None:  # its own failure was told
+            return {}
+        rows = pq.read_table(found.path("records.parquet"), columns=["selection", "sources"]).to_pylist()
+        hashes = [_hash(at.store, source) for row in rows for source in row["sources"]]
+        key = content_key("measure", VERSION, {"metric": identity(self.metric)}, [cell.keys.record, *hashes])
+        if not at.store.has("measure", key):
+            numbers = [number for row in rows for number in self._numbers(at.store, cell, row)]
+            draft = at.store.draft("measure", key)
+            pq.write_table(pa.Table.from_pylist(numbers, schema=MEASURES), draft.path("measures.parquet"))
+            draft.commit({"metric": self.metric.to_dict(), "cells": [cell.keys.record]})
+        return {"measures": key}
+
+    def _numbers(self, store: Store, cell: Cell, row: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        head = {"cell": cell.keys.record, "selection": row["selection"]}
+        own = [source for source in row["sources"] if source["role"].startswith("own_") or source["role"] == "scores"]
+        for transform in dict.fromkeys(source["transform"] for source in own):
+            tables = [_table(store, source) for source in own if source["transform"] == transform]
+            for number in self._measure(tables, measuring.target_index(store, cell)):
+                yield head | measuring.finite(number._replace(name=measuring.under(number.name, transform)))
+
+    def _measure(self, tables: Sequence[pa.Table], target: int | None) -> Iterable[Number]:
+        scores = [table for table in tables if "positive" in table.column_names]
+        if self.metric.of == "scores":
+            return [number for table in scores for number in score_measures(table, metrics=[self.metric])]
+        outcomes = [table for table in tables if "positive" not in table.column_names]
+        return measures(outcomes, target=target, metrics=[self.metric]) if outcomes else []
+
+
+def _table(store: Store, source: Mapping[str, Any]) -> pa.Table:
+    return pq.read_table(required(store, source["stage"], source["key"]).path(source["file"]))
+
+
+def _hash(store: Store, source: Mapping[str, Any]) -> str:
+    return required(store, source["stage"], source["key"]).hashes[source["file"]]
