@@ -1,4 +1,4 @@
-"""`measure`: a metric that a suite's records do not hold, over the outcomes that stand behind them. No model is needed."""
+"""`measure`: a metric that records do not hold, over the outcomes that stand behind them. No model is needed."""
 
 from __future__ import annotations
 
