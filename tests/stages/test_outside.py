@@ -22,7 +22,7 @@ from benchmark.stages.work.prepare import clean_pool
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Training
 from reports.compile import compile_suite
-from reports.detection import detectors
+from reports.detection import detector_scales, detectors
 from reports.grid import names_of
 
 pytestmark = pytest.mark.unit
@@ -86,7 +86,8 @@ def test_its_accuracy_stands_beside_the_numbers_of_who_asked(ran: Ran) -> None:
     assert "auxiliary_clean_accuracy" not in plain
     results = compile_suite(ran.store, "outside")
     names = names_of(results.cells, results.detections)
-    (group,) = detectors(results.detections, results.cells, names, results.cards).filters
+    scales = detector_scales(results.measures)
+    (group,) = detectors(results.detections, results.cells, names, results.cards, scales).filters
     notes = {line.label: line.note for line in group.lines}
     assert notes["clipscore-outside"].startswith("model from outside: CA ")
     assert notes["clipscore"] == ""
