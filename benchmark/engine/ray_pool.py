@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import socket
 import threading
 import uuid
 from collections.abc import Sequence
@@ -16,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import ray
 from ray import exceptions
-from ray._private import worker as ray_printing
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
 from benchmark.engine.executor import Finished, announce, announce_trial, search_result
 from benchmark.engine.interrupt import Interrupt
 from benchmark.engine.monitor import Monitor
+from benchmark.engine.ray_cluster import check_slot, connect
 from benchmark.engine.ray_worker import Pool, SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
-from benchmark.errors import UserError, must
+from benchmark.errors import UserError
 from benchmark.stages.common import Compute
 from benchmark.stages.node import Stage, Workplace
 from benchmark.stages.pretrain import Pretrain
@@ -37,76 +35,7 @@ from tuners.slots import Slots
 if TYPE_CHECKING:
     from tuners.ray_searcher import RoundSearcher
 
-ANSWER_S = 10.0  # how long an address may take to answer
 WAIT_S = 0.5  # how long to wait for something to end, before an interrupt is looked for
-_QUIET = {
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_worker_niceness": "0",  # Ray's default of 15 lets anything else on the machine starve a run
-}
-
-
-def connect(resources: ComputeOptions) -> None:
-    """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine.
-
-    `ray_token.set_token` comes before the import of this module.
-    """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if ray.is_initialized():
-        return
-    # Ray prints a paragraph for each worker that dies, and has no public switch for it; what died is a status anyway
-    ray_printing._worker_logs_enabled = False
-    address = resources.address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    if address:
-        _check_answers(address)
-        options["address"] = address
-    else:
-        # Train's cleaner of worker groups needs the dashboard; a pool of actors does not
-        options |= {"address": "local", "include_dashboard": resources.workers > 1, "object_store_memory": 256 << 20}
-    try:
-        ray.init(**options)
-    except Exception as error:  # Ray raises Exception itself where its own start times out
-        if address:
-            raise must("--address", "that of a running Ray cluster", address, _first_line(error)) from None
-        what = "the machine may be overloaded: try again, or run with --local"
-        raise UserError(f"Ray must start on this machine, got {_first_line(error)!r}; {what}") from None
-
-
-def _check_answers(address: str) -> None:
-    """Refuses an address where nobody listens, on which Ray itself would go on trying.
-
-    Raises:
-        UserError: nobody answers there.
-    """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not port.isdigit():
-        return  # "auto", or a name that Ray resolves
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
-    except (OSError, OverflowError) as error:
-        remedy = f"nobody answers there ({error}); see `ray status`, or leave it out to start Ray here"
-        raise must("--address", "that of a running Ray cluster", address, remedy) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def check_slot(resources: ComputeOptions, cpus: float, gpus: float) -> None:
-    """Refuses a slot that is larger than the cluster, which Ray would wait for, or that would be ignored.
-
-    Raises:
-        UserError: more CPUs than there are, or GPUs of a cluster without them.
-    """
-    for option, wanted, there in (("--cpus", resources.cpus_per_slot, cpus), ("--gpus", resources.gpus_per_slot, gpus)):
-        if wanted and wanted > there:
-            unit = option.strip("-").upper()[:-1]
-            raise must(option, f"at most the {there:g} {unit}s of the cluster", wanted, "lower it, or leave it out")
 
 
 class RayExecutor:

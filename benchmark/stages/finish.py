@@ -9,7 +9,8 @@ from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditi
 from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
-from benchmark.stages.record import Selected, write_record
+from benchmark.stages.record import write_record
+from benchmark.stages.selection import CellResult, Selected
 
 Outcomes = Mapping[Ref, Ended]
 
@@ -30,11 +31,12 @@ class Record(Stage):
         """Measures stored outcomes; no model is needed."""
         (cell,) = nodes[0].arguments
         chosen = at.ended[Ref("select", cell.keys.record)]
-        choices, trials = [Selected(_rule(cell), chosen.status, chosen.reason)], ()
+        result = CellResult([Selected(_rule(cell), chosen.status, chosen.reason)])
         if chosen.ok:
             result = chosen.facts["result"]
-            choices, trials = [checked(cell, choice, at.ended) for choice in result.choices], result.trials
-        write_record(at.store, cell, at.suite, choices, environment=at.environment(), trials=trials)
+        choices, front = ([checked(cell, item, at.ended) for item in part] for part in (result.choices, result.front))
+        environment = at.environment()
+        write_record(at.store, cell, at.suite, choices, environment=environment, trials=result.trials, front=front)
         return {}
 
 

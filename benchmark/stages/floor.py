@@ -13,7 +13,7 @@ from benchmark.stages.finish import record_node
 from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
-from benchmark.stages.record import RepairedTwin
+from benchmark.stages.selection import RepairedTwin
 from benchmark.stages.trial import epochs_of
 
 

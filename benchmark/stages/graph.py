@@ -20,7 +20,7 @@ STAGE_VERSIONS = {
     "defend": 1,
     "detect": 1,
     "evaluate": 2,
-    "record": 3,
+    "record": 4,
 }
 OUTSIDE_SEED = 1000  # added to the seed for a clean model from outside
 OUTSIDE_NEEDS = frozenset({"surrogate", "auxiliary_model"})  # what attackers call it, and defenders

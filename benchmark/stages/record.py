@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,37 +17,14 @@ from benchmark.stages import graph, measuring
 from benchmark.stages.graph import Cell
 from benchmark.stages.identities import identity, without_paths
 from benchmark.stages.measuring import Source
+from benchmark.stages.selection import Selected
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
-from benchmark.types import Measure, Repair
+from benchmark.types import Measure
 from tuners.selection_rules import Row, search_rules
 
 # Statuses that a later run does not try again.
 FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed"})
-
-
-class RepairedTwin(NamedTuple):
-    """The clean twin after the cell's repair at its defaults."""
-
-    artifact: str  # key of the defend artifact
-    epoch: int
-
-
-class Selected(NamedTuple):
-    """What a selection rule chose for a cell: weights to evaluate, or the reason why there are none."""
-
-    selection: str
-    status: str
-    reason: str = ""
-    repair: Repair | None = None
-    artifact: str | None = None  # key of the pretrain or defend artifact
-    trial: int | None = None
-    epoch: int | None = None
-    trials: int = 0  # trials behind the rule
-    wall_s: float = 0.0
-    clean_pairs: int = 0
-    detected: bool = False  # a detector's scores stand beside the measures of the weights
-    repaired_twin: RepairedTwin | None = None  # weights whose ASR is the repaired floor
 
 
 def axes(experiment: Experiment) -> dict[str, Any]:
@@ -72,13 +49,17 @@ def write_record(
     *,
     environment: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]] = (),
+    front: Sequence[Selected] = (),
 ) -> None:
-    """Writes a cell's record rows and, where it was searched, the table of its trials."""
+    """Writes a cell's record rows and, where it was searched, the table of its trials and the validation front."""
     draft = store.draft("record", cell.keys.record)
     rows = [_row(store, cell, suite, choice, environment, trials) for choice in choices]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.RECORDS), draft.path("records.parquet"))
     if trials:
         pq.write_table(pa.Table.from_pylist(list(trials), schema=schemas.TRIALS), draft.path("trials.parquet"))
+    if front:
+        points = [_point_on_front(store, cell, choice) for choice in front]
+        pq.write_table(pa.Table.from_pylist(points, schema=schemas.FRONT), draft.path("front.parquet"))
     statuses = {choice.selection: choice.status for choice in choices}
     facts = {"statuses": statuses, "final": all(status in FINAL for status in statuses.values())}
     left_out = skipped_rows(store, cell)
@@ -132,6 +113,15 @@ def _row(
         "code_version": code.get("version"),
         "code_commit": code.get("commit"),
         "code_dirty": code.get("dirty"),
+    }
+
+
+def _point_on_front(store: Store, cell: Cell, choice: Selected) -> dict[str, Any]:
+    return {
+        "cell": cell.keys.record,
+        **{name: getattr(choice, name) for name in ("trial", "epoch", "artifact", "status", "reason")},
+        "measures": [measuring.finite(item) for item in _measures(store, cell, choice)],
+        "sources": [source._asdict() for source in sources(store, cell, choice)],
     }
 
 
@@ -232,31 +222,3 @@ def _search_effort(cell: Cell, choice: Selected, trials: Sequence[Mapping[str, A
 
 def _point(row: Mapping[str, Any]) -> Row:
     return Row(row["trial"], row["epoch"], row["phase"], row["validation_accuracy"], row["validation_asr"])
-
-
-def trial_rows(
-    cell: Cell,
-    result: Any,
-    epochs: Sequence[Mapping[str, Any]],
-    *,
-    artifact: str,
-    strength: float | None,
-    start: float,
-    floor: float | None,
-) -> list[dict[str, Any]]:
-    """Rows of `schemas.TRIALS`: one per measured epoch of a trial, one empty row for a trial that measured none."""
-    head = {
-        "cell": cell.keys.record,
-        "trial": result.trial,
-        "phase": result.phase,
-        "round": result.round,
-        "parameters": json.dumps(result.parameters, sort_keys=True),
-        "strength": strength,
-        "status": result.status,
-        "reason": result.reason,
-        "artifact": artifact,
-        "wall_s": result.wall_s,
-        "validation_floor": floor,
-        "validation_start": start,
-    }
-    return [head | dict(epoch) for epoch in epochs] or [head]

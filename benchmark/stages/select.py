@@ -1,35 +1,19 @@
-"""From finished repairs and searches to choices: which weights stand for a cell under each rule, or why none do."""
+"""The choice of a cell, and what follows from it: evaluations on test, the repaired floor, the record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmark.config.spec import Experiment
-from benchmark.stages import graph, record
-from benchmark.stages.common import required
-from benchmark.stages.conditions import ModelRef, evaluate_key, outside_condition, own_conditions
+from benchmark.stages.conditions import ModelRef, own_conditions
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.finish import record_node
 from benchmark.stages.floor import floor_nodes
 from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
-from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
-from benchmark.stages.record import Selected
-from benchmark.stages.trial import SearchCell, epochs_of, rows_of, rules_of
-from benchmark.store.artifacts import Store
-from tuners import search_space
-from tuners.queue import TrialResult
-from tuners.selection_rules import Row, Rule, select_all
-
-ENDED = ("ok", "collapsed")  # how a trial ends that nothing went wrong with
-
-
-class CellResult(NamedTuple):
-    """A cell's choices, and the table of its trials where it was searched."""
-
-    choices: list[Selected]
-    trials: Sequence[Mapping[str, Any]] = ()
+from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace
+from benchmark.stages.selection import CellResult, choose, inputs_of
 
 
 class Select(Stage):
@@ -60,7 +44,8 @@ class Select(Stage):
         if not ended.ok:
             return
         wanted: list[Node] = []
-        for choice in ended.facts["result"].choices:
+        result: CellResult = ended.facts["result"]
+        for choice in (*result.choices, *result.front):
             if choice.artifact and choice.selection != "undefended":
                 model = ModelRef("pretrain" if choice.detected else "defend", choice.artifact, choice.epoch)
                 wanted += [Evaluate().chosen(cell, model, item) for item in own_conditions(cell)]
@@ -74,136 +59,6 @@ class Select(Stage):
 def _expected_work(experiment: Experiment) -> float:
     """Forward views of images of the evaluations that a choice asks for, roughly."""
     splits, conditions = experiment.splits, 2 if experiment.attack else 1
-    rules = 3 if experiment.search else 1
+    # of a front that may be full, about the half is found
+    rules = 3 + experiment.search.front // 2 if experiment.search else 1
     return rules * conditions * splits.test / 3
-
-
-def inputs_of(cell: Cell) -> Iterable[Ref]:
-    """What a cell chooses from, in the order of the stages."""
-    keys, experiment = cell.keys, cell.experiment
-    yield Ref("gate", keys.pretrain)
-    if keys.outside:
-        key = evaluate_key(cell, outside_condition(), split="test", model=keys.outside, epoch=None)
-        yield Ref("evaluate", key)
-    if experiment.search:
-        yield Ref("search", keys.record)
-    elif experiment.repair:
-        yield Ref("defend", graph.defend_key(cell, experiment.repair))
-    if keys.detect:
-        yield Ref("detect", keys.detect)
-    if keys.retrained:
-        yield Ref("pretrain", keys.retrained)
-
-
-def choose(store: Store, cell: Cell, ended: Mapping[Ref, Ended]) -> CellResult:
-    """The choices of one cell.
-
-    Args:
-        store: where the epochs of its repairs are.
-        cell: the cell.
-        ended: how each of `inputs_of` ended.
-    """
-    experiment = cell.experiment
-    bad = [ended[ref] for ref in inputs_of(cell) if not ended[ref].ok]
-    # a failure says more than a verdict that was reached without what failed
-    failed = next((item for item in bad if item.status != "attack_did_not_plant"), bad[0] if bad else None)
-    if experiment.repair is None and experiment.detector is None:
-        return CellResult([_undefended(store, cell, failed)])
-    if failed:  # one row of the default rule, however many rules the cell would have had
-        return CellResult([Selected("default", failed.status, failed.reason)])
-    if experiment.detector:
-        return CellResult([_detected(store, cell)])
-    if experiment.search:
-        facts = ended[Ref("search", cell.keys.record)].facts
-        return _from_search(store, facts["searched"], facts["results"])
-    return CellResult([_default(store, cell)])
-
-
-def _undefended(store: Store, cell: Cell, failed: Ended | None) -> Selected:
-    if failed and failed.status != "attack_did_not_plant":
-        return Selected("undefended", failed.status, failed.reason)
-    key = cell.keys.pretrain
-    seconds = (store.facts("pretrain", key) or {}).get("wall_s", 0.0)
-    status, reason = (failed.status, failed.reason) if failed else ("ok", "")
-    return Selected("undefended", status, reason, artifact=key, wall_s=seconds)
-
-
-def _default(store: Store, cell: Cell) -> Selected:
-    repair = cell.experiment.repair
-    assert repair is not None
-    key = graph.defend_key(cell, repair)
-    facts = _facts(store, "defend", key)
-    if facts["status"] != "ok":
-        return Selected("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
-    last = epochs_of(store, key)[-1]["epoch"]  # a repair need not report every epoch
-    return _repaired(store, "default", repair, key, trial=0, epoch=last, trials=1, wall_s=facts["wall_s"])
-
-
-def _detected(store: Store, cell: Cell) -> Selected:
-    keys = cell.keys
-    facts = _facts(store, "detect", keys.detect or "")
-    # a filter's price is the model that it asks to be trained again, not its scores alone
-    again = _facts(store, "pretrain", keys.retrained) if keys.retrained else {}
-    return Selected(
-        "default",
-        "ok",
-        facts.get("reason", ""),
-        artifact=keys.retrained,
-        trials=1,
-        wall_s=facts["wall_s"] + again.get("wall_s", 0.0),
-        clean_pairs=facts["clean_pairs"],
-        detected=True,
-    )
-
-
-def _facts(store: Store, stage: str, key: str) -> dict[str, Any]:
-    return required(store, stage, key).facts
-
-
-def _repaired(store: Store, selection: str, repair: Any, key: str, **rest: Any) -> Selected:
-    facts = store.facts("defend", key) or {}
-    return Selected(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
-
-
-def _from_search(store: Store, searched: SearchCell, results: Sequence[Any]) -> CellResult:
-    cell = searched.cell
-    rows, table, repairs, keys = [], [], {}, {}
-    limits = {"start": searched.start_accuracy, "floor": searched.floor}
-    for result in results:
-        # the values' key finds the run, whichever trial or phase or earlier search it was made for
-        repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
-        key = graph.defend_key(cell, repair)
-        repairs[result.trial], keys[result.trial] = repair, key
-        epochs = epochs_of(store, key) if store.has("defend", key) else []
-        strength = search_space.strength(repair)
-        rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
-        table += record.trial_rows(cell, result, epochs, artifact=key, strength=strength, **limits)
-    rules = rules_of(cell.experiment.search, start_accuracy=searched.start_accuracy, floor=searched.floor)
-    chosen = select_all(rows, {result.trial: result.phase for result in results}, rules)
-    choices = []
-    for rule in rules:
-        behind, found = [result for result in results if rule.may_look_at(result.phase)], chosen[rule.selection]
-        # what a rule costs are the trials that it looked at
-        spent = {"trials": found.trials, "wall_s": sum(result.wall_s for result in behind)}
-        reason = "; ".join(filter(None, (found.reason, _unfinished(behind))))
-        if found.row is None:
-            choices.append(_none_chosen(rule, rows, behind, reason)._replace(**spent))
-            continue
-        trial, epoch = found.row.trial, found.row.epoch
-        choice = _repaired(store, rule.selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
-        choices.append(choice._replace(reason=reason))
-    return CellResult(choices, table)
-
-
-def _none_chosen(rule: Rule, rows: Sequence[Row], behind: Sequence[TrialResult], reason: str) -> Selected:
-    """A rule without a point: a result of the repair where it measured any epoch, else what befell its trials."""
-    failed = next((result for result in behind if result.status not in ENDED), None)
-    if failed is None or any(rule.may_look_at(row.phase) for row in rows):
-        return Selected(rule.selection, "repair_failed", reason)
-    return Selected(rule.selection, failed.status, failed.reason)
-
-
-def _unfinished(results: Sequence[TrialResult]) -> str:
-    """`7 of 9 trials ended; KeyError: 'x'`: how many ran as they should and why the first other one did not."""
-    failed = [result for result in results if result.status not in ENDED]
-    return f"{len(results) - len(failed)} of {len(results)} trials ended; {failed[0].reason}" if failed else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -122,3 +123,31 @@ def run_trial(
     facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
     wanted = ("status", "accuracy", "asr", "reason", "wall_s")
     return {name: facts[name] for name in wanted}  # type: ignore[return-value]
+
+
+def trial_rows(
+    cell: Cell,
+    result: Any,
+    epochs: Sequence[Mapping[str, Any]],
+    *,
+    artifact: str,
+    strength: float | None,
+    start: float,
+    floor: float | None,
+) -> list[dict[str, Any]]:
+    """Rows of `schemas.TRIALS`: one per measured epoch of a trial, one empty row for a trial that measured none."""
+    head = {
+        "cell": cell.keys.record,
+        "trial": result.trial,
+        "phase": result.phase,
+        "round": result.round,
+        "parameters": json.dumps(result.parameters, sort_keys=True),
+        "strength": strength,
+        "status": result.status,
+        "reason": result.reason,
+        "artifact": artifact,
+        "wall_s": result.wall_s,
+        "validation_floor": floor,
+        "validation_start": start,
+    }
+    return [head | dict(epoch) for epoch in epochs] or [head]

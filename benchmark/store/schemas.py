@@ -201,5 +201,20 @@ ADDED: Mapping[int, frozenset[str]] = {
     | frozenset(name for name, _ in _LATER),
 }
 
+# `front.parquet` of a record: the epochs on a searched cell's validation front (`trials.parquet` has what they measured
+# there), on test.
+FRONT = pa.schema(
+    [
+        ("cell", pa.string()),
+        ("trial", pa.int32()),
+        ("epoch", pa.int32()),
+        ("artifact", pa.string()),  # key of the defend artifact
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("measures", pa.list_(MEASURE)),
+        ("sources", pa.list_(SOURCE)),
+    ]
+)
+
 # Columns that may differ between two runs of the same specification.
 VOLATILE = ("wall_s", "device", "environment", "code_version", "code_commit", "code_dirty")

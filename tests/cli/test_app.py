@@ -221,7 +221,7 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
 
 def test_a_slot_larger_than_the_cluster_is_refused() -> None:
     from benchmark.config.compute_options import ComputeOptions
-    from benchmark.engine.ray_pool import check_slot
+    from benchmark.engine.ray_cluster import check_slot
 
     check_slot(ComputeOptions(cpus_per_slot=2.0), 2.0, 0.0)
     with pytest.raises(UserError, match="--cpus must be at most the 2 CPUs of the cluster, got 64"):

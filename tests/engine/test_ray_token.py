@@ -80,16 +80,16 @@ def test_the_command_sets_it_before_ray_is_imported() -> None:
 
 
 def test_a_ray_whose_start_times_out_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.engine import ray_pool
+    from benchmark.engine import ray_cluster
 
     def times_out(*_: object, **__: object) -> None:
         raise Exception("The current node timed out\nThis could happen because")  # as Ray does, seen at a load of 25
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray_pool.ray, "init", times_out)
-    monkeypatch.setattr(ray_pool.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_cluster.ray, "init", times_out)
+    monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
     with pytest.raises(UserError, match="Ray must start on this machine, got 'The current node timed out'") as caught:
-        ray_pool.connect(ComputeOptions())
+        ray_cluster.connect(ComputeOptions())
     assert "\n" not in str(caught.value)
 
 

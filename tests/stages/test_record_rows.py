@@ -16,7 +16,8 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.record import Selected, write_record
+from benchmark.stages.record import write_record
+from benchmark.stages.selection import Selected
 from benchmark.store.artifacts import Store
 
 CODE = {"version": "9.9", "commit": "c0ffee", "dirty": False}

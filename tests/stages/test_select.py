@@ -17,7 +17,8 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import graph, record
 from benchmark.stages.graph import Cell
 from benchmark.stages.node import Ended, Ref
-from benchmark.stages.select import CellResult, choose, inputs_of
+from benchmark.stages.select import Select
+from benchmark.stages.selection import CellResult, choose, inputs_of
 from benchmark.stages.trial import SearchCell, repair_of
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
@@ -27,7 +28,7 @@ PHASES = ("default", "quasi_random", "quasi_random", "tpe", "tpe")
 START = 0.734
 
 
-def searched_cell() -> Cell:
+def searched_cell(front: int = 0) -> Cell:
     """BadNet, CleanCLIP: searched, five trials."""
     suite = Suite(
         name="made-up",
@@ -37,7 +38,7 @@ def searched_cell() -> Cell:
         attacks=(BadNet(target="ring"),),
         repairs=(CleanCLIP(),),
         searched=frozenset({"cleanclip"}),
-        search=Search(trials=4, quasi_random=2),
+        search=Search(trials=4, quasi_random=2, front=front),
     )
     return graph.cells(suite)[-1]
 
@@ -133,3 +134,19 @@ def test_every_rule_costs_the_trials_behind_it(tmp_path: Path) -> None:
         "trigger_blind": 111.0,
     }
     assert {name: rule.trials for name, rule in rules.items()} == {"default": 1, "oracle": 5, "trigger_blind": 3}
+
+
+def test_the_validation_front_is_evaluated_on_test_and_the_record_waits_for_it(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), searched_cell(front=2)
+    results = [trial(number) for number in range(4)]
+    for result, measured in zip(results, [(0.72, 0.9), (0.70, 0.4), (0.60, 0.38), (0.50, 0.01)], strict=True):
+        keep(store, cell, result, [measured])
+    found = chosen(store, cell, results)
+    assert [(point.trial, point.epoch) for point in found.front] == [(1, 1), (3, 1)]  # at most two, of four
+    assert not chosen(store, searched_cell(), results).front
+    (node,) = Select().nodes(cell, lambda _: 1)
+    wanted = list(Select().then(node, Ended("ok", facts={"result": found})))
+    record = next(item for item in wanted if item.stage.name == "record")
+    on_test = {item.arguments[1].key for item in wanted if item.stage.name == "evaluate"}
+    assert {point.artifact for point in found.front} <= on_test
+    assert {item.ref for item in wanted if item.stage.name == "evaluate"} <= set(record.after)

@@ -97,7 +97,7 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         "poison": "bb67c366c6a617c35af6398507e4eaa7",
         "pretrain": "9905296eef55de61604d4dadbcd4605e",
         "twin": "ce5e2aba7cb9dddfbb5a893631a63d0e",
-        "record": "8fb48d59387e2335f76914afe2eaefb8",
+        "record": "f92156d85ce7a46dd72dbd7ab3fcc5e5",
         "outside": None,
         "outside_data": None,
         "detect": None,

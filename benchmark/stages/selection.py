@@ -1,0 +1,195 @@
+"""From finished repairs and searches to choices: which weights stand for a cell under each rule, or why none do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmark.stages import graph
+from benchmark.stages.common import required
+from benchmark.stages.conditions import evaluate_key, outside_condition
+from benchmark.stages.graph import Cell
+from benchmark.stages.node import Ended, Ref
+from benchmark.stages.trial import SearchCell, epochs_of, rows_of, rules_of, trial_rows
+from benchmark.store.artifacts import Store
+from benchmark.types import Repair
+from tuners import search_space
+from tuners.front import front_of, front_rows
+from tuners.queue import TrialResult
+from tuners.selection_rules import Row, Rule, select_all
+
+ENDED = ("ok", "collapsed")  # how a trial ends that nothing went wrong with
+
+
+class RepairedTwin(NamedTuple):
+    """The clean twin after the cell's repair at its defaults."""
+
+    artifact: str  # key of the defend artifact
+    epoch: int
+
+
+class Selected(NamedTuple):
+    """What a selection rule chose for a cell: weights to evaluate, or the reason why there are none."""
+
+    selection: str  # a rule, or "front"
+    status: str
+    reason: str = ""
+    repair: Repair | None = None
+    artifact: str | None = None  # key of the pretrain or defend artifact
+    trial: int | None = None
+    epoch: int | None = None
+    trials: int = 0  # trials behind the rule
+    wall_s: float = 0.0
+    clean_pairs: int = 0
+    detected: bool = False  # a detector's scores stand beside the measures of the weights
+    repaired_twin: RepairedTwin | None = None  # weights whose ASR is the repaired floor
+
+
+class CellResult(NamedTuple):
+    """A cell's choices; where it was searched, the table of its trials and its validation front too."""
+
+    choices: list[Selected]
+    trials: Sequence[Mapping[str, Any]] = ()
+    front: Sequence[Selected] = ()  # by falling clean accuracy
+
+
+def inputs_of(cell: Cell) -> Iterable[Ref]:
+    """What a cell chooses from, in the order of the stages."""
+    keys, experiment = cell.keys, cell.experiment
+    yield Ref("gate", keys.pretrain)
+    if keys.outside:
+        key = evaluate_key(cell, outside_condition(), split="test", model=keys.outside, epoch=None)
+        yield Ref("evaluate", key)
+    if experiment.search:
+        yield Ref("search", keys.record)
+    elif experiment.repair:
+        yield Ref("defend", graph.defend_key(cell, experiment.repair))
+    if keys.detect:
+        yield Ref("detect", keys.detect)
+    if keys.retrained:
+        yield Ref("pretrain", keys.retrained)
+
+
+def choose(store: Store, cell: Cell, ended: Mapping[Ref, Ended]) -> CellResult:
+    """The choices of one cell.
+
+    Args:
+        store: where the epochs of its repairs are.
+        cell: the cell.
+        ended: how each of `inputs_of` ended.
+    """
+    experiment = cell.experiment
+    bad = [ended[ref] for ref in inputs_of(cell) if not ended[ref].ok]
+    # a failure says more than a verdict that was reached without what failed
+    failed = next((item for item in bad if item.status != "attack_did_not_plant"), bad[0] if bad else None)
+    if experiment.repair is None and experiment.detector is None:
+        return CellResult([_undefended(store, cell, failed)])
+    if failed:  # one row of the default rule, however many rules the cell would have had
+        return CellResult([Selected("default", failed.status, failed.reason)])
+    if experiment.detector:
+        return CellResult([_detected(store, cell)])
+    if experiment.search:
+        facts = ended[Ref("search", cell.keys.record)].facts
+        return _from_search(store, facts["searched"], facts["results"])
+    return CellResult([_default(store, cell)])
+
+
+def _undefended(store: Store, cell: Cell, failed: Ended | None) -> Selected:
+    if failed and failed.status != "attack_did_not_plant":
+        return Selected("undefended", failed.status, failed.reason)
+    key = cell.keys.pretrain
+    seconds = (store.facts("pretrain", key) or {}).get("wall_s", 0.0)
+    status, reason = (failed.status, failed.reason) if failed else ("ok", "")
+    return Selected("undefended", status, reason, artifact=key, wall_s=seconds)
+
+
+def _default(store: Store, cell: Cell) -> Selected:
+    repair = cell.experiment.repair
+    assert repair is not None
+    key = graph.defend_key(cell, repair)
+    facts = _facts(store, "defend", key)
+    if facts["status"] != "ok":
+        return Selected("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
+    last = epochs_of(store, key)[-1]["epoch"]  # a repair need not report every epoch
+    return _repaired(store, "default", repair, key, trial=0, epoch=last, trials=1, wall_s=facts["wall_s"])
+
+
+def _detected(store: Store, cell: Cell) -> Selected:
+    keys = cell.keys
+    facts = _facts(store, "detect", keys.detect or "")
+    # a filter's price is the model that it asks to be trained again, not its scores alone
+    again = _facts(store, "pretrain", keys.retrained) if keys.retrained else {}
+    return Selected(
+        "default",
+        "ok",
+        facts.get("reason", ""),
+        artifact=keys.retrained,
+        trials=1,
+        wall_s=facts["wall_s"] + again.get("wall_s", 0.0),
+        clean_pairs=facts["clean_pairs"],
+        detected=True,
+    )
+
+
+def _facts(store: Store, stage: str, key: str) -> dict[str, Any]:
+    return required(store, stage, key).facts
+
+
+def _repaired(store: Store, selection: str, repair: Any, key: str, **rest: Any) -> Selected:
+    facts = store.facts("defend", key) or {}
+    return Selected(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
+
+
+def _from_search(store: Store, searched: SearchCell, results: Sequence[Any]) -> CellResult:
+    cell = searched.cell
+    rows, table, repairs, keys = [], [], {}, {}
+    limits = {"start": searched.start_accuracy, "floor": searched.floor}
+    for result in results:
+        # the values' key finds the run, whichever trial or phase or earlier search it was made for
+        repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
+        key = graph.defend_key(cell, repair)
+        repairs[result.trial], keys[result.trial] = repair, key
+        epochs = epochs_of(store, key) if store.has("defend", key) else []
+        strength = search_space.strength(repair)
+        rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
+        table += trial_rows(cell, result, epochs, artifact=key, strength=strength, **limits)
+    rules = rules_of(cell.experiment.search, start_accuracy=searched.start_accuracy, floor=searched.floor)
+    chosen = select_all(rows, {result.trial: result.phase for result in results}, rules)
+    choices = []
+    for rule in rules:
+        behind, found = [result for result in results if rule.may_look_at(result.phase)], chosen[rule.selection]
+        # what a rule costs are the trials that it looked at
+        spent = {"trials": found.trials, "wall_s": sum(result.wall_s for result in behind)}
+        reason = "; ".join(filter(None, (found.reason, _unfinished(behind))))
+        if found.row is None:
+            choices.append(_none_chosen(rule, rows, behind, reason)._replace(**spent))
+            continue
+        trial, epoch = found.row.trial, found.row.epoch
+        choice = _repaired(store, rule.selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
+        choices.append(choice._replace(reason=reason))
+    return CellResult(choices, table, [_front(repairs, keys, row) for row in _front_rows(searched, rows)])
+
+
+def _front_rows(searched: SearchCell, rows: Sequence[Row]) -> list[Row]:
+    search = searched.cell.experiment.search
+    assert search is not None
+    return front_rows(rows, front_of(search, floor=searched.floor, start_accuracy=searched.start_accuracy))
+
+
+def _front(repairs: Mapping[int, Repair], keys: Mapping[int, str], row: Row) -> Selected:
+    repair, key = repairs[row.trial], keys[row.trial]
+    return Selected("front", "ok", repair=repair, artifact=key, trial=row.trial, epoch=row.epoch)
+
+
+def _none_chosen(rule: Rule, rows: Sequence[Row], behind: Sequence[TrialResult], reason: str) -> Selected:
+    """A rule without a point: a result of the repair where it measured any epoch, else what befell its trials."""
+    failed = next((result for result in behind if result.status not in ENDED), None)
+    if failed is None or any(rule.may_look_at(row.phase) for row in rows):
+        return Selected(rule.selection, "repair_failed", reason)
+    return Selected(rule.selection, failed.status, failed.reason)
+
+
+def _unfinished(results: Sequence[TrialResult]) -> str:
+    """`7 of 9 trials ended; KeyError: 'x'`: how many ran as they should and why the first other one did not."""
+    failed = [result for result in results if result.status not in ENDED]
+    return f"{len(results) - len(failed)} of {len(results)} trials ended; {failed[0].reason}" if failed else ""
