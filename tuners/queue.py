@@ -28,7 +28,7 @@ class Proposal(NamedTuple):
 class TrialReport(TypedDict, total=False):
     """What running a trial gives back. `status` must be there; the numbers steer TPE and nothing else."""
 
-    status: str  # "ok", "collapsed", or a status of `records.Status`
+    status: str  # "ok", "collapsed", or a status of `schemas.Status`
     accuracy: float | None  # validation CA
     asr: float | None  # validation ASR
     reason: str

@@ -45,7 +45,7 @@ class FinishedTrial(NamedTuple):
     parameters: Mapping[str, Any]
     accuracy: float | None  # validation CA
     asr: float | None  # validation ASR
-    status: str  # "ok", "collapsed", or a status of `records.Status`
+    status: str  # "ok", "collapsed", or a status of `schemas.Status`
 
 
 def plan_rounds(search: Search) -> tuple[Round, ...]:

@@ -1,1 +1,1 @@
-"""What drives a suite: the run, its plan, executors, monitor and trials."""
+"""What drives a suite: the loop over its nodes, its plan, executors, monitor and journal."""

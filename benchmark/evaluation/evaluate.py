@@ -33,7 +33,7 @@ LOSS_BATCH = 128  # pairs of one contrastive batch of the validation loss
 class Evaluation(NamedTuple):
     """What an evaluation leaves: one outcome table per condition, and where the time went."""
 
-    outcomes: dict[str, pa.Table]  # condition name -> rows of records.OUTCOMES
+    outcomes: dict[str, pa.Table]  # condition name -> rows of schemas.OUTCOMES
     encode_s: float  # all encode passes, triggers included
     probe_fit_s: float
     total_s: float

@@ -48,7 +48,7 @@ def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) 
     """Reduces the scores of one detector on one cell to numbers.
 
     Args:
-        table: rows of `records.SCORES`.
+        table: rows of `schemas.SCORES`.
         metrics: which metrics, of which those of scores are used; None: every registered one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Outcomes: what is shown to a model, and a row of `records.OUTCOMES` for every sample and read-out."""
+"""Outcomes: what is shown to a model, and a row of `schemas.OUTCOMES` for every sample and read-out."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _table(
     names: tuple[str, str],
     targets: np.ndarray | None = None,
 ) -> pa.Table:
-    """Rows of records.OUTCOMES; `names` are condition and read-out, `targets` those of the rows themselves."""
+    """Rows of schemas.OUTCOMES; `names` are condition and read-out, `targets` those of the rows themselves."""
     constant = [pa.repeat(pa.scalar(name, pa.string()), len(ids)) for name in names]
     aims = pa.repeat(pa.scalar(-1, pa.int32()), len(ids)) if targets is None else pa.array(targets.astype(np.int32))
     columns = [pa.array(ids, pa.int64()), *constant, pa.array(truth.astype(np.int32)), *map(pa.array, scores)]

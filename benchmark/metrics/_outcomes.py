@@ -41,7 +41,7 @@ def classified(outcomes: pd.DataFrame, *, shown: Shown = CLEAN) -> list[Classifi
     """Labelled samples of each class read-out that has any, in order of first appearance.
 
     Args:
-        outcomes: frame with the columns of `records.OUTCOMES`.
+        outcomes: frame with the columns of `schemas.OUTCOMES`.
         shown: the condition.
     """
     found = []
@@ -59,7 +59,7 @@ def aimed(
     """Labelled samples that have a target, of each class read-out that has any.
 
     Args:
-        outcomes: frame with the columns of `records.OUTCOMES`.
+        outcomes: frame with the columns of `schemas.OUTCOMES`.
         target: class index for rows that name no target of their own; None: such rows are left out.
         shown: the condition.
         inclusive: keep samples whose true class is the target.

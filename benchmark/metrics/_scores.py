@@ -23,7 +23,7 @@ class Judged(NamedTuple):
 
 
 def judged(scores: pd.DataFrame) -> Judged:
-    """Splits a frame with the columns of `records.SCORES`."""
+    """Splits a frame with the columns of `schemas.SCORES`."""
     values = scores["score"].to_numpy(np.float64)
     reference = (scores["split"] == "reference").to_numpy()
     positive = scores["positive"].to_numpy(bool) & ~reference

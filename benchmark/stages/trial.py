@@ -37,12 +37,12 @@ def repair_of(cell: Cell, parameters: Mapping[str, Any]) -> Repair:
 
 
 def epochs_of(store: Store, key: str) -> list[dict[str, Any]]:
-    """The measured epochs (`records.EPOCHS`) of a repair run."""
+    """The measured epochs (`schemas.EPOCHS`) of a repair run."""
     return pq.read_table(required(store, "defend", key).path("epochs.parquet")).to_pylist()
 
 
 def rows_of(epochs: Sequence[Mapping[str, Any]], *, trial: int, phase: str, strength: float | None) -> list[Row]:
-    """Measured epochs (`records.EPOCHS`) as rows that the rules read."""
+    """Measured epochs (`schemas.EPOCHS`) as rows that the rules read."""
     return [
         Row(
             trial=trial,

@@ -80,7 +80,7 @@ def _found(metric: Metric) -> list[Measure]:
 def _measures(metric: Metric) -> str:
     found = _found(metric)
     require(len(found) > 0, f"measure() must give something on {metric.of} of every sort, got nothing")
-    require(all(isinstance(item, Measure) for item in found), "measure() must return records.Measure items")
+    require(all(isinstance(item, Measure) for item in found), "measure() must return Measure items")
     names = [(item.name, item.readout) for item in found]
     require(len(set(names)) == len(names), f"each (name, readout) must stand once, got {names}")
     return ", ".join(sorted({item.name for item in found}))

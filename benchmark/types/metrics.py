@@ -57,12 +57,12 @@ class Metric(Method):
         """Reduces a table to measures.
 
         Args:
-            table: pandas frame. A metric of "outcomes" gets the columns of `records.OUTCOMES`, all conditions of
-                one model; a metric of "scores" those of `records.SCORES`, all units that one detector scored.
+            table: pandas frame. A metric of "outcomes" gets the columns of `schemas.OUTCOMES`, all conditions of
+                one model; a metric of "scores" those of `schemas.SCORES`, all units that one detector scored.
             target: class index of the attack's target, None without an attack. Rows that name a target of their own
                 (column `target`) are judged by that.
 
         Returns:
-            A list of `records.Measure`, one per read-out it applies to; empty where it does not apply.
+            A list of `Measure`, one per read-out it applies to; empty where it does not apply.
         """
         raise NotImplementedError

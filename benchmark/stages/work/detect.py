@@ -28,7 +28,7 @@ from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetec
 class Detection(NamedTuple):
     """What a detector says."""
 
-    scores: pa.Table  # rows of `records.SCORES`
+    scores: pa.Table  # rows of `schemas.SCORES`
     finding: Finding | None  # of a detector of models
     clean_pairs: int  # that it used
 
@@ -71,7 +71,7 @@ def detect(store: Store, cell: Cell, detector: Detector, compute: Compute) -> De
 
 
 def _rows(scores: torch.Tensor, ids: np.ndarray, split: str) -> pa.Table:
-    """Rows of `records.SCORES` of one split."""
+    """Rows of `schemas.SCORES` of one split."""
     values = scores.detach().float().cpu().numpy()
     if len(values) != len(ids):
         raise ValueError(f"a detector must give {len(ids)} scores, got {len(values)}")

@@ -1,4 +1,4 @@
-"""`data` and `poison`: the prepared pairs, and what an attack does to them."""
+"""`data` and `poison`: prepared pairs, an attack's hold on them, and the pools that models are trained on."""
 
 from __future__ import annotations
 
