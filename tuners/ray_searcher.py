@@ -34,6 +34,7 @@ class RoundSearcher(Searcher):
         super().__init__()
         self.searches = Searches(cells)
         self.closed = False  # no further search will be opened
+        self.given_up = False  # the run ends before its searches
         self.slots = slots
         self._progress = progress
         self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id -> config, until it lets its actor go
@@ -100,8 +101,8 @@ class RoundSearcher(Searcher):
 
     @property
     def hopeless(self) -> bool:
-        """Whether one Tune actor after another died: that is the cluster's fault, and no trial's."""
-        return self._lost_in_a_row >= _MAX_LOST
+        """Whether to stop: one Tune actor after another died, which is no trial's fault, or the run is given up."""
+        return self.given_up or self._lost_in_a_row >= _MAX_LOST
 
     def _tell(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self._told.add(trial_id)

@@ -35,6 +35,7 @@ from tuners.slots import Slots
 if TYPE_CHECKING:
     from tuners.ray_searcher import RoundSearcher
 
+LEAVE_S = 5.0  # how long Tune may take to end when a run is given up
 WAIT_S = 0.5  # how long to wait for something to end, before an interrupt is looked for
 
 
@@ -70,6 +71,7 @@ class RayExecutor:
         self._running: dict[Any, tuple[Task, int]] = {}
         self._searched: dict[str, tuple[Task, SearchCell]] = {}
         self._searcher: RoundSearcher | None = None
+        self._tuner: threading.Thread | None = None
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a reference, a finished task, or what ended Tune
         self._environment: dict[str, Any] = {}
 
@@ -127,6 +129,8 @@ class RayExecutor:
         self.monitor.start(task.key, task.label, task.work)
         result = execute(grouped, Workplace(self.store, self.compute))
         announce(self.monitor, task, result)
+        if self._searcher and not self._searcher.finished:
+            self.workers()  # before a trial may ask for one
         for slot in taken:
             if slot is not None:
                 self._slots.give(slot)
@@ -141,7 +145,8 @@ class RayExecutor:
             from tuners.ray_searcher import RoundSearcher
 
             self._searcher = RoundSearcher(slots=self._slots, progress=self._tell_trial)
-            threading.Thread(target=self._tune, args=(self._searcher,), daemon=True).start()
+            self._tuner = threading.Thread(target=self._tune, args=(self._searcher,), daemon=True)
+            self._tuner.start()
         self._searcher.open(search)
 
     def close_searches(self) -> None:
@@ -196,7 +201,8 @@ class RayExecutor:
 
     def environment(self) -> dict[str, Any]:
         """Versions, device and threads of the workers."""
-        self.workers()
+        if not self._environment:  # a pool that made room for a group is not started again for this
+            self.workers()
         return self._environment
 
     def release(self) -> None:
@@ -207,8 +213,11 @@ class RayExecutor:
 
     def close(self) -> None:
         """Ends the pool and leaves the cluster; one that was started here ends too."""
-        self.close_searches()
+        if self._searcher:
+            self._searcher.given_up = True
         self.release()
+        if self._tuner:
+            self._tuner.join(LEAVE_S)
         ray.shutdown()
 
 
