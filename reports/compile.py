@@ -71,7 +71,8 @@ def compile_suite(store: Store, name: str) -> Results:
     if suite is None:
         names = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
         raise unknown(f"suite in store {store.root}:", name, names)
-    entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"]), cards_of(suite)
+    metrics = suite.get("specification", {}).get("metrics", ())
+    entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"], metrics), cards_of(suite)
     cells = _with_missing(entries, stored.records.drop_columns(["measures"]).to_pandas())
     trials = stored.trials.to_pandas().merge(entries[["order", *AXES]], on="order")
     measures = stored.measures.merge(cells[["order", "selection", "row"]], on=["order", "selection"])

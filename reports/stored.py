@@ -30,8 +30,14 @@ class Stored(NamedTuple):
     skipped: tuple[str, ...]  # a line for each data set that was prepared without some of its rows
 
 
-def read_suite(store: Store, entries: Sequence[Mapping[str, Any]]) -> Stored:
+def read_suite(store: Store, entries: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]] = ()) -> Stored:
     """All records and trials of a suite's cells, and every number that is known of them.
+
+    Args:
+        store: where they are.
+        entries: the suite's cells, as its document lists them.
+        metrics: those that the suite names beside those of every record, on paper. What an earlier form of one of
+            them gave is left out.
 
     Raises:
         UserError: a table that this version cannot read.
@@ -48,7 +54,7 @@ def read_suite(store: Store, entries: Sequence[Mapping[str, Any]]) -> Stored:
             trials.append(_placed(read_table(artifact.path("trials.parquet"), TRIALS), order))
     table = pa.concat_tables(records)
     orders = {entry["record"]: order for order, entry in enumerate(entries)}
-    return Stored(table, pa.concat_tables(trials), _measures(table, _joined(store, orders)), tuple(skipped))
+    return Stored(table, pa.concat_tables(trials), _measures(table, _joined(store, orders, metrics)), tuple(skipped))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -104,21 +110,27 @@ def _nested(records: pa.Table) -> Any:
     return numbers.to_pandas()
 
 
-def _joined(store: Store, orders: Mapping[str, int]) -> Any:
+def _joined(store: Store, orders: Mapping[str, int], metrics: Sequence[Mapping[str, Any]]) -> Any:
     """Numbers of the store's `measure` artifacts on these cells, the newest last."""
     parts = []
     # by attempt, whose name begins with its time
-    for artifact in sorted(_measuring(store, orders), key=lambda found: found.folder.name):
+    for artifact in sorted(_measuring(store, orders, metrics), key=lambda found: found.folder.name):
         table = read_table(artifact.path("measures.parquet"), MEASURES).to_pandas()
         own = table[table["cell"].isin(orders)]
         parts.append(own.assign(order=own["cell"].map(orders), source=f"measure/{artifact.key}").drop(columns="cell"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _measuring(store: Store, orders: Mapping[str, int]) -> Iterator[Artifact]:
+def _measuring(store: Store, orders: Mapping[str, int], metrics: Sequence[Mapping[str, Any]]) -> Iterator[Artifact]:
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for metric in metrics:
+        named.setdefault(metric["name"], []).append(metric)
     for key in store.keys("measure"):
         facts = store.facts("measure", key)
         if facts is None or orders.keys().isdisjoint(facts.get("cells", ())):
+            continue
+        metric = facts.get("metric", {})
+        if metric not in named.get(metric.get("name"), [metric]):  # its source, version or fields were others
             continue
         artifact = store.find("measure", key)
         if artifact is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from benchmark.engine.asked import share_of
 from benchmark.engine.monitor import clock
@@ -18,18 +19,24 @@ NOT_MEASURED = frozenset({"failed", "out_of_memory", "timed_out", "missing"})
 def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     """Prints what there is after a run; 1 where a cell that was asked for was not measured."""
     counts = dict(sorted(Counter(ran.statuses).items()))
-    code = int(not NOT_MEASURED.isdisjoint(counts))
+    further = {title: dict(sorted(found.items())) for title, found in ran.further.items()}
+    code = int(any(not NOT_MEASURED.isdisjoint(found) for found in (counts, *further.values())))
     if as_json:
         told = {"suite": ran.suite, "cells": ran.asked, "statuses": counts, "seconds": round(ran.seconds, 1)}
-        print_json(told, indent=None)
+        print_json(told | ({"further": further} if further else {}), indent=None)
         return code
-    told = ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
-    records = f"{len(ran.statuses) - counts.get('missing', 0)} records ({told})"
+    records = f"{len(ran.statuses) - counts.get('missing', 0)} records ({_in_words(counts)})"
     print(f"{ran.suite}: {share_of(ran.asked, ran.cells)}, {records} in {clock(ran.seconds)}, store {store.root}")
+    for title, found in further.items():
+        print(f"{title}: {_in_words(found)}")
     logs = store.local_root / "logs" if store.local_root else None
-    if counts.get("failed") and logs and logs.exists():
+    if any(found.get("failed") for found in (counts, *further.values())) and logs and logs.exists():
         print(f"logs of what failed: {logs}")
     if code:
         print("to try again what failed or is missing: the same command")
     print(f"to see them: backstop board {ran.suite} --store {store.root}")
     return code
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())

@@ -15,6 +15,7 @@ from benchmark.types import Metric
 from benchmark.validation import validated
 
 GRID = {"attack": "attacks", "repair": "repairs", "detector": "detectors", "objective": "objectives"}
+KINDS = (*GRID, "metric")  # what may be added
 _ALIASES = {"defense": "repair", "defence": "repair"}
 
 
@@ -54,22 +55,22 @@ def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
 
 
 def add(suite: Suite, text: str) -> Suite:
-    """Adds what `--add KIND=NAME[:FIELD=VALUE,…]` names to the suite's own grid.
+    """Adds what `--add KIND=NAME[:FIELD=VALUE,…]` names to the suite's own grid, or a metric to what is measured.
 
     Raises:
-        UserError: an unknown kind, name or field, a bad value, or a method that makes no new cell.
+        UserError: an unknown kind, name or field, a bad value, or what adds nothing.
     """
-    example = " or ".join(f"--add {each}={text}" for each in GRID if text.partition(":")[0] in registry.names(each))
+    example = " or ".join(f"--add {each}={text}" for each in KINDS if text.partition(":")[0] in registry.names(each))
     form = {"form": "KIND=NAME[:FIELD=VALUE,…]", "example": example or "--add repair=par"}
     kind, named = assignment(text, "--add", **form)
     if ":" in kind:  # the first equals sign is one of a field's: the kind is missing
         raise must("--add", form["form"], text, f"e.g. {form['example']}")
     kind = _ALIASES.get(kind, kind)
-    if kind not in (*GRID, "metric"):
+    if kind not in KINDS:
         _refuse(kind, text)
     method = registry.from_text(kind, named, option=f"--add {kind}=")
     if isinstance(method, Metric):
-        return suite.model_copy(update={"metrics": tuple(dict.fromkeys((*suite.metrics, method)))})
+        return _with_metric(suite, method, text)
     grown = suite.model_copy(update={GRID[kind]: (*getattr(suite, GRID[kind]), method)})
     if len(grown.experiments()) == len(suite.experiments()):
         raise UserError(
@@ -78,9 +79,18 @@ def add(suite: Suite, text: str) -> Suite:
     return grown
 
 
+def _with_metric(suite: Suite, metric: Metric, text: str) -> Suite:
+    """The suite with a metric more, which needs no cell of its own."""
+    if metric in suite.metrics or (registry.shipped(type(metric)) and metric == type(metric)()):
+        raise UserError(f"--add {text} must add a metric, got one that suite {suite.name} has already; leave it out")
+    return suite.model_copy(update={"metrics": (*suite.metrics, metric)})
+
+
 def _refuse(kind: str, text: str) -> NoReturn:
     """Says what can be added, and how the data is chosen: a suite has one data set, which is replaced."""
     if kind in ("data", "dataset", "evaluation"):
         field = "evaluation" if kind == "evaluation" else "data"
-        raise must("--add", f"KIND=NAME with a KIND of {', '.join(GRID)}", text, f"a suite has one: --set {field}=NAME")
-    raise UserError(f"--add {text}: {unknown('kind', kind, [*GRID, 'defense'])}")
+        raise must(
+            "--add", f"KIND=NAME with a KIND of {', '.join(KINDS)}", text, f"a suite has one: --set {field}=NAME"
+        )
+    raise UserError(f"--add {text}: {unknown('kind', kind, [*KINDS, 'defense'])}")

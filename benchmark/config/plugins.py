@@ -11,16 +11,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ValidationError
 
 from benchmark.config import registry
 from benchmark.errors import UserError, must
 from benchmark.store.artifacts import Store
-from benchmark.types import Method
+from benchmark.types.base import Method, Part
 from benchmark.validation import one_line
 
+Base = TypeVar("Base")
 _PREFIX = "backstop_plugin_"  # of the names of their modules
 
 
@@ -68,15 +69,11 @@ def load_plugin(plugin: Plugin) -> list[type[Method]]:
     """Registers the methods that a plugin defines; the source's hash enters their content keys.
 
     Raises:
-        UserError: if the source does not run, defines neither method nor suite, or a method that cannot stand.
+        UserError: if the source does not run, defines no method, stage or suite, or a method that cannot stand.
     """
     module = load_module(plugin)
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__ and value.name
-    ]
-    if not found and not defines_suite(module):
+    found = defined_in(plugin, Method)
+    if not found and not defined_in(plugin, Part) and not defines_suite(module):
         raise UserError(f"plugin {plugin.name}.py: defines no method; subclass Repair, Attack, … and set `name`")
     for cls in found:
         _check(cls, f"plugin {plugin.name}.py")
@@ -128,6 +125,19 @@ def file_of(method: Method) -> str | None:
             "save it as a file and import it from there"
         )
     return str(file)
+
+
+def defined_in(plugin: Plugin, base: type[Base]) -> list[type[Base]]:
+    """The subclasses of `base` with a `name` that a loaded plugin defines, in the file's order."""
+    module = load_module(plugin)
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and getattr(value, "name", "")
+    ]
 
 
 def defines_suite(module: ModuleType) -> bool:

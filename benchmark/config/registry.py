@@ -35,6 +35,11 @@ def installed(kind: str, name: str) -> bool:
     return (kind, name) in _installed()
 
 
+def shipped(cls: type[Method]) -> bool:
+    """Whether this package itself brings the class, and no plugin or other package."""
+    return cls.__module__.startswith("benchmark.")
+
+
 def loaded_source(kind: str, name: str) -> str | None:
     """Hash of the source of a plugin's method; None where no plugin defines it."""
     found = _PLUGINS.get((kind, name))

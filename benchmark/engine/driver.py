@@ -11,16 +11,15 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 
 from benchmark.config.spec import Suite
-from benchmark.engine.executor import Executor, search_result, trial_work
+from benchmark.engine.executor import Executor, announce, search_result, trial_work
 from benchmark.engine.graph import NodeGraph
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.plan import row_counter, todo
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
-from benchmark.stages.every import STAGES
+from benchmark.stages.every import stages_of
 from benchmark.stages.graph import Cell
-from benchmark.stages.measure import Measure
 from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
@@ -42,10 +41,10 @@ class SuiteRun:
     ) -> None:
         """`cells` are those that are asked for; what they need of others comes by itself.
 
-        `stages`: None for those of every run, and one for each metric that the suite adds.
+        `stages`: None for those that the suite needs without plugins.
         """
         self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
-        self.stages = (*STAGES, *map(Measure, suite.metrics)) if stages is None else stages
+        self.stages = stages_of(suite) if stages is None else stages
         self.cells = cells
         self.graph = NodeGraph()
         self._journal = Journal(store, suite.name)
@@ -112,6 +111,9 @@ class SuiteRun:
         result = execute(task, at)
         if node.stage.place == "search" and result.status == "ok":
             self._open_search(task, **result.facts)
+        elif result.status == "failed":
+            announce(self.monitor, task, result)
+            self._end(task, result)
         else:
             self.monitor.skip(node.work)
             self._end(task, result)

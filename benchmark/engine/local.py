@@ -31,9 +31,9 @@ class LocalExecutor:
     slots = 1
 
     def __init__(self, store: Store, monitor: Monitor, compute: Compute, *, threads: int | None = None) -> None:
-        import torch
+        if threads:  # torch is loaded for nothing where only stored tables are read
+            import torch
 
-        if threads:
             torch.set_num_threads(threads)
         self.store, self.monitor, self.compute = store, monitor, compute
         self._ended: list[Finished] = []

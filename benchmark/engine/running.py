@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
@@ -17,9 +19,16 @@ from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
 from benchmark.models.architectures import threads_for
 from benchmark.stages import graph
+from benchmark.stages.every import stages_of
 from benchmark.stages.graph import Cell
+from benchmark.stages.node import Node, Stage
 from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
+
+if TYPE_CHECKING:
+    from benchmark.engine.executor import Executor
+    from benchmark.engine.graph import NodeGraph
+    from benchmark.engine.interrupt import Interrupt
 
 
 class Wanted(NamedTuple):
@@ -40,31 +49,71 @@ class Ran(NamedTuple):
     asked: int  # of these
     statuses: list[str]  # of the asked cells' records, one for each rule; "missing" for a cell without a record
     seconds: float
+    further: Mapping[str, Mapping[str, int]] = {}  # what goes on after records, by title: status -> how many nodes
+
+
+class _Work(NamedTuple):
+    """What is asked for, and what of it is left."""
+
+    cells: list[Cell]  # of the suite
+    asked: list[Cell]
+    left: list[Cell]  # without a final record
+    late: list[Node]  # that are still to be made for the others
+
+    @property
+    def needs_slots(self) -> bool:
+        """Whether anything may be computed; else neither Ray nor torch is wanted."""
+        return bool(self.left) or any(node.stage.place != "driver" for node in self.late)
 
 
 def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wanted) -> Ran:
-    """Makes every record that is asked for and missing.
+    """Makes every record that is asked for and missing, and what finished cells lack.
 
     Raises:
         UserError: anything that shows before compute is asked for, or data that cannot be read.
     """
     began = time.monotonic()
-    suite = resolved.suite
+    suite, stages = resolved.suite, stages_of(resolved.suite, resolved.plugins)
     cells = graph.cells(suite)
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
     _check_before(suite, resources, wanted)
-    if planning.todo(store, asked):
+    left = planning.todo(store, asked)
+    work = _Work(cells, asked, left, _late(store, stages, asked, left))
+    further: Mapping[str, Mapping[str, int]] = {}
+    if left:
         check_data(cell.experiment for cell in asked)
         check_starts(asked, store)
         for line in doubts(cell.experiment for cell in asked):
             print(f"backstop: note: {line}", file=sys.stderr)
+    if left or work.late:
         store.require_writable()
         keep_sources(store, resolved.plugins)
-        _drive(resolved, store, cells, asked, resources, wanted)
+        further = _drive(resolved, store, stages, work, resources, wanted)
     else:
-        before = store.read_json(f"suites/{suite.name}.json") or {}
-        planning.write_suite(store, suite, cells, command=resolved.command, environment=before.get("environment", {}))
-    return Ran(suite.name, len(cells), len(asked), _statuses(store, asked), time.monotonic() - began)
+        _write_suite(resolved, store, cells)
+    return Ran(suite.name, len(cells), len(asked), _statuses(store, asked), time.monotonic() - began, further)
+
+
+def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:
+    """What cells that have their final record still need."""
+    unfinished, rows = {cell.keys.record for cell in left}, planning.row_counter(store)
+    found = (
+        node
+        for cell in asked
+        for stage in stages
+        if stage.finished and cell.keys.record not in unfinished
+        for node in stage.nodes(cell, rows)
+    )
+    return [node for node in found if not (node.stage.lasting and store.has(*node.ref))]
+
+
+def _write_suite(
+    resolved: Resolved, store: Store, cells: list[Cell], environment: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the suite's document; without an `environment`, that of the run which computed something stays."""
+    before = store.read_json(f"suites/{resolved.suite.name}.json") or {}
+    made_on = before.get("environment", {}) if environment is None else environment
+    planning.write_suite(store, resolved.suite, cells, command=resolved.command, environment=made_on)
 
 
 def _statuses(store: Store, asked: list[Cell]) -> list[str]:
@@ -94,42 +143,68 @@ def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> No
 
 
 def _drive(
-    resolved: Resolved, store: Store, cells: list[Cell], asked: list[Cell], resources: ComputeOptions, wanted: Wanted
-) -> None:
+    resolved: Resolved,
+    store: Store,
+    stages: Sequence[Stage],
+    work: _Work,
+    resources: ComputeOptions,
+    wanted: Wanted,
+) -> dict[str, dict[str, int]]:
+    """Runs what is left; what became of the nodes that go on after records."""
     from benchmark.engine.driver import SuiteRun
     from benchmark.engine.interrupt import Interrupt
-    from benchmark.engine.local import LocalExecutor
-    from benchmark.stages.common import Compute
 
     logs = store.local_root / "logs" if store.local_root else None
     monitor_ = Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose)
-    with Interrupt() as interrupt, monitor_ as monitor:
-        if wanted.local:
-            import torch
+    with Interrupt() as interrupt, monitor_ as monitor, ExitStack() as stack:
+        executor = _executor(resolved, store, work, resources, wanted, monitor, interrupt, stack)
+        run_ = SuiteRun(store, resolved.suite, work.asked, executor, monitor, stages=stages)
+        _write_suite(resolved, store, work.cells, executor.environment() if work.needs_slots else None)
+        run_.run()
+        interrupt.check()
+        return _further(run_.graph)
 
-            compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
-            suite = resolved.suite
-            threads = suite.threads or threads_for((grid.model.name for grid in suite.grids), os.environ)
-            executor = LocalExecutor(store, monitor, compute, threads=threads)
-            close = None
-        else:
-            from benchmark.engine.ray_token import set_token
 
-            set_token(resources.address)
-            from benchmark.engine.ray_pool import RayExecutor
+def _executor(
+    resolved: Resolved,
+    store: Store,
+    work: _Work,
+    resources: ComputeOptions,
+    wanted: Wanted,
+    monitor: Monitor,
+    interrupt: Interrupt,
+    stack: ExitStack,
+) -> Executor:
+    """Where the tasks of a run go; `stack` closes it."""
+    from benchmark.engine.local import LocalExecutor
+    from benchmark.stages.common import Compute
 
-            monitor.say("starting Ray and its workers …")
-            executor = RayExecutor(
-                store, monitor, resources, resolved.plugins, interrupt, threads=resolved.suite.threads
-            )
-            close = executor.close
-        try:
-            run_ = SuiteRun(store, resolved.suite, asked, executor, monitor)
-            planning.write_suite(
-                store, resolved.suite, cells, command=resolved.command, environment=executor.environment()
-            )
-            run_.run()
-            interrupt.check()
-        finally:
-            if close:
-                close()
+    suite = resolved.suite
+    if not work.needs_slots:
+        return LocalExecutor(store, monitor, Compute())
+    if wanted.local:
+        import torch
+
+        compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
+        threads = suite.threads or threads_for((grid.model.name for grid in suite.grids), os.environ)
+        return LocalExecutor(store, monitor, compute, threads=threads)
+    from benchmark.engine.ray_token import set_token
+
+    set_token(resources.address)
+    from benchmark.engine.ray_pool import RayExecutor
+
+    monitor.say("starting Ray and its workers …")
+    executor = RayExecutor(store, monitor, resources, resolved.plugins, interrupt, threads=suite.threads)
+    stack.callback(executor.close)
+    return executor
+
+
+def _further(nodes: NodeGraph) -> dict[str, dict[str, int]]:
+    """How the nodes ended that cells with a record need too: title of the stage -> status -> how many."""
+    found: dict[str, dict[str, int]] = {}
+    for ref, ended in nodes.ended.items():
+        stage = nodes.nodes[ref].stage
+        if stage.finished:
+            counts = found.setdefault(stage.title, {})
+            counts[ended.status] = counts.get(ended.status, 0) + 1
+    return found

@@ -1,4 +1,4 @@
-"""All measures of one model or detector: every registered metric over its stored tables. No model, no GPU."""
+"""The measures of one model or detector: metrics over its stored tables. No model, no GPU."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from benchmark.metrics._outcomes import CLEAN, SQUASH
 from benchmark.types import Measure, Metric
 
 
-def registered_metrics() -> list[Metric]:
-    """Every registered metric, with its default fields, by name."""
-    found = [registry.method("metric", name)() for name in registry.names("metric")]
+def shipped_metrics() -> list[Metric]:
+    """The metrics of every record, by name: those of this package, at their defaults, whatever else is installed."""
+    classes = [registry.method("metric", name) for name in registry.names("metric")]
+    found = [cls() for cls in classes if registry.shipped(cls)]
     return [metric for metric in found if isinstance(metric, Metric)]
 
 
@@ -29,7 +30,7 @@ def measures(
     Args:
         tables: outcomes of one model: the clean condition, at most one triggered condition, and the squash control.
         target: class index of the attack's target, None without an attack.
-        metrics: which metrics, of which those of outcomes are used; None: every registered one.
+        metrics: which metrics, of which those of outcomes are used; None: those of every record.
 
     Returns:
         Measures in order of metric; each carries what its metric says of itself.
@@ -49,7 +50,7 @@ def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) 
 
     Args:
         table: rows of `schemas.SCORES`.
-        metrics: which metrics, of which those of scores are used; None: every registered one.
+        metrics: which metrics, of which those of scores are used; None: those of every record.
 
     Raises:
         UserError: if a score is not finite.
@@ -67,7 +68,7 @@ def _measure(
 ) -> list[Measure]:
     return [
         measure.of_metric(metric)
-        for metric in (registered_metrics() if metrics is None else metrics)
+        for metric in (shipped_metrics() if metrics is None else metrics)
         if metric.of == of
         for measure in metric.measure(frame, target=target)
     ]

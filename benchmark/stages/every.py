@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from benchmark.config.plugins import Plugin, defined_in
+from benchmark.config.spec import Suite
+from benchmark.errors import must
 from benchmark.stages.defend import Defend
 from benchmark.stages.detect import Detect
 from benchmark.stages.evaluate import Evaluate
@@ -9,6 +14,7 @@ from benchmark.stages.finish import Record
 from benchmark.stages.floor import Floor
 from benchmark.stages.gate import Gate
 from benchmark.stages.implant import Implant
+from benchmark.stages.measure import Measure
 from benchmark.stages.node import Stage
 from benchmark.stages.poison import Poison
 from benchmark.stages.prepare import Prepare
@@ -30,3 +36,19 @@ STAGES: tuple[Stage, ...] = (
     Floor(),
     Record(),
 )
+
+
+def stages_of(suite: Suite, plugins: Iterable[Plugin] = ()) -> tuple[Stage, ...]:
+    """The stages of a run: those of every run, what plugins add, and each metric that records do not hold.
+
+    Raises:
+        UserError: a plugin's stage with a name that another stage has.
+    """
+    found: dict[str, Stage] = {stage.name: stage for stage in (*STAGES, *map(Measure, suite.metrics))}
+    more: list[Stage] = []
+    for cls in (cls for plugin in plugins for cls in defined_in(plugin, Stage)):
+        if cls.name in found or cls.name == Measure.name:
+            raise must(f"stage {cls.__name__}: name", "its own", cls.name, "another stage has it: choose another")
+        found[cls.name] = stage = cls()
+        more.append(stage)
+    return (*STAGES, *more, *map(Measure, suite.metrics))

@@ -15,7 +15,7 @@ from benchmark.stages.graph import Cell
 from benchmark.stages.identities import identity
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
-from benchmark.store.artifacts import Store
+from benchmark.store.artifacts import Artifact, Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import MEASURES
 from benchmark.types import Measure as Number
@@ -39,17 +39,25 @@ class Measure(Stage):
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """One a cell, after its record."""
         label, record = f"{self.metric.label} · {cell_label(cell.experiment)}", cell.keys.record
-        yield Node(self, f"{self.metric.label}-{record}", label, after=(Ref("record", record),), arguments=(cell,))
+        key = self._key(record)
+        yield Node(self, key, label, after=(Ref("record", record),), arguments=(cell,))
+
+    def _key(self, *inputs: str) -> str:
+        return content_key("measure", VERSION, {"metric": identity(self.metric)}, inputs)
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
-        """Writes `measures.parquet`, unless the same metric has seen the same outcomes."""
+        """Writes `measures.parquet`, unless the same metric has seen the same outcomes.
+
+        Raises:
+            LookupError: the record is of a schema that named no sources, or a source is not in the store.
+        """
         (cell,) = nodes[0].arguments
         found = at.store.find("record", cell.keys.record)
-        if found is None:  # its own failure was told
+        if found is None or not found.facts["final"]:  # why was told, and it is tried again
             return {}
-        rows = pq.read_table(found.path("records.parquet"), columns=["selection", "sources"]).to_pylist()
-        hashes = [_hash(at.store, source) for row in rows for source in row["sources"]]
-        key = content_key("measure", VERSION, {"metric": identity(self.metric)}, [cell.keys.record, *hashes])
+        rows = _rows(found)
+        hashes = [_hash(at.store, source) for row in rows for source in row["sources"] if _measured(cell, source)]
+        key = self._key(cell.keys.record, *hashes)
         if not at.store.has("measure", key):
             numbers = [number for row in rows for number in self._numbers(at.store, cell, row)]
             draft = at.store.draft("measure", key)
@@ -59,7 +67,7 @@ class Measure(Stage):
 
     def _numbers(self, store: Store, cell: Cell, row: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         head = {"cell": cell.keys.record, "selection": row["selection"]}
-        own = [source for source in row["sources"] if source["role"].startswith("own_") or source["role"] == "scores"]
+        own = [source for source in row["sources"] if _measured(cell, source)]
         for transform in dict.fromkeys(source["transform"] for source in own):
             tables = [_table(store, source) for source in own if source["transform"] == transform]
             for number in self._measure(tables, measuring.target_index(store, cell)):
@@ -71,6 +79,21 @@ class Measure(Stage):
             return [number for table in scores for number in score_measures(table, metrics=[self.metric])]
         outcomes = [table for table in tables if "positive" not in table.column_names]
         return measures(outcomes, target=target, metrics=[self.metric]) if outcomes else []
+
+
+def _rows(record: Artifact) -> list[dict[str, Any]]:
+    """Selection and sources of a record's rows."""
+    table = pq.read_table(record.path("records.parquet"))
+    if "sources" not in table.column_names:
+        raise LookupError(f"record {record.key} names no tables, as an older release wrote it; run it in another store")
+    return table.select(["selection", "sources"]).to_pylist()
+
+
+def _measured(cell: Cell, source: Mapping[str, Any]) -> bool:
+    """Whether a metric reduces a table: the row's own outcomes, and scores of several units."""
+    detector = cell.experiment.detector
+    scores = source["role"] == "scores" and detector is not None and detector.unit != "model"
+    return scores or source["role"].startswith("own_")
 
 
 def _table(store: Store, source: Mapping[str, Any]) -> pa.Table:

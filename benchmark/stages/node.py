@@ -10,6 +10,7 @@ from benchmark.stages.common import Compute, Tick
 from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
+from benchmark.types.base import Part
 
 Rows = Callable[[Cell], int]  # pairs that a cell's model is trained on, as far as known
 
@@ -66,7 +67,7 @@ class Workplace:
     environment: Callable[[], Mapping[str, Any]] = dict
 
 
-class Stage:
+class Stage(Part):
     """One kind of thing that a run makes. `name` is part of every key, and the store's folder.
 
     A stage has no state. What needs torch is imported when a node is run, so that a plan can be made without it.

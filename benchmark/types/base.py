@@ -113,6 +113,10 @@ _REMEDIES = {
 }
 
 
+class Part:
+    """What a plugin may define beside methods: a part of the machinery, such as a stage. The engine finds it."""
+
+
 class Method(Frozen):
     """Base of every method. `name` is the registered name; `version` is raised when results change."""
 
