@@ -108,7 +108,8 @@ def run(
 
     Args:
         suite: name of a suite, file of one (`.json`, `.py`), or the key of a record.
-        add: attacks, objectives, repairs and detectors to add to the grid.
+        add: attacks, objectives, repairs and detectors to add to the grid, and metrics, which are applied to finished
+            cells too.
         set: fields to change, e.g. `{"pretrain.epochs": 3, "repairs.cleanclip.epochs": 1}`; before `add`.
         only: a part of the grid, e.g. `{"objective": "mmcl", "attack": ["badnet", "clean"]}`.
         limit: the first cells that are not done, so many; None: all.

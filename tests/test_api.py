@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import runpy
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import benchmark as bm
+from benchmark.config import registry
 from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.repairs import CleanCLIP, FineTuning
@@ -169,6 +171,42 @@ def test_a_part_of_a_suite_is_run_and_the_rest_is_missing(suite: str, tmp_path: 
     only = {"attack": "clean", "repair": "none", "detector": "none"}
     results = bm.run(suite, set=changed, only=only, store=_behind(tmp_path, store), local=True, quiet=True)
     assert results.cells["status"].value_counts().to_dict() == {"missing": 3, "ok": 1}
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "defend", "evaluate"])
+def test_what_torch_computed_says_on_what(stage: str, store: Path) -> None:
+    manifests = [json.loads(file.read_text())["facts"] for file in store.glob(f"{stage}/*/manifest.json")]
+    assert manifests
+    for facts in manifests:
+        assert (facts["torch"], facts["device"], facts["micro_batch"]) == (torch.__version__, "cpu", None)
+        assert facts["threads"] >= 1 and facts["cpu_capability"]
+
+
+def test_a_metric_is_applied_to_cells_that_are_finished(suite: str, tmp_path: Path, store: Path) -> None:
+    file = tmp_path / "my_metric.py"
+    file.write_text(METRIC)
+    spec = importlib.util.spec_from_file_location("my_metric", file)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules["my_metric"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    only = {"repair": "none", "detector": "none"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_PLUGINS", {})
+        found = bm.run(suite, add=[module.Rows(every=2)], only=only, store=_behind(tmp_path, store), quiet=True)
+    rows = found.measures[found.measures["name"] == "rows"]
+    assert rows["value"].tolist() == [100.0, 200.0]  # the twin is seen clean, the attacked model with the trigger too
+
+
+METRIC = """
+from benchmark import Card, Measure, Metric
+class Rows(Metric):
+    name, unit, bounds = "rows", "rows", (0, float("inf"))
+    card = Card(title="Rows", citation="none", access="outputs", summary="Counts.")
+    every: int = 1
+    def measure(self, table, *, target):
+        shown = table[table["readout"] == "zero_shot"]
+        return [Measure("rows", "zero_shot", len(shown) / self.every, -1, len(shown))]
+"""
 
 
 def _behind(folder: Path, store: Path) -> Store:

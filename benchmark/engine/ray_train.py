@@ -100,5 +100,5 @@ def group_loop(config: dict[str, Any]) -> None:
     watch = Stopwatch()
     trained = pretrain(store, cell, compute._replace(device=device), tick=tick)
     if ray.train.get_context().get_world_rank() == 0:
-        write_pretrained(store, cell, trained, wall_s=watch.seconds())
+        write_pretrained(store, cell, trained, compute, wall_s=watch.seconds())
     ray.train.report({"what": "written", "share": 1.0})  # a barrier: nobody leaves before the artifact is there

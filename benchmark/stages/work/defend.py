@@ -11,6 +11,7 @@ from benchmark.contexts.repair import GatedRepairContext
 from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
 from benchmark.stages import graph
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.environment import numerics
 from benchmark.stages.graph import Cell
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.work.weights import load_pretrained
@@ -65,7 +66,7 @@ def defend_stage(
         "clean_pairs": context.clean_pairs_used,
         "wall_s": watch.seconds(),
     }
-    return draft.commit(facts).facts
+    return draft.commit(facts | numerics(compute)).facts
 
 
 def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> None:
@@ -86,7 +87,7 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
         "parents": {"twin": keys.twin, "poison": keys.poison},
         "findings": recorder.write(context.findings),
     }
-    draft.commit(facts | {"wall_s": watch.seconds()})
+    draft.commit(facts | numerics(compute) | {"wall_s": watch.seconds()})
 
 
 def repair_context(

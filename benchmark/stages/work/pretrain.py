@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from benchmark.config.spec import Experiment
 from benchmark.models.clip import ClipModel, build, save_delta
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
+from benchmark.stages.environment import numerics
 from benchmark.stages.graph import Cell
 from benchmark.stages.work.prepare import training_pool
 from benchmark.stages.work.weights import load_pretrained
@@ -22,7 +23,7 @@ def pretrain_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) ->
     """Pre-trains a cell's model in this process; continues from its last checkpoint."""
     watch = Stopwatch()
     trained = pretrain(store, cell, compute, tick=tick)
-    write_pretrained(store, cell, trained, wall_s=watch.seconds())
+    write_pretrained(store, cell, trained, compute, wall_s=watch.seconds())
 
 
 def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Trained:
@@ -70,8 +71,8 @@ def start_model(store: Store, experiment: Experiment) -> ClipModel:
     return build(experiment.model, seed=derive_seed(experiment.seed, "init"))
 
 
-def write_pretrained(store: Store, cell: Cell, trained: Trained, *, wall_s: float) -> None:
-    """Writes the artifact: weights, optimiser state, loss curve, and which set and templates they belong to."""
+def write_pretrained(store: Store, cell: Cell, trained: Trained, compute: Compute, *, wall_s: float) -> None:
+    """Writes the artifact: weights, optimiser state, loss curve, what they belong to, on what."""
     draft = store.draft("pretrain", cell.keys.pretrain)
     save_delta(trained.model, draft.folder, base={})
     save_file(trained.optimizer, draft.path("optimizer.safetensors"))
@@ -81,8 +82,8 @@ def write_pretrained(store: Store, cell: Cell, trained: Trained, *, wall_s: floa
         "training": cell.experiment.pretrain.model_dump(mode="json"),
         "class_names": evaluation.facts["class_names"],
         "evaluation_templates": evaluation.facts["evaluation_templates"],
-        "parents": {"data": cell.keys.data, "poison": cell.keys.poison},
+        "parents": {"data": cell.keys.data, "poison": cell.keys.poison, "start": cell.experiment.model.start_from},
         "wall_s": wall_s,
     }
-    draft.commit(facts)
+    draft.commit(facts | numerics(compute))
     store.clear_scratch("pretrain", cell.keys.pretrain)

@@ -1,0 +1,67 @@
+"""A store with a finished suite of made-up outcomes: an attacked model, its twin and one detector; no model was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.attacks.badnet import BadNet
+from benchmark.config.spec import ModelSpec, Suite
+from benchmark.datasets.shapes.dataset import Shapes
+from benchmark.detectors.clipscore import CLIPScore
+from benchmark.objectives.mmcl import MMCL
+from benchmark.stages import graph
+from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions
+from benchmark.stages.graph import Cell
+from benchmark.stages.record import Selected, write_record
+from benchmark.store.artifacts import Store
+from tests.helpers.metrics import outcome_table, score_table
+
+TARGET = 2
+CLEAN_RANKS, SHOWN_RANKS = [9, 9, 9, 9], [0, 2, 5, 1]  # of the target; images of class 0
+SUITE = Suite(
+    name="made-up",
+    data=Shapes(num_rows=400),
+    model=ModelSpec(name="tiny-resnet"),
+    objectives=(MMCL(),),
+    attacks=(BadNet(target="ring"),),
+    detectors=(CLIPScore(),),
+)
+
+
+def finish(root: Path) -> Path:
+    """Writes the store below `root`; the file of its suite."""
+    store = Store(root / "store")
+    for cell in graph.cells(SUITE):
+        _outcomes(store, cell)
+        undefended = Selected("undefended", "ok", artifact=cell.keys.pretrain)
+        choice = Selected("default", "ok", detected=True) if cell.experiment.detector else undefended
+        write_record(store, cell, SUITE.name, [choice], environment={})
+    file = root / "made-up.json"
+    file.write_text(json.dumps(SUITE.to_dict()))
+    return file
+
+
+def _outcomes(store: Store, cell: Cell) -> None:
+    if cell.keys.poison:
+        store.draft("poison", cell.keys.poison).commit({"target_index": TARGET})
+    for item in own_conditions(cell):
+        ranks = SHOWN_RANKS if item.attack else CLEAN_RANKS
+        table = outcome_table(
+            item.name, "zero_shot", target_rank=ranks, predicted=[TARGET if r == 0 else 0 for r in ranks]
+        )
+        for model in (cell.keys.pretrain, cell.keys.twin):
+            _write(store, cell, item, model, table)
+    if cell.keys.detect:
+        draft = store.draft("detect", cell.keys.detect)
+        pq.write_table(score_table([0.1, 0.2, 0.3], [0.25, 0.9]), draft.path("scores.parquet"))
+        draft.commit({"unit": "pair"})
+
+
+def _write(store: Store, cell: Cell, item: ConditionSpec, model: str, table: pa.Table) -> None:
+    draft = store.draft("evaluate", evaluate_key(cell, item, split="test", model=model, epoch=None))
+    pq.write_table(table, draft.path("outcomes.parquet"))
+    draft.commit({})
