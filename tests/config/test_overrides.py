@@ -118,7 +118,7 @@ def test_add_grows_the_grid_by_one_method(kind: str) -> None:
         ("repair=par:epoch=2", "--add repair=par: unknown field 'epoch'; did you mean epochs"),
         ("repair=par:epochs", "--add repair=par must be FIELD=VALUE, got 'epochs'; e.g. par:FIELD=VALUE"),
         ("repair=fine-tuning", "--add repair=fine-tuning must make a cell, got none; suite small has it already"),
-        ("dataset=shapes", "--add must be KIND=NAME with a KIND of attack, repair, detector, objective, got"),
+        ("dataset=shapes", "--add must be KIND=NAME with a KIND of attack, repair, detector, objective, metric, got"),
     ],
 )
 def test_mistakes_in_add_are_one_line_that_names_the_place(text: str, message: str) -> None:

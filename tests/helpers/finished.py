@@ -1,4 +1,4 @@
-"""A store with a finished suite of made-up outcomes: an attacked model, its twin and one detector; no model was made."""
+"""A store with a finished suite of made-up outcomes: an attacked model, its twin, one detector; no model was made."""
 
 from __future__ import annotations
 
