@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from benchmark.stages import graph
@@ -16,6 +15,7 @@ from benchmark.stages.conditions import (
     triggered_conditions,
 )
 from benchmark.stages.graph import Cell
+from benchmark.stages.inputs import prepared, suspect
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 
@@ -55,20 +55,18 @@ class Evaluate(Stage):
         """One model under one condition on one split."""
         key = evaluate_key(cell, condition, split=split, model=model.key, epoch=model.epoch)
         poison = (Ref("poison", condition.poison),) if condition.poison else ()
+        # a repaired model is kept as what differs from the one that was repaired, the suspect or its twin
+        base = (*suspect(cell), Ref("pretrain", cell.keys.twin)) if model.stage == "defend" else ()
         splits = cell.experiment.splits
         return Node(
             self,
             key,
             f"{_model_label(cell, model)} · {split}",
-            (Ref(model.stage, model.key), *poison),
+            (*prepared(cell), *base, Ref(model.stage, model.key), *poison),
             work=(splits.validation if split == "validation" else splits.test) / 3,  # no gradients: a third of a view
             arguments=(cell, model, condition, split),
             batch=f"{model.key}-{model.epoch}-{split}",
         )
-
-    def chosen(self, cell: Cell, model: ModelRef, condition: ConditionSpec) -> Node:
-        """Weights that are in the store already, on test."""
-        return replace(self.node(cell, model, condition, "test"), inputs=())
 
     def label(self, nodes: Sequence[Node]) -> str:
         """The model, the split and every condition."""

@@ -12,7 +12,7 @@ from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.finish import record_node
 from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
-from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace
 from benchmark.stages.selection import RepairedTwin
 from benchmark.stages.trial import epochs_of
 
@@ -43,7 +43,7 @@ class Floor(Stage):
         twin = ended.facts.get("twin")
         if twin:
             model = ModelRef("defend", twin.artifact, twin.epoch)
-            wanted = [Evaluate().chosen(cell, model, item) for item in triggered_conditions(cell)]
+            wanted = [Evaluate().node(cell, model, item, "test") for item in triggered_conditions(cell)]
             yield from wanted
             yield record_node(cell, *(item.ref for item in wanted))
 
@@ -51,5 +51,5 @@ class Floor(Stage):
 def floor_nodes(cell: Cell) -> tuple[Node, Node]:
     """The clean twin through the cell's repair at its defaults, and the look at what came out."""
     twin = graph.twin_cell(cell)
-    repair = Defend().node(twin, Ref("pretrain", twin.keys.pretrain))
+    repair = Defend().node(twin)
     return repair, Node(Floor(), cell.keys.record, cell_label(twin.experiment), after=(repair.ref,), arguments=(cell,))

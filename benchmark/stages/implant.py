@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.graph import Cell
+from benchmark.stages.inputs import poisoned
 from benchmark.stages.label import model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.types import ModelAttack
@@ -22,7 +23,7 @@ class Implant(Stage):
         """One for a cell whose attacker works on a finished model."""
         keys, experiment = cell.keys, cell.experiment
         if keys.poison and isinstance(experiment.attack, ModelAttack):
-            inputs = (Ref("pretrain", keys.twin), Ref("poison", keys.poison))
+            inputs = (*poisoned(cell), Ref("pretrain", keys.twin))
             work = 5.0 * experiment.splits.clean
             yield Node(self, keys.pretrain, model_label(experiment), inputs, work=work, arguments=(cell,))
 

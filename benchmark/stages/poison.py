@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.inputs import prepared
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 
 
@@ -21,10 +22,8 @@ class Poison(Stage):
         keys, attack = cell.keys, cell.experiment.attack
         if attack is None or keys.poison is None:
             return
-        inputs = [Ref("data", keys.data), Ref("data", keys.evaluation)]
-        if keys.outside and graph.asks_outside(attack):
-            inputs.append(Ref("pretrain", keys.outside))
-        yield Node(self, keys.poison, attack.label, tuple(inputs), arguments=(cell,))
+        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(attack) else ()
+        yield Node(self, keys.poison, attack.label, (*prepared(cell), *outside), arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Writes a manifest and the trigger's tensors; the pairs themselves stay as they are."""

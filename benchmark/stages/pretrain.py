@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.inputs import poisoned, prepared
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.types import ModelAttack
@@ -21,19 +22,20 @@ class Pretrain(Stage):
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """The clean twin, and as far as there are such: the poisoned model, one from outside, one after a filter."""
-        keys, judged = cell.keys, Ref("data", cell.keys.evaluation)
+        keys = cell.keys
         if keys.outside:
             outside = graph.outside_cell(cell)
             label = "outside · " + model_label(outside.experiment)
-            yield self._node(outside, rows, label, Ref("data", outside.keys.data), judged)
+            yield self._node(outside, rows, label, *prepared(outside))
         twin = graph.twin_cell(cell)  # without it there is neither floor nor gate
-        yield self._node(twin, rows, model_label(twin.experiment), Ref("data", keys.data), judged)
+        yield self._node(twin, rows, model_label(twin.experiment), *prepared(cell))
         if keys.poison and not isinstance(cell.experiment.attack, ModelAttack):
-            yield self._node(cell, rows, model_label(cell.experiment), Ref("poison", keys.poison))
+            yield self._node(cell, rows, model_label(cell.experiment), *poisoned(cell))
         if keys.retrained and keys.detect:
             again = graph.retrained_cell(cell)  # belongs to its filter; every other model to all cells that share it
             label = "again · " + cell_label(cell.experiment)
-            yield self._node(again, rows, label, Ref("gate", keys.pretrain), Ref("detect", keys.detect))
+            waits = (Ref("gate", keys.pretrain), Ref("detect", keys.detect))
+            yield self._node(again, rows, label, *poisoned(cell), *waits)
 
     def _node(self, cell: Cell, rows: Rows, label: str, *inputs: Ref) -> Node:
         experiment = cell.experiment

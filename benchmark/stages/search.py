@@ -11,6 +11,7 @@ from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.graph import Cell
+from benchmark.stages.inputs import suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.trial import SearchCell, describe
@@ -32,7 +33,12 @@ class Search(Stage):
         if experiment.search is None or experiment.repair is None:
             return
         outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(experiment.repair) else ()
-        inputs = (Ref("gate", keys.pretrain), *(node.ref for node in Evaluate().validation(cell)), *outside)
+        inputs = (
+            *suspect(cell),
+            Ref("gate", keys.pretrain),
+            *(node.ref for node in Evaluate().validation(cell)),
+            *outside,
+        )
         work = repair_work(experiment) * (1 + experiment.search.trials)
         yield Node(self, keys.record, cell_label(experiment), inputs, work=work, arguments=(cell,))
 

@@ -48,7 +48,7 @@ class Select(Stage):
         for choice in (*result.choices, *result.front):
             if choice.artifact and choice.selection != "undefended":
                 model = ModelRef("pretrain" if choice.detected else "defend", choice.artifact, choice.epoch)
-                wanted += [Evaluate().chosen(cell, model, item) for item in own_conditions(cell)]
+                wanted += [Evaluate().node(cell, model, item, "test") for item in own_conditions(cell)]
             # what the repair at its defaults makes of the twin; other rules have other hyper-parameters
             if choice.status == "ok" and choice.selection == "default" and choice.repair and cell.experiment.attack:
                 wanted += floor_nodes(cell)

@@ -1,0 +1,23 @@
+"""What the work on a cell reads, as inputs of nodes: all of it, since some may be gone whose successors are not."""
+
+from __future__ import annotations
+
+from benchmark.stages.graph import Cell
+from benchmark.stages.node import Ref
+from benchmark.types import ModelAttack
+
+
+def prepared(cell: Cell) -> tuple[Ref, ...]:
+    """The pairs and the set that judges them."""
+    return tuple(dict.fromkeys((Ref("data", cell.keys.data), Ref("data", cell.keys.evaluation))))
+
+
+def poisoned(cell: Cell) -> tuple[Ref, ...]:
+    """With the poison, where there is one."""
+    return (*prepared(cell), Ref("poison", cell.keys.poison)) if cell.keys.poison else prepared(cell)
+
+
+def suspect(cell: Cell) -> tuple[Ref, ...]:
+    """With the suspect model; one that was implanted is kept as what differs from the clean twin."""
+    base = (Ref("pretrain", cell.keys.twin),) if isinstance(cell.experiment.attack, ModelAttack) else ()
+    return (*poisoned(cell), *base, Ref("pretrain", cell.keys.pretrain))
