@@ -1,0 +1,104 @@
+"""Scale: `plan`, `status` and `board` at 10,000 cells, on a store whose records are made up."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.attacks.badnet import BadNet
+from benchmark.config.protocol import Search, Splits
+from benchmark.config.spec import Suite
+from benchmark.datasets.shapes.dataset import Shapes
+from benchmark.engine.plan import write_suite
+from benchmark.objectives.mmcl import MMCL
+from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.perf.report import Line, Settings
+#from benchmark.perf.startup import command_line
+from benchmark.repairs.cleanclip import CleanCLIP
+from benchmark.repairs.fine_tuning import FineTuning
+from benchmark.stages import graph
+from benchmark.stages.graph import Cell
+from benchmark.stages.measuring import finite
+from benchmark.stages.record import axes
+from benchmark.store.artifacts import Store
+from benchmark.store.schemas import RECORDS, SCHEMA_VERSION
+from benchmark.types import Training, proportion
+
+TEST = 2000
+
+
+def run(_: Settings) -> list[Line]:
+    """Each command once, as a user calls it: with the start of Python, and with the files of the store in the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite, file = scale_suite(), Path(folder) / "scale.json"
+        file.write_text(json.dumps(suite.to_dict()))
+        none, every = Path(folder) / "none", Path(folder) / "every"
+        fill(Store(every), suite)
+        return [
+            command_line("plan, nothing made (s)", ["plan", str(file), "--no-probe"], str(none), limit_s=2),
+            command_line("plan, all made (s)", ["plan", str(file), "--no-probe"], str(every), limit_s=2),
+            command_line("status (s)", ["status", "scale"], str(every), limit_s=2),
+            command_line("board (s)", ["board", "scale"], str(every), limit_s=60),
+        ]
+
+
+def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, seeds: int = 10) -> Suite:
+    """Models without and with attacks, each as it is and after every repair: 10,000 cells."""
+    return Suite(
+        name="scale",
+        title="Scale: made-up records",
+        data=Shapes(num_rows=7800),
+        splits=Splits(pretrain=5000, clean=1000, validation=600, test=1200),
+        pretrain=Training(epochs=13, batch_size=128),
+        objectives=(MMCL(), *(MMCLSSL(ssl_weight=1 + place / 10) for place in range(1, objectives))),
+        attacks=tuple(BadNet(target="ring", poison_rate=(1 + place) / 1000) for place in range(attacks)),
+        repairs=(CleanCLIP(), *(FineTuning(epochs=place) for place in range(1, repairs))),
+        searched=frozenset({"cleanclip"}),
+        search=Search(trials=8),
+        seeds=tuple(range(seeds)),
+    )
+
+
+def fill(store: Store, suite: Suite) -> None:
+    """Writes the suite's document and a record of every cell."""
+    cells = graph.cells(suite)
+    write_suite(store, suite, cells, command="backstop run scale.json", environment={})
+    for cell in cells:
+        rows = [_row(cell, selection) for selection in _selections(cell)]
+        draft = store.draft("record", cell.keys.record)
+        pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), draft.path("records.parquet"))
+        draft.commit({"statuses": {row["selection"]: row["status"] for row in rows}, "final": True})
+
+
+def _selections(cell: Cell) -> tuple[str, ...]:
+    if cell.experiment.repair is None:
+        return ("undefended",)
+    return ("default", "oracle", "trigger_blind") if cell.experiment.search else ("default",)
+
+
+def _row(cell: Cell, selection: str) -> dict[str, Any]:
+    place = int(cell.keys.record, 16)
+    measures = [proportion("clean_accuracy", "zero_shot", TEST // 2 + place % 500, TEST)]
+    if cell.experiment.attack:
+        measures.append(proportion("attack_success_rate", "zero_shot", place // 500 % TEST, TEST))
+        measures.append(proportion("floor", "zero_shot", TEST // 50, TEST))
+    return axes(cell.experiment) | {
+        "schema_version": SCHEMA_VERSION,
+        "suite": "scale",
+        "cell": cell.keys.record,
+        "selection": selection,
+        "status": "ok",
+        "reason": "",
+        "parameters": json.dumps(cell.experiment.repair.model_dump(mode="json") if cell.experiment.repair else {}),
+        "measures": [finite(item) for item in measures],
+        "wall_s": 10.0,
+        "device": "cpu",
+        "environment": "{}",
+        "specification": json.dumps(cell.experiment.to_dict()),
+        "artifacts": json.dumps(cell.keys._asdict()),
+    }
