@@ -140,7 +140,7 @@ class OpenCell:
     def _with(self, **defense: Method) -> graph.Cell:
         """The cell with a defense, whose model from outside must be in the store where its card asks for one."""
         experiment = self.experiment.model_copy(update=defense)
-        cell = graph.Cell(experiment, graph.keys(experiment, {}))
+        cell = graph.Cell(experiment, graph.keys(experiment, graph.Once()))
         (method,) = defense.values()
         if cell.keys.outside and not self.store.has("pretrain", cell.keys.outside):
             what = f"the clean model from outside that {method.card.title} asks for"

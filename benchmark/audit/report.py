@@ -20,7 +20,7 @@ from benchmark.audit.data import Pairs
 from benchmark.audit.inspection import Accuracy, Inspected, Repaired
 from benchmark.audit.pictures import Picture, example_pictures, trigger_pictures
 from benchmark.audit.weights import Suspect
-from benchmark.engine.monitor import clock
+from benchmark.engine.live import clock
 from benchmark.errors import must
 from benchmark.models.architectures import TINY, configurations
 from benchmark.models.clip import ClipModel, save_delta

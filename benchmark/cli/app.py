@@ -114,12 +114,12 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what a run would do: cells, cached and to make, time from past records or a probe, disk."""
-    from benchmark.cli import progress
+    from benchmark.cli import plan as plans
     from benchmark.engine import asked, suites
 
     cells = asked.read_only(only or ())
     resolved, stored = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
-    progress.plan(resolved, stored, cells, limit, may_probe=not no_probe, as_json=json)
+    plans.plan(resolved, stored, cells, limit, may_probe=not no_probe, as_json=json)
 
 
 @app.command()
@@ -165,11 +165,11 @@ def run(
 
 @app.command()
 def status(suite: Suite, only: Only = None, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
-    """Show the status of every cell of a suite as last run in this store."""
-    from benchmark.cli import progress
+    """Show how every cell of a suite stands: done, running, failed, or waiting for what."""
+    from benchmark.cli import status as standing
     from benchmark.engine import asked, suites
 
-    progress.status(
+    standing.status(
         suites.stored_name(suite), suites.store_at(store, behind), asked.read_only(only or ()), as_json=json
     )
 

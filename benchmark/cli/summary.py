@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmark.engine.asked import share_of
-from benchmark.engine.monitor import clock
+from benchmark.engine.live import clock
 from benchmark.engine.running import Ran
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
 
+REASONS = 3  # that are told
 # What a command that was asked for these cells did not do. All other statuses are results: an attack that did not
 # plant, a repair that met no bound, a method that does not apply.
 NOT_MEASURED = frozenset({"failed", "out_of_memory", "timed_out", "missing"})
@@ -29,14 +30,32 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     print(f"{ran.suite}: {share_of(ran.asked, ran.cells)}, {records} in {clock(ran.seconds)}, store {store.root}")
     for title, found in further.items():
         print(f"{title}: {_in_words(found)}")
+    for line in (*failures(ran.failures), *missing(counts.get("missing", 0))):
+        print(line)
     logs = store.local_root / "logs" if store.local_root else None
     if any(found.get("failed") for found in (counts, *further.values())) and logs and logs.exists():
         print(f"logs of what failed: {logs}")
     if code:
-        print("to try again what failed or is missing: the same command")
+        print(f"to try again what failed or is missing, the same command: {ran.command} --store {store.root}")
     print(f"to see them: backstop board {ran.suite} --store {store.root}")
     return code
 
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
+
+
+def failures(found: Sequence[tuple[str, str]]) -> list[str]:
+    """What failed and why: a line for each of the reasons that befell most rows, and how many others there are."""
+    reasons = Counter(found).most_common()
+    lines = [
+        f"{count} {status.replace('_', ' ')}: {reason or 'no reason told'}"
+        for (status, reason), count in reasons[:REASONS]
+    ]
+    more = sum(count for _, count in reasons[REASONS:])
+    return [*lines, *([f"and {more} more, for {len(reasons) - REASONS} other reasons"] if more else [])]
+
+
+def missing(cells: int) -> list[str]:
+    """How many cells have no record at all."""
+    return [f"{cells} missing: no record was written"] if cells else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.engine.plan import todo
+from benchmark.engine.plan import unfinished
 from benchmark.errors import UserError, unknown
 from benchmark.stages.graph import Cell
 from benchmark.stages.record import axes
@@ -42,6 +42,8 @@ def read_only(texts: Iterable[str]) -> Only:
 
 def select(cells: Sequence[Cell], only: Only, *, option: str = "--only") -> list[Cell]:
     """The cells on the given values, in the same order; see `select_places`."""
+    if not only:
+        return list(cells)
     kept = select_places([axes(cell.experiment) for cell in cells], only, option=option)
     return [cells[place] for place in kept]
 
@@ -93,7 +95,7 @@ def first_left(store: Store, cells: Sequence[Cell], limit: int | None) -> list[C
     """The first `limit` cells that are not done, in board order; all cells without a limit, or where all are done."""
     if limit is None:
         return list(cells)
-    return todo(store, cells)[:limit] or list(cells)
+    return unfinished(store, cells)[:limit] or list(cells)
 
 
 def share_of(asked: int, cells: int) -> str:

@@ -15,7 +15,7 @@ from benchmark.engine.executor import Executor, announce, search_result, trial_w
 from benchmark.engine.graph import NodeGraph
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.plan import row_counter, todo
+from benchmark.engine.plan import nodes_of, row_counter, todo
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
 from benchmark.stages.every import stages_of
@@ -53,24 +53,24 @@ class SuiteRun:
 
     def run(self) -> None:
         """Makes every record that is missing, and what finished cells lack."""
-        self._add(self._nodes())
-        try:
+        with self._journal:
+            self._add(self._nodes())
             while not self.graph.done:
                 self._do_here()
                 self._start()
-                self._journal.write(self.graph)
                 if not self.graph.done:
                     for task, result in self.executor.ended():
                         self._end(task, result)
-        finally:
-            self._journal.write(self.graph, ended=True)
+                    self._tell_running()
 
     def _nodes(self) -> Iterable[Node]:
-        left, rows = {cell.keys.record for cell in todo(self.store, self.cells)}, row_counter(self.store)
-        for cell in self.cells:
-            for stage in self.stages:
-                if stage.finished or cell.keys.record in left:
-                    yield from stage.nodes(cell, rows)
+        left, rows = todo(self.store, self.cells), row_counter(self.store)
+        self.monitor.expect_records(len(self.cells), done=len(self.cells) - len(left))
+        here = [stage for stage in self.stages if stage.finished]
+        others = [stage for stage in self.stages if not stage.finished]
+        return (
+            node for cells, stages in ((left, others), (self.cells, here)) for _, node in nodes_of(cells, stages, rows)
+        )
 
     def _add(self, nodes: Iterable[Node]) -> None:
         """Takes nodes in; what the store has of them has ended already."""
@@ -135,6 +135,7 @@ class SuiteRun:
             task = Task(self._batch(node))
             for item in task.nodes:
                 self.graph.begin(item.ref)
+            self._tell_running()
             self.executor.start(task)
 
     def _batch(self, node: Node) -> tuple[Node, ...]:
@@ -144,6 +145,9 @@ class SuiteRun:
         return tuple(
             item for item in self.graph.ready() if (item.stage.name, item.batch) == (node.stage.name, node.batch)
         )
+
+    def _tell_running(self) -> None:
+        self._journal.running([self.graph.nodes[ref] for ref in sorted(self.graph.running)])
 
     def _end(self, task: Task, result: TaskResult) -> None:
         if result.user_error:
@@ -155,8 +159,12 @@ class SuiteRun:
         self.graph.end(node.ref, ended)
         self._searches.discard(node.ref)
         self._add(node.stage.then(node, ended))
-        if ended.ok:
-            self._say(node.stage.notes(node, self.store))
+        if not ended.ok:
+            self._journal.failed(node.ref, ended)
+            return
+        self._say(node.stage.notes(node, self.store))
+        if "statuses" in ended.facts:
+            self.monitor.record(node.label, ended.facts["statuses"])
 
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -1,24 +1,24 @@
-"""Live progress of a run: stage, what runs now with its epoch, tasks and trials done, time left.
+"""Progress of a run: what runs now with its epoch, steps and records done, time left.
 
-On a terminal a few lines that redraw themselves, elsewhere one line per finished task.
+On a terminal a few lines that redraw themselves, elsewhere one line per finished task; everywhere a line per record.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-WIDEST = 120  # columns: on wider terminals the parts of a line would lie too far apart
-WARM_UP_S = 5.0  # before that a time left would be a guess
+from benchmark.engine.live import WARM_UP_S, LiveLines, clock
+
 REDRAW_S = 0.25
 FAILURES = frozenset({"failed", "out_of_memory", "timed_out", "not_applicable"})  # often many for one reason
 
@@ -28,7 +28,6 @@ class _Running(NamedTuple):
 
     label: str
     work: float  # forward views of images
-    what: str = ""
     share: float = 0.0
 
 
@@ -51,7 +50,9 @@ class Monitor:
         self._work_total = self._work_done = 0.0
         self._began = time.monotonic()
         self._work_began: float | None = None  # data and Ray's start tell nothing about the time that is left
-        self._counts = (0, 0)
+        self._counts = (0, 0)  # steps done, of all
+        self._records = (0, 0)  # cells with a final record, of all
+        self._lines = LiveLines(self.console, lambda: time.monotonic())
         self._passed: list[float] = []  # seconds of the tasks that get no line of their own
         self._repeats: dict[tuple[str, str], int] = {}  # of this stage: status and reason -> failures without a line
         self._live: Live | None = None
@@ -83,6 +84,17 @@ class Monitor:
         self._work_total += work
         self._counts = (self._counts[0], self._counts[1] + count)
 
+    def expect_records(self, cells: int, *, done: int) -> None:
+        """Says of how many cells a record is asked for, and how many have a final one."""
+        self._records = (done, cells)
+
+    def record(self, label: str, statuses: Mapping[str, str]) -> None:
+        """A cell's record was written, with these statuses by rule."""
+        self._records = (self._records[0] + 1, self._records[1])
+        if self.verbose or not FAILURES.issuperset(statuses.values()):  # what failed was told with its reason
+            told = ", ".join(dict.fromkeys(value.replace("_", " ") for value in statuses.values()))
+            self.say(f"{'record':>11}   {escape(label)}  [dim]{told}[/dim]")
+
     def skip(self, work: float) -> None:
         """A node needs no slot, or not any more."""
         self._work_total -= work
@@ -91,7 +103,7 @@ class Monitor:
     def start(self, key: str, label: str, work: float) -> None:
         """Something begins."""
         self._finished.discard(key)
-        self._run(key, _Running(label, work))
+        self._run(key, _Running(label, work), "")
 
     def tick(self, key: str, what: str, share: float, *, label: str = "", work: float = 0.0) -> None:
         """Something that runs tells how far it is; what nobody announced needs a label."""
@@ -99,12 +111,13 @@ class Monitor:
             label, work, *_ = self._running[key]
         elif not label or key in self._finished:
             return
-        self._run(key, _Running(label, work, what, share))
+        self._run(key, _Running(label, work, share), what)
 
-    def _run(self, key: str, running: _Running) -> None:
+    def _run(self, key: str, running: _Running, what: str) -> None:
         if running.work and self._work_began is None:
             self._work_began = time.monotonic()
         self._running[key] = running
+        self._lines.show(key, running.label, what, running.share)
 
     def finish(
         self,
@@ -120,6 +133,7 @@ class Monitor:
     ) -> None:
         """Something has ended, well or badly: `count` nodes at once; what is `brief` gets no line of its own."""
         self._running.pop(key, None)
+        self._lines.drop(key)
         self._finished.add(key)
         self._work_done += work
         self._counts = (self._counts[0] + count, self._counts[1])
@@ -185,49 +199,9 @@ class Monitor:
         return f"about {clock(left)} left" if left >= 1 else "nearly done"
 
     def _render(self) -> RenderableType:
-        done, total = self._counts
-        if not total:
-            return Text(self._elapsed(), style="dim")
-        head = Text.assemble(
-            *("\n", f"{done} of {total} steps   ", (self._left(), "cyan")),
-            *("   ", (self._elapsed(), "dim")),
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-        running = list(self._running.values())
-        room = max(1, self.console.height - 4)
-        shown = running if len(running) <= room else running[: room - 1]
-        lines: list[RenderableType] = [head, self._bars(shown)]
-        if len(shown) < len(running):
-            lines.append(Text(f"  … and {len(running) - len(shown)} more", style="dim"))
-        return Group(*lines)
-
-    def _bars(self, running: list[_Running]) -> Table:
-        """One line each: how far it is, what it does, and its name, which gives way where the line is too long."""
-        width = min(self.console.width, WIDEST)
-        length = 16 if width >= 90 else 8
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.width = width
-        table.add_column(no_wrap=True, width=length + 2, style="green")
-        table.add_column(no_wrap=True, width=24)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for one in running:
-            table.add_row(f"  {_bar(one.share, length)}", Text(one.what or "starting"), Text(one.label))
-        return table
+        done, cells = self._records
+        records = f"{done} of {cells} records" if cells else ""
+        return self._lines.draw(self._counts, records=records, left=self._left(), elapsed=self._elapsed())
 
     def _elapsed(self) -> str:
         return f"{clock(time.monotonic() - self._began)} elapsed"
-
-
-def _bar(share: float, width: int) -> str:
-    filled = round(min(1.0, max(0.0, share)) * width)
-    return "━" * filled + "╌" * (width - filled)
-
-
-def clock(seconds: float) -> str:
-    """A time as people read it: `4.2 s`, `48 s`, `3:05 min`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min"

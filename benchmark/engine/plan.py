@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from benchmark.config.spec import Suite
 from benchmark.stages import graph
 from benchmark.stages.every import STAGES
-from benchmark.stages.graph import Cell
-from benchmark.stages.node import Node, Ref, Rows
+from benchmark.stages.graph import Cell, Keys
+from benchmark.stages.node import Node, Ref, Rows, Stage
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
 
@@ -46,6 +46,12 @@ def todo(store: Store, cells: Sequence[Cell]) -> list[Cell]:
         return facts is not None and facts["final"]
 
     return [cell for cell in cells if not final(cell)]
+
+
+def unfinished(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+    """`todo` by what the manifests say; no file of a record is looked at, so that a run alone finds a damaged one."""
+    facts = store.facts_of("record", [cell.keys.record for cell in cells])
+    return [cell for cell in cells if not facts.get(cell.keys.record, {}).get("final")]
 
 
 def row_counter(store: Store) -> Rows:
@@ -86,17 +92,39 @@ def plan(store: Store, cells: Sequence[Cell], paces: Mapping[str, float] | None 
 
 def _wanted(store: Store, cells: Sequence[Cell]) -> dict[Ref, _Want]:
     """The nodes of all cells, united by name."""
-    rows, left = row_counter(store), {cell.keys.record for cell in todo(store, cells)}
+    rows, left = row_counter(store), unfinished(store, cells)
+    waiting = {cell.keys.record for cell in left}
     wanted: dict[Ref, _Want] = {}
-    for cell in cells:
-        for node in (node for stage in STAGES for node in stage.nodes(cell, rows)):
-            known = wanted.get(node.ref)
-            if known is None:
-                wanted[node.ref] = known = _Want(node, cell, False)
-            # what only finished cells are made of need not be there any more
-            if cell.keys.record in left and not known.missing and not (node.stage.lasting and store.has(*node.ref)):
-                wanted[node.ref] = _Want(node, cell, True)
+    for cell, node in nodes_of(left, STAGES, rows):
+        wanted.setdefault(node.ref, _Want(node, cell, True))
+    made = _made(store, [want.node for want in wanted.values()])
+    for ref in made:
+        wanted[ref] = wanted[ref]._replace(missing=False)
+    # what only finished cells are made of need not be there any more
+    for cell, node in nodes_of((cell for cell in cells if cell.keys.record not in waiting), STAGES, rows):
+        wanted.setdefault(node.ref, _Want(node, cell, False))
     return wanted
+
+
+def nodes_of(cells: Iterable[Cell], stages: Sequence[Stage], rows: Rows) -> Iterator[tuple[Cell, Node]]:
+    """What cells need of stages, each node with a cell that needs it; what all defenses of a model share comes once."""
+    seen: set[tuple[str | None, ...]] = set()
+    for cell in cells:
+        keys = cell.keys
+        model = (keys.pretrain, keys.poison, keys.evaluation, keys.outside, keys.retrained)
+        for stage in stages:
+            if not (stage.of_model and model in seen):
+                yield from ((cell, node) for node in stage.nodes(cell, rows))
+        seen.add(model)
+
+
+def _made(store: Store, nodes: Iterable[Node]) -> list[Ref]:
+    """Which nodes the store has, by the names of its files."""
+    keys: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.stage.lasting:
+            keys.setdefault(node.stage.name, []).append(node.key)
+    return [Ref(stage, key) for stage, mine in keys.items() for key in store.made(stage, mine)]
 
 
 def _stage(
@@ -170,7 +198,7 @@ def write_suite(
         "protocol": _protocol(dump),
         "environment": dict(environment),
         "methods": _cards(suite),
-        "cells": [_entry(cell) for cell in cells],
+        "cells": entries(cells, row_counter(store)),
     }
     # through JSON, in which tuples are lists; equal documents keep their file's date
     if store.read_json(f"suites/{suite.name}.json") != json.loads(json.dumps(document)):
@@ -203,5 +231,17 @@ def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
     }
 
 
-def _entry(cell: Cell) -> dict[str, Any]:
-    return {"cell": cell.keys.record, "record": cell.keys.record} | axes(cell.experiment)
+def entries(cells: Sequence[Cell], rows: Rows) -> list[dict[str, Any]]:
+    """Each cell's place in the grid, its record, and the nodes that the record is made of, in order."""
+    ours = [stage for stage in STAGES if stage.shown and stage.name != "record"]
+    of_model: dict[Keys, list[Ref]] = {}
+    found = []
+    for cell in cells:
+        keys = cell.keys
+        model = keys._replace(record="", detect=None)
+        if model not in of_model:
+            of_model[model] = [node.ref for stage in ours if stage.of_model for node in stage.nodes(cell, rows)]
+        own = [node.ref for stage in ours if not stage.of_model for node in stage.nodes(cell, rows)]
+        head = {"cell": keys.record, "record": keys.record, "nodes": [*of_model[model], *own]}
+        found.append(head | axes(cell.experiment))
+    return found

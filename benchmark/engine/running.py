@@ -19,10 +19,12 @@ from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
 from benchmark.models.architectures import threads_for
 from benchmark.stages import graph
+from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
 from benchmark.stages.graph import Cell
 from benchmark.stages.node import Node, Stage
 from benchmark.stages.preflight import check_data, check_starts, doubts
+from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Ran(NamedTuple):
     statuses: list[str]  # of the asked cells' records, one for each rule; "missing" for a cell without a record
     seconds: float
     further: Mapping[str, Mapping[str, int]] = {}  # what goes on after records, by title: status -> how many nodes
+    failures: list[tuple[str, str]] = []  # status and reason of each row that a failure left without numbers
+    command: str = ""  # that makes what is missing
 
 
 class _Work(NamedTuple):
@@ -91,7 +95,9 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
         further = _drive(resolved, store, stages, work, resources, wanted)
     else:
         _write_suite(resolved, store, cells)
-    return Ran(suite.name, len(cells), len(asked), _statuses(store, asked), time.monotonic() - began, further)
+    statuses, failures = _outcome(store, asked)
+    seconds = time.monotonic() - began
+    return Ran(suite.name, len(cells), len(asked), statuses, seconds, further, failures, resolved.command)
 
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:
@@ -116,9 +122,24 @@ def _write_suite(
     planning.write_suite(store, resolved.suite, cells, command=resolved.command, environment=made_on)
 
 
-def _statuses(store: Store, asked: list[Cell]) -> list[str]:
-    found = [store.facts("record", cell.keys.record) for cell in asked]
-    return [value for facts in found for value in (facts["statuses"].values() if facts else ["missing"])]
+def _outcome(store: Store, asked: list[Cell]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The statuses of all records, and what failed, with its reason."""
+    statuses: list[str] = []
+    failures: list[tuple[str, str]] = []
+    for cell in asked:
+        facts = store.facts("record", cell.keys.record)
+        statuses += facts["statuses"].values() if facts else ["missing"]
+        if facts and not facts["final"]:  # reasons stand in the rows alone
+            failures += _failures(store, cell)
+    return statuses, failures
+
+
+def _failures(store: Store, cell: Cell) -> list[tuple[str, str]]:
+    import pyarrow.parquet as pq
+
+    found = required(store, "record", cell.keys.record)
+    rows = pq.read_table(found.path("records.parquet"), columns=["status", "reason"]).to_pylist()
+    return [(row["status"], row["reason"]) for row in rows if row["status"] not in FINAL]
 
 
 def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> None:

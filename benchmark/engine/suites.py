@@ -124,7 +124,7 @@ def _record_key(prefix: str, store: Store) -> str:
 def _check_key(experiment: Experiment, key: str) -> None:
     """Refuses to call a cell the same where data or code would make another record of it."""
     try:
-        own = graph.keys(experiment, {}).record
+        own = graph.keys(experiment, graph.Once()).record
     except UserError as error:  # its data is not here: the specification is all that can be shown
         print(f"backstop: the key of record {key[:8]} was not checked: {error}", file=sys.stderr)
         return

@@ -28,6 +28,7 @@ class Name(StrEnum):
     TRIGGERS = "triggers"
     SAFECLIP = "safeclip"
     DETECTORS = "detectors"
+    SCALE = "scale"
 
 
 def main(

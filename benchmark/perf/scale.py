@@ -18,7 +18,7 @@ from benchmark.engine.plan import write_suite
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.perf.report import Line, Settings
-#from benchmark.perf.startup import command_line
+from benchmark.perf.startup import command_line
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.stages import graph
@@ -43,7 +43,7 @@ def run(_: Settings) -> list[Line]:
             command_line("plan, nothing made (s)", ["plan", str(file), "--no-probe"], str(none), limit_s=2),
             command_line("plan, all made (s)", ["plan", str(file), "--no-probe"], str(every), limit_s=2),
             command_line("status (s)", ["status", "scale"], str(every), limit_s=2),
-            command_line("board (s)", ["board", "scale"], str(every), limit_s=60),
+            command_line("board (s)", ["board", "scale"], str(every), limit_s=60, repeats=1),
         ]
 
 

@@ -59,16 +59,17 @@ def run(_: Settings) -> list[Line]:
         warm = ["run", "smoke", "--local", *(f"--set={name}={value}" for name, value in _MINIATURE.items())]
         cold_s = _backstop(warm, store).wall_s
         lines = [
-            _line("backstop --help", ["--help"], store, limit_s=0.5),
-            _line("backstop list", ["list"], store, limit_s=6),
-            _line("backstop plan smoke", ["plan", "smoke"], store, limit_s=6),
-            _line("warm re-run of a finished suite", warm, store, limit_s=6),
+            command_line("backstop --help", ["--help"], store, limit_s=0.5),
+            command_line("backstop list", ["list"], store, limit_s=6),
+            command_line("backstop plan smoke", ["plan", "smoke"], store, limit_s=6),
+            command_line("warm re-run of a finished suite", warm, store, limit_s=6),
         ]
         return [*lines, Line("its first run, in miniature (s)", f"{cold_s:.1f}", "", None)]
 
 
-def _line(what: str, words: list[str], store: str, *, limit_s: float) -> Line:
-    ended = [_backstop(words, store) for _ in range(REPEATS)]
+def command_line(what: str, words: list[str], store: str, *, limit_s: float, repeats: int = REPEATS) -> Line:
+    """The median time of a command, and whether it imports what it should not."""
+    ended = [_backstop(words, store) for _ in range(repeats)]
     wall_s = statistics.median(run.wall_s for run in ended)
     heavy = ended[0].heavy
     name = f"{what} (s)" if not heavy else f"{what} (s): imports {heavy}"

@@ -28,9 +28,10 @@ class Evaluate(Stage):
     name = "evaluate"
     title = "evaluate"
     rank = 1  # short, and what it opens is long
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
-        """Test: own conditions, and the twin under every trigger. Validation: where a search starts, and its floor."""
+        """Own conditions, and the twin under every trigger, on test."""
         own, keys = own_conditions(cell), cell.keys
         model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
         yield from (self.node(cell, model, item, "test") for item in own)
@@ -39,7 +40,6 @@ class Evaluate(Stage):
             yield from (self.node(cell, twin, item, "test") for item in (CLEAN, *triggered_conditions(cell)))
         if keys.outside:
             yield self.node(cell, ModelRef("pretrain", keys.outside), outside_condition(), "test")
-        yield from self.validation(cell)
 
     def validation(self, cell: Cell) -> Iterable[Node]:
         """What a search compares with: the undefended model, and the twin under the trigger."""

@@ -28,7 +28,7 @@ class Record(Stage):
         yield record_node(cell, Ref("select", cell.keys.record))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
-        """Measures stored outcomes; no model is needed."""
+        """Measures stored outcomes; no model is needed. Tells the `statuses` by rule."""
         (cell,) = nodes[0].arguments
         chosen = at.ended[Ref("select", cell.keys.record)]
         result = CellResult([Selected(_rule(cell), chosen.status, chosen.reason)])
@@ -37,7 +37,7 @@ class Record(Stage):
         choices, front = ([checked(cell, item, at.ended) for item in part] for part in (result.choices, result.front))
         environment = at.environment()
         write_record(at.store, cell, at.suite, choices, environment=environment, trials=result.trials, front=front)
-        return {}
+        return {"statuses": {choice.selection: choice.status for choice in choices}}
 
 
 def record_node(cell: Cell, *after: Ref) -> Node:

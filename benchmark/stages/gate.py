@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmark.errors import DidNotPlant
 from benchmark.stages import measuring
-from benchmark.stages.conditions import ModelRef, own_conditions, triggered_conditions
-from benchmark.stages.evaluate import CLEAN, Evaluate
+from benchmark.stages.conditions import evaluate_key, own_conditions, triggered_conditions
+from benchmark.stages.evaluate import CLEAN
 from benchmark.stages.graph import Cell
 from benchmark.stages.label import model_label
-from benchmark.stages.node import Node, Rows, Stage, Workplace
+from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.store.artifacts import Store
 
 
@@ -23,14 +23,17 @@ class Gate(Stage):
     place = "driver"
     shown = False
     lasting = False
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """One a model, after its evaluations and its twin's."""
-        evaluate, keys = Evaluate(), cell.keys
+        keys = cell.keys
         wanted = [(keys.pretrain, item) for item in own_conditions(cell)]
         if cell.experiment.attack:
             wanted += [(keys.twin, item) for item in (CLEAN, *triggered_conditions(cell))]
-        inputs = tuple(evaluate.node(cell, ModelRef("pretrain", key), item, "test").ref for key, item in wanted)
+        inputs = tuple(
+            Ref("evaluate", evaluate_key(cell, item, split="test", model=key, epoch=None)) for key, item in wanted
+        )
         yield Node(self, keys.pretrain, model_label(cell.experiment), inputs, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from benchmark.config.spec import Experiment, Suite
+from benchmark.config.protocol import Splits
+from benchmark.config.spec import Experiment, ModelSpec, Suite
 from benchmark.stages.identities import identity, model_identity, training_identity, without_paths
 from benchmark.stages.starts import Known, with_starts
 from benchmark.store.keys import content_key
-from benchmark.types import BaseAttack, Dataset, Detector, Filter, Method, ModelAttack, Repair
+from benchmark.types import (
+    BaseAttack,
+    Dataset,
+    Detector,
+    Filter,
+    Method,
+    ModelAttack,
+    Objective,
+    Repair,
+    Training,
+)
+
+Found = TypeVar("Found")
 
 # Raised when a stage's code changes what it computes.
 STAGE_VERSIONS = {
@@ -41,6 +55,20 @@ class Keys(NamedTuple):
     retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
 
 
+class Once:
+    """Remembers what functions gave for the same objects: the cells of a suite share most of what they are made of."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
+
+    def __call__(self, make: Callable[..., Found], *given: Any) -> Found:
+        """`make(*given)`, made once. Models are told apart by identity, since to compare them takes as long."""
+        place = (make, *(item if isinstance(item, str | int | None) else id(item) for item in given))
+        if place not in self._found:
+            self._found[place] = (make(*given), given)  # `given` stays alive, so that no id is given away twice
+        return self._found[place][0]
+
+
 class Cell(NamedTuple):
     """An experiment and its keys."""
 
@@ -59,31 +87,31 @@ def cells(suite: Suite) -> list[Cell]:
     Raises:
         UserError: a data set whose files are missing, or a start that is no other suite's clean model.
     """
-    revisions: dict[str, dict[str, Any]] = {}  # shared: a revision may hash many thousand files
+    once = Once()
 
     def twin(experiment: Experiment) -> str:
-        return pretrain_key(experiment, data_key(experiment, experiment.data, revisions))
+        return pretrain_key(experiment, data_key(experiment, experiment.data, once), once)
 
     known: Known = {}
     found = [
         with_starts(experiment, twin, known, asks_outside=any(map(asks_outside, methods_of(experiment))))
         for experiment in suite.experiments()
     ]
-    return [Cell(experiment, keys(experiment, revisions)) for experiment in found]
+    return [Cell(experiment, keys(experiment, once)) for experiment in found]
 
 
-def keys(experiment: Experiment, revisions: dict[str, dict[str, Any]]) -> Keys:
-    """Content keys of one experiment. `revisions` remembers what identifies each data set."""
-    data = data_key(experiment, experiment.data, revisions)
-    evaluation = data_key(experiment, experiment.evaluation, revisions) if experiment.evaluation else data
+def keys(experiment: Experiment, once: Once) -> Keys:
+    """Content keys of one experiment. `once` remembers what experiments share."""
+    data = data_key(experiment, experiment.data, once)
+    evaluation = data_key(experiment, experiment.evaluation, once) if experiment.evaluation else data
     askers = [method for method in methods_of(experiment) if asks_outside(method)]
-    outside_data = data_key(experiment, experiment.data, revisions, outside=True) if askers else None
-    outside = pretrain_key(outside_of(experiment), outside_data) if outside_data else None
+    outside_data = data_key(experiment, experiment.data, once, outside=True) if askers else None
+    outside = pretrain_key(outside_of(experiment), outside_data, once) if outside_data else None
     # a defender's model from outside must not move the poison: the attack would be another one under each defense
-    poison = poison_key(experiment, data, outside if experiment.attack in askers else None)
-    twin = pretrain_key(experiment, data)
-    suspect = _suspect_key(experiment, data, poison, twin)
-    spec = _specification(experiment)
+    poison = poison_key(experiment, data, outside if experiment.attack in askers else None, once)
+    twin = pretrain_key(experiment, data, once)
+    suspect = _suspect_key(experiment, poison, twin, once)
+    spec = _specification(experiment, once)
     found = Keys(
         data=data,
         evaluation=evaluation,
@@ -125,10 +153,10 @@ def outside_of(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update=changes | {"seed": experiment.seed + OUTSIDE_SEED})
 
 
-def _suspect_key(experiment: Experiment, data: str, poison: str | None, twin: str) -> str:
+def _suspect_key(experiment: Experiment, poison: str | None, twin: str, once: Once) -> str:
     if isinstance(experiment.attack, ModelAttack):
         return key("pretrain", {"implant": identity(experiment.attack), "seed": experiment.seed}, [twin, poison or ""])
-    return pretrain_key(experiment, poison or data)
+    return pretrain_key(experiment, poison, once) if poison else twin
 
 
 def _detect_key(experiment: Experiment, keys: Keys, detector: Detector) -> str:
@@ -179,55 +207,61 @@ def retrained_cell(cell: Cell) -> Cell:
     return cell._replace(keys=cell.keys._replace(pretrain=cell.keys.retrained or ""))
 
 
-def data_key(
-    experiment: Experiment, dataset: Dataset, revisions: dict[str, dict[str, Any]], *, outside: bool = False
-) -> str:
+def data_key(experiment: Experiment, dataset: Dataset, once: Once, *, outside: bool = False) -> str:
     """Key of a prepared data set, or of the pairs of a model from outside.
 
     How many of those there are is part of the former only where it decides what is left for pre-training.
     """
+    return once(_data_key, dataset, experiment.splits, experiment.model.name, outside, once)
+
+
+def _data_key(dataset: Dataset, splits: Splits, model: str, outside: bool, once: Once) -> str:
     from benchmark.models.architectures import image_size
 
-    name = repr(dataset)
-    if name not in revisions:  # found once: the content of a set may be many thousand files
-        revisions[name] = {"dataset": without_paths(identity(dataset)), "revision": dataset.revision()}
-    apart = {"outside"} if experiment.splits.pretrain is not None and not outside else None
+    apart = {"outside"} if splits.pretrain is not None and not outside else None
     part = {"part": "outside"} if outside else {}
-    spec = (
-        revisions[name]
-        | part
-        | {
-            "splits": experiment.splits.model_dump(mode="json", exclude_defaults=True, exclude=apart),
-            "image_size": image_size(experiment.model.name),
-        }
-    )
-    return key("data", spec, [])
+    sizes = splits.model_dump(mode="json", exclude_defaults=True, exclude=apart)
+    return key("data", once(_dataset, dataset) | part | {"splits": sizes, "image_size": image_size(model)}, [])
 
 
-def poison_key(experiment: Experiment, data: str, outside: str | None) -> str | None:
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    return {"dataset": without_paths(identity(dataset)), "revision": dataset.revision()}
+
+
+def poison_key(experiment: Experiment, data: str, outside: str | None, once: Once) -> str | None:
     """Key of a poison manifest and its trigger; None without an attack."""
     if experiment.attack is None:
         return None
+    return once(_poison_key, experiment.attack, experiment.seed, experiment.threads, data, outside)
+
+
+def _poison_key(attack: BaseAttack, seed: int, threads: int | None, data: str, outside: str | None) -> str:
     inputs = [data, outside] if outside else [data]
-    spec = {"attack": identity(experiment.attack), "seed": experiment.seed} | _threads(experiment)
-    return key("poison", spec, inputs)
+    return key("poison", {"attack": identity(attack), "seed": seed} | _threads(threads), inputs)
 
 
-def pretrain_key(experiment: Experiment, pairs: str) -> str:
+def pretrain_key(experiment: Experiment, pairs: str, once: Once) -> str:
     """Key of a pre-trained model; `pairs` is the key of the poison, or of the data."""
+    item = experiment
+    return once(_pretrain_key, item.model, item.objective, item.pretrain, item.seed, item.threads, pairs)
+
+
+def _pretrain_key(
+    model: ModelSpec, objective: Objective, training: Training, seed: int, threads: int | None, pairs: str
+) -> str:
     spec = {
-        "model": model_identity(experiment.model),
-        "objective": identity(experiment.objective),
-        "training": training_identity(experiment.pretrain),
-        "seed": experiment.seed,
+        "model": model_identity(model),
+        "objective": identity(objective),
+        "training": training_identity(training),
+        "seed": seed,
     }
-    return key("pretrain", spec | _threads(experiment), [pairs])
+    return key("pretrain", spec | _threads(threads), [pairs])
 
 
-def _threads(experiment: Experiment) -> dict[str, int]:
+def _threads(threads: int | None) -> dict[str, int]:
     """The number of threads where the suite gives one: it stands in the keys of all that torch is the first to make."""
     # repairs, scores and outcomes are made of these, and have it through them
-    return {"threads": experiment.threads} if experiment.threads else {}
+    return {"threads": threads} if threads else {}
 
 
 def defend_key(cell: Cell, repair: Repair) -> str:
@@ -284,15 +318,15 @@ def search_key(cell: Cell) -> str:
     return key("defend", spec, [cell.keys.data, cell.keys.evaluation])
 
 
-def _specification(experiment: Experiment) -> dict[str, Any]:
+def _specification(experiment: Experiment, once: Once) -> dict[str, Any]:
     """The record's identity: every method by identity, everything else in full."""
     by_identity = {"data", "evaluation", "objective", "attack", "repair", "detector", "model", "splits", "gate"}
     by_identity |= {"outside"}  # whose key is among the record's inputs, where somebody asks for it
     plain = experiment.model_dump(mode="json", exclude_defaults=True, exclude=by_identity)
     if "pretrain" in plain:
-        plain["pretrain"] = training_identity(experiment.pretrain)
-    methods = {name: identity(getattr(experiment, name)) for name in ("objective", "attack", "repair")}
+        plain["pretrain"] = once(training_identity, experiment.pretrain)
+    methods = {name: once(identity, getattr(experiment, name)) for name in ("objective", "attack", "repair")}
     if experiment.detector:
-        methods["detector"] = identity(experiment.detector)
+        methods["detector"] = once(identity, experiment.detector)
     gate = experiment.gate.model_dump(mode="json", exclude_defaults=True)
-    return plain | methods | {"model": model_identity(experiment.model), "gate": gate}
+    return plain | methods | {"model": once(model_identity, experiment.model), "gate": gate}

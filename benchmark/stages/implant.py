@@ -18,6 +18,7 @@ class Implant(Stage):
     name = "pretrain"
     title = "implant"
     rank = 2
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """One for a cell whose attacker works on a finished model."""

@@ -80,10 +80,11 @@ class Stage(Part):
     shown: ClassVar[bool] = True  # in plans; what costs nothing would only lengthen them
     counts_for: ClassVar[str] = ""  # the stage for which work is set aside here, before its nodes are known
     finished: ClassVar[bool] = False  # whether cells that have their final record need it too
+    of_model: ClassVar[bool] = False  # whether all defenses of a model need the same nodes of it
     lasting: ClassVar[bool] = True  # whether what the store holds of it is not made again
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
-        """The nodes that a cell needs of this stage, as far as they are known before anything has run."""
+        """The nodes that a cell needs of this stage, and others for these alone, as far as a plan can know."""
         raise NotImplementedError
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:

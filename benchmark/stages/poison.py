@@ -16,6 +16,7 @@ class Poison(Stage):
 
     name = "poison"
     title = "poison"
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """One for an attacked cell; an attacker with a model of its own waits for that."""

@@ -17,6 +17,7 @@ class Prepare(Stage):
 
     name = "data"
     title = "data"
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """Up to three."""

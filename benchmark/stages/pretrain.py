@@ -19,6 +19,7 @@ class Pretrain(Stage):
     name = "pretrain"
     title = "pre-train"
     rank = 2
+    of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """The clean twin, and as far as there are such: the poisoned model, one from outside, one after a filter."""

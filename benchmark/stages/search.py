@@ -28,17 +28,14 @@ class Search(Stage):
     lasting = False
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
-        """One for a searched cell."""
+        """One for a searched cell, and what it compares with on validation."""
         experiment, keys = cell.experiment, cell.keys
         if experiment.search is None or experiment.repair is None:
             return
         outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(experiment.repair) else ()
-        inputs = (
-            *suspect(cell),
-            Ref("gate", keys.pretrain),
-            *(node.ref for node in Evaluate().validation(cell)),
-            *outside,
-        )
+        compared = list(Evaluate().validation(cell))
+        yield from compared
+        inputs = (*suspect(cell), Ref("gate", keys.pretrain), *(node.ref for node in compared), *outside)
         work = repair_work(experiment) * (1 + experiment.search.trials)
         yield Node(self, keys.record, cell_label(experiment), inputs, work=work, arguments=(cell,))
 

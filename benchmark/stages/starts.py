@@ -33,7 +33,10 @@ def with_starts(experiment: Experiment, twin_key: TwinKey, known: Known, *, asks
         model = _resolved(experiment, given.model, OUTSIDE_OBJECTIVE, twin_key, known)
         outside = OutsideSpec(model=model, pretrain=given.pretrain)
     same = outside is None or (outside.model, outside.pretrain) == (own, experiment.pretrain)
-    return experiment.model_copy(update={"model": own, "outside": None if same else outside})
+    found = None if same else outside
+    if own is experiment.model and found is experiment.outside:
+        return experiment
+    return experiment.model_copy(update={"model": own, "outside": found})
 
 
 def _named(model: ModelSpec) -> bool:

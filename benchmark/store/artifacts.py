@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +115,31 @@ class Store:
         """Whether an artifact exists and, as far as that shows without a download, is whole."""
         return self.facts(stage, key) is not None
 
+    def facts_of(self, stage: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Facts of those artifacts that exist, as their manifests say; whether their files are whole is not looked at.
+
+        For what looks at thousands at once: a stage's folder is listed once, and manifests alone are read.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for place, there in self._listed(stage, keys):
+            texts = place.read_all(f"{stage}/{key}/manifest.json" for key in there if key not in found)
+            manifests = {name: self._parsed(place, name, text) for name, text in texts.items()}
+            found |= {name.split("/")[1]: manifest.facts for name, manifest in manifests.items() if manifest}
+        return found
+
+    def made(self, stage: str, keys: Iterable[str]) -> set[str]:
+        """Those of the keys whose artifact has a manifest; a stage's folder is listed once, and nothing is read."""
+        listed = list(self._listed(stage, keys))
+        return {key for place, there in listed for key in there if place.exists(f"{stage}/{key}/manifest.json")}
+
+    def _listed(self, stage: str, keys: Iterable[str]) -> Iterator[tuple[Root, list[str]]]:
+        """Of each place, those of the keys that it has a folder of."""
+        wanted = list(dict.fromkeys(keys))
+        _check_names(stage)
+        for place in self._roots:
+            listed = set(place.list(stage))
+            yield place, [key for key in wanted if key in listed]
+
     def draft(self, stage: str, key: str) -> Draft:
         """Begins an artifact. Earlier attempts that never got a manifest stay as they are."""
         _check_names(stage, key)
@@ -188,8 +213,11 @@ class Store:
         _check_names(stage, key)
         name = f"{stage}/{key}/manifest.json"
         data = place.read(name)
+        return None if data is None else self._parsed(place, name, data)
+
+    def _parsed(self, place: Root, name: str, data: bytes) -> Manifest | None:
         try:
-            return None if data is None else parse_manifest(data)
+            return parse_manifest(data)
         except ValueError as error:
             self._say_damaged(place, name, str(error))
             return None

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+_SCALARS = frozenset({str, int, bool, type(None)})
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 KEY_LENGTH = 32  # hex digits kept of the sha256: 128 bits
 
 
@@ -17,12 +19,16 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: if a float is not finite or a value is not JSON.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if type(value) in _SCALARS:
+        return value
+    if type(value) is dict or isinstance(value, Mapping):
+        # scalars are nearly all there is, and a suite has thousands of keys: they need no call
+        items = cast("Mapping[Any, Any]", value).items()
+        return {str(key): item if type(item) in _SCALARS else _plain(item) for key, item in items}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, (set, frozenset)):

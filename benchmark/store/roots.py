@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +46,21 @@ class Root:
             return self.fs.cat_file(f"{self.base}/{name}")
         except _ABSENT:
             return None
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Small files in one piece each, without those that are not there; from a remote place, many at once."""
+        if self.local is not None:
+            found = {name: self.read(name) for name in names}
+            return {name: data for name, data in found.items() if data is not None}
+        paths = {f"{self.base}/{name}": name for name in names}
+        if not paths:
+            return {}
+        texts: dict[str, bytes] = self.fs.cat(list(paths), on_error="omit")
+        return {paths[path]: data for path, data in texts.items()}
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self.fs.exists(f"{self.base}/{name}"))
 
     def read_first(self, name: str) -> bytes | None:
         """The first `read` of a store, with one line for whatever keeps its place from being reached.

@@ -45,6 +45,8 @@ class Frozen(BaseModel):
 
     def versions_in_use(self) -> dict[str, dict[str, int]]:
         """What content keys hold beside the fields: the versions of chosen values, or nothing."""
+        if not self.value_versions:
+            return {}
         chosen = {f"{name}={value}" for name, value in self}
         found = {choice: version for choice, version in self.value_versions.items() if choice in chosen}
         return {"value_versions": found} if found else {}

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmark.engine import live
 from benchmark.engine import monitor as progress
-from benchmark.engine.monitor import Monitor, clock
+from benchmark.engine.live import clock
+from benchmark.engine.monitor import Monitor
 
 pytestmark = pytest.mark.unit
 TRIAL = "mmcl-ssl · blended · cleanclip · trial 7  CA 0.91  ASR 0.02  learning_rate=0.00176, ssl_weight=2.13"
@@ -93,11 +95,32 @@ def test_live_lines_fit_the_terminal(width: int) -> None:
         monitor.start(str(place), TRIAL, 100.0)
         monitor.tick(str(place), "epoch 10/13, loss 12.31", 0.5)
     lines = drawn(monitor)
-    assert max(map(len, lines)) <= min(width, progress.WIDEST)
+    assert max(map(len, lines)) <= min(width, live.WIDEST)
     assert len(lines) < 12
     assert lines[1].startswith("0 of 30 steps")
     assert [line for line in lines if "mmcl-ssl" in line and "epoch 10/13, loss 12.31" in line]
     assert lines[-1].strip() == f"… and {20 - (len(lines) - 3)} more"
+
+
+def test_records_are_told_as_they_are_written_and_counted() -> None:
+    for terminal in (True, False):
+        with Monitor(console(terminal=terminal)) as monitor:
+            monitor.expect(0.0, 3)
+            monitor.expect_records(9, done=4)
+            monitor.record("mmcl · badnet · cleanclip", {"default": "ok", "oracle": "repair_failed", "blind": "ok"})
+            monitor.record("mmcl · badnet · [x]", {"default": "failed"})
+        assert "     record   mmcl · badnet · cleanclip  ok, repair failed" in printed(monitor.console)
+        assert "[x]" not in printed(monitor.console)  # its failure was told with the reason
+        assert "6 of 9 records" in drawn(monitor)[1]
+
+
+def test_a_wide_terminal_tells_how_long_each_task_still_takes(time: Clock) -> None:
+    monitor = Monitor(console(terminal=True, width=100))
+    monitor.expect(0.0, 1)
+    monitor.start("a", "a model", 1.0)
+    time.now += 30
+    monitor.tick("a", "epoch 1/4", 0.25)
+    assert drawn(monitor)[2].rstrip().endswith("1:30 min left")
 
 
 def test_the_time_left_follows_the_work(time: Clock) -> None:

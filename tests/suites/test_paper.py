@@ -36,12 +36,12 @@ def on_paper(value: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_experiment_is_rebuilt_with_its_keys(name: str, tmp_path: Path) -> None:
-    cells, revisions = graph.cells(suite(name, tmp_path)), dict[str, Any]()
+    cells, once = graph.cells(suite(name, tmp_path)), graph.Once()
     assert len(cells) > 10
     for cell in cells:
         again = Experiment.from_dict(on_paper(cell.experiment.to_dict()))
         assert again == cell.experiment
-        assert graph.keys(again, revisions) == cell.keys
+        assert graph.keys(again, once) == cell.keys
 
 
 @pytest.mark.parametrize("name", SUITES)

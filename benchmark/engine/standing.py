@@ -1,0 +1,53 @@
+"""Where each cell of a suite stands: by its record, by what a run says of itself, and by which nodes are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from benchmark.engine.journal import LastRun
+from benchmark.stages.every import STAGES
+from benchmark.stages.node import Ref
+from benchmark.store.artifacts import Store
+
+TITLES = {stage.name: stage.title for stage in reversed(STAGES)}
+
+
+class Standing(NamedTuple):
+    """One cell."""
+
+    state: Literal["done", "running", "failed", "waiting"]
+    what: str = ""  # what runs; the status and reason of the first cause; what it waits for
+    statuses: Mapping[str, str] = {}  # of its record, by rule; empty without one
+
+
+def standings(store: Store, entries: Sequence[Mapping[str, Any]], run: LastRun) -> list[Standing]:
+    """How the cells stand that a suite's document lists, in its order. Needs no code of the suite."""
+    facts = store.facts_of("record", [entry["record"] for entry in entries])
+    left = [entry for entry in entries if not facts.get(entry["record"], {}).get("final")]
+    made = made_of(store, (Ref(*ref) for entry in left for ref in entry.get("nodes", ())))
+    return [_standing(entry, facts.get(entry["record"]), made, run) for entry in entries]
+
+
+def made_of(store: Store, refs: Iterable[Ref]) -> set[Ref]:
+    """Which of these the store has; each stage's folder is listed once."""
+    keys: dict[str, dict[str, None]] = {}
+    for stage, key in refs:
+        keys.setdefault(stage, {})[key] = None
+    return {Ref(stage, key) for stage, mine in keys.items() for key in store.made(stage, mine)}
+
+
+def _standing(entry: Mapping[str, Any], facts: Mapping[str, Any] | None, made: set[Ref], run: LastRun) -> Standing:
+    statuses = facts["statuses"] if facts else {}
+    if facts and facts.get("final", True):
+        return Standing("done", statuses=statuses)
+    nodes = [*(Ref(*ref) for ref in entry.get("nodes", ())), Ref("record", entry["record"])]
+    running = next((ref for ref in nodes if ref in run.running), None) if run.state == "alive" else None
+    if running:
+        return Standing("running", f"{TITLES.get(running.stage, running.stage)}: {run.running[running]}", statuses)
+    failed = next((run.failed[ref] for ref in nodes if ref in run.failed), None)
+    if statuses or failed:  # a record that is not final tells of a failure
+        status, reason = failed or (next(value for value in statuses.values() if value != "ok"), "")
+        return Standing("failed", ": ".join(filter(None, (status.replace("_", " "), reason))), statuses)
+    missing = next((ref.stage for ref in nodes if ref not in made), "record")
+    return Standing("waiting", TITLES.get(missing, missing), statuses)
