@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmark.errors import UserError
 from benchmark.stages import graph
 from benchmark.stages.common import Compute, required
+from benchmark.stages.once import Once
 from benchmark.store.artifacts import Artifact, Store
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class OpenCell:
     def _with(self, **defense: Method) -> graph.Cell:
         """The cell with a defense, whose model from outside must be in the store where its card asks for one."""
         experiment = self.experiment.model_copy(update=defense)
-        cell = graph.Cell(experiment, graph.keys(experiment, graph.Once()))
+        cell = graph.Cell(experiment, graph.keys(experiment, Once()))
         (method,) = defense.values()
         if cell.keys.outside and not self.store.has("pretrain", cell.keys.outside):
             what = f"the clean model from outside that {method.card.title} asks for"

@@ -97,7 +97,8 @@ def _measures(records: pa.Table, joined: Any) -> Any:
     found = pd.concat([joined, own], ignore_index=True) if len(joined) else own
     found = found.sort_values("version", kind="stable", na_position="first")
     found = found.drop_duplicates(["order", "selection", "name", "readout"], keep="last")
-    return found.sort_index(ignore_index=True)
+    # artifacts of one second have no order of their own
+    return found.sort_index().sort_values("order", kind="stable", ignore_index=True)
 
 
 def _nested(records: pa.Table) -> Any:

@@ -36,7 +36,7 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     if any(found.get("failed") for found in (counts, *further.values())) and logs and logs.exists():
         print(f"logs of what failed: {logs}")
     if code:
-        print(f"to try again what failed or is missing, the same command: {ran.command} --store {store.root}")
+        print("to try again what failed or is missing: the same command")
     print(f"to see them: backstop board {ran.suite} --store {store.root}")
     return code
 

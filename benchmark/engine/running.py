@@ -53,7 +53,6 @@ class Ran(NamedTuple):
     seconds: float
     further: Mapping[str, Mapping[str, int]] = {}  # what goes on after records, by title: status -> how many nodes
     failures: list[tuple[str, str]] = []  # status and reason of each row that a failure left without numbers
-    command: str = ""  # that makes what is missing
 
 
 class _Work(NamedTuple):
@@ -97,7 +96,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
         _write_suite(resolved, store, cells)
     statuses, failures = _outcome(store, asked)
     seconds = time.monotonic() - began
-    return Ran(suite.name, len(cells), len(asked), statuses, seconds, further, failures, resolved.command)
+    return Ran(suite.name, len(cells), len(asked), statuses, seconds, further, failures)
 
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.config.spec import Experiment
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.inputs import suspect
+from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.trial import keeper
@@ -28,12 +28,11 @@ class Defend(Stage):
 
     def node(self, cell: Cell, *after: Ref) -> Node:
         """The cell's repair at its defaults, once what it reads and these are there."""
-        repair, keys = cell.experiment.repair, cell.keys
+        repair = cell.experiment.repair
         assert repair is not None
-        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(repair) else ()
         label, work = cell_label(cell.experiment), repair_work(cell.experiment)
         key = graph.defend_key(cell, repair)
-        return Node(self, key, label, (*suspect(cell), *after, *outside), work=work, arguments=(cell,))
+        return Node(self, key, label, (*suspect(cell), *after, *outside(cell, repair)), work=work, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Runs the repair; a result that is no number is a result of the repair, and kept."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.config.spec import Experiment
-from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.inputs import suspect
+from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 
@@ -25,8 +24,7 @@ class Detect(Stage):
         keys, detector = cell.keys, cell.experiment.detector
         if detector is None or keys.detect is None:
             return
-        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(detector) else ()
-        inputs = (*suspect(cell), Ref("gate", keys.pretrain), *outside)
+        inputs = (*suspect(cell), Ref("gate", keys.pretrain), *outside(cell, detector))
         work, label = _work(cell.experiment, rows(cell)), cell_label(cell.experiment)
         yield Node(self, keys.detect, label, inputs, work=work, arguments=(cell,))
 

@@ -18,6 +18,7 @@ from benchmark.stages.graph import Cell
 from benchmark.stages.inputs import prepared, suspect
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.outside import outside_of
 
 CLEAN = ConditionSpec(None, None, None)
 
@@ -85,7 +86,7 @@ def _model_label(cell: Cell, model: ModelRef) -> str:
     if model.stage == "defend" or model.key == cell.keys.retrained:
         return cell_label(cell.experiment)
     if model.key == cell.keys.outside:
-        return "outside · " + model_label(graph.outside_of(cell.experiment))
+        return "outside · " + model_label(outside_of(cell.experiment))
     if model.key == cell.keys.twin:
         return model_label(graph.twin_cell(cell).experiment)
     return model_label(cell.experiment)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from benchmark.config.protocol import Splits
 from benchmark.config.spec import Experiment, ModelSpec, Suite
 from benchmark.stages.identities import identity, model_identity, training_identity, without_paths
+from benchmark.stages.once import Once
+from benchmark.stages.outside import asks_outside, methods_of, outside_of
 from benchmark.stages.starts import Known, with_starts
 from benchmark.store.keys import content_key
 from benchmark.types import (
@@ -22,8 +23,6 @@ from benchmark.types import (
     Training,
 )
 
-Found = TypeVar("Found")
-
 # Raised when a stage's code changes what it computes.
 STAGE_VERSIONS = {
     "data": 1,
@@ -36,8 +35,6 @@ STAGE_VERSIONS = {
     "evaluate": 2,
     "record": 4,
 }
-OUTSIDE_SEED = 1000  # added to the seed for a clean model from outside
-OUTSIDE_NEEDS = frozenset({"surrogate", "auxiliary_model"})  # what attackers call it, and defenders
 
 
 class Keys(NamedTuple):
@@ -53,20 +50,6 @@ class Keys(NamedTuple):
     outside_data: str | None = None  # the pairs that it is trained on, and no other model
     detect: str | None = None  # a detector's scores
     retrained: str | None = None  # the model that is pre-trained again on what a filter leaves
-
-
-class Once:
-    """Remembers what functions gave for the same objects: the cells of a suite share most of what they are made of."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
-
-    def __call__(self, make: Callable[..., Found], *given: Any) -> Found:
-        """`make(*given)`, made once. Models are told apart by identity, since to compare them takes as long."""
-        place = (make, *(item if isinstance(item, str | int | None) else id(item) for item in given))
-        if place not in self._found:
-            self._found[place] = (make(*given), given)  # `given` stays alive, so that no id is given away twice
-        return self._found[place][0]
 
 
 class Cell(NamedTuple):
@@ -129,28 +112,6 @@ def keys(experiment: Experiment, once: Once) -> Keys:
     if isinstance(detector, Filter) and detector.retrain:
         return found._replace(retrained=_retrained_key(found, detector))
     return found
-
-
-def methods_of(experiment: Experiment) -> list[BaseAttack | Repair | Detector]:
-    """Its attack and its defense."""
-    found = (experiment.attack, experiment.repair, experiment.detector)
-    return [method for method in found if method is not None]
-
-
-def asks_outside(method: Method) -> bool:
-    """Whether a method, with its fields, asks for a clean model from outside."""
-    return bool(OUTSIDE_NEEDS & method.needs)
-
-
-def outside_of(experiment: Experiment) -> Experiment:
-    """The pre-training of the model from outside: clean pairs, plain contrastive loss, another seed."""
-    from benchmark.objectives.mmcl import MMCL
-
-    # one for all who ask: neither objective nor attack of the cell is what an outsider would know
-    changes = {"objective": MMCL(), "attack": None, "repair": None, "detector": None, "search": None, "space": {}}
-    if experiment.outside:
-        changes |= {"model": experiment.outside.model, "pretrain": experiment.outside.pretrain, "outside": None}
-    return experiment.model_copy(update=changes | {"seed": experiment.seed + OUTSIDE_SEED})
 
 
 def _suspect_key(experiment: Experiment, poison: str | None, twin: str, once: Once) -> str:

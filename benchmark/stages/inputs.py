@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmark.stages.graph import Cell
 from benchmark.stages.node import Ref
-from benchmark.types import ModelAttack
+from benchmark.stages.outside import asks_outside
+from benchmark.types import Method, ModelAttack
 
 
 def prepared(cell: Cell) -> tuple[Ref, ...]:
@@ -21,3 +22,8 @@ def suspect(cell: Cell) -> tuple[Ref, ...]:
     """With the suspect model; one that was implanted is kept as what differs from the clean twin."""
     base = (Ref("pretrain", cell.keys.twin),) if isinstance(cell.experiment.attack, ModelAttack) else ()
     return (*poisoned(cell), *base, Ref("pretrain", cell.keys.pretrain))
+
+
+def outside(cell: Cell, method: Method) -> tuple[Ref, ...]:
+    """The model from outside, where the method asks for it."""
+    return (Ref("pretrain", cell.keys.outside),) if cell.keys.outside and asks_outside(method) else ()

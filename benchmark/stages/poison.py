@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.stages import graph
 from benchmark.stages.graph import Cell
-from benchmark.stages.inputs import prepared
-from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.inputs import outside, prepared
+from benchmark.stages.node import Node, Rows, Stage, Workplace
 
 
 class Poison(Stage):
@@ -23,8 +22,7 @@ class Poison(Stage):
         keys, attack = cell.keys, cell.experiment.attack
         if attack is None or keys.poison is None:
             return
-        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(attack) else ()
-        yield Node(self, keys.poison, attack.label, (*prepared(cell), *outside), arguments=(cell,))
+        yield Node(self, keys.poison, attack.label, (*prepared(cell), *outside(cell, attack)), arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Writes a manifest and the trigger's tensors; the pairs themselves stay as they are."""

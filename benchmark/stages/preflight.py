@@ -12,8 +12,8 @@ from benchmark.config.spec import Experiment
 from benchmark.data.splits import assign_splits, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
-from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.outside import asks_outside, methods_of
 from benchmark.store.artifacts import Store
 from benchmark.text import target_index
 from benchmark.types import Attack, Dataset
@@ -78,7 +78,7 @@ def _outlook(experiment: Experiment, known: dict[str, Outlook]) -> Outlook:
     Raises:
         UserError: files, columns or splits that are not there, or too few rows.
     """
-    asked = any(graph.asks_outside(method) for method in graph.methods_of(experiment))
+    asked = any(asks_outside(method) for method in methods_of(experiment))
     place = repr([experiment.data, experiment.evaluation, experiment.splits, experiment.model.name, asked])
     if place not in known:
         known[place] = _look(experiment, asked=asked)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from benchmark.stages import graph, measuring
+from benchmark.stages import measuring
 from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.graph import Cell
-from benchmark.stages.inputs import suspect
+from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.trial import SearchCell, describe
@@ -32,10 +32,14 @@ class Search(Stage):
         experiment, keys = cell.experiment, cell.keys
         if experiment.search is None or experiment.repair is None:
             return
-        outside = (Ref("pretrain", keys.outside),) if keys.outside and graph.asks_outside(experiment.repair) else ()
         compared = list(Evaluate().validation(cell))
         yield from compared
-        inputs = (*suspect(cell), Ref("gate", keys.pretrain), *(node.ref for node in compared), *outside)
+        inputs = (
+            *suspect(cell),
+            Ref("gate", keys.pretrain),
+            *(node.ref for node in compared),
+            *outside(cell, experiment.repair),
+        )
         work = repair_work(experiment) * (1 + experiment.search.trials)
         yield Node(self, keys.record, cell_label(experiment), inputs, work=work, arguments=(cell,))
 

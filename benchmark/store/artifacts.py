@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 from benchmark.errors import UserError
 from benchmark.store.cache import new_draft, user_cache
 from benchmark.store.download import Damaged, cache_folder, fetch, remote_damage
+from benchmark.store.format import check_format, write_format
 from benchmark.store.manifest import Manifest, bare_name, parse_manifest
 from benchmark.store.roots import Root, make_folder, open_root, parse_json
 from benchmark.store.verify import Verifier, sha256
 
-FORMAT_VERSION = 1
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +78,7 @@ class Store:
     def __init__(self, root: str | Path, *, read_only: tuple[str, ...] = ()) -> None:
         self._open(str(root), read_only)
         for place in self._roots:
-            _check_format(place, behind=place is not self._roots[0])
+            check_format(place, behind=place is not self._roots[0])
 
     def _open(self, root: str, read_only: tuple[str, ...]) -> None:
         self.root, self.behind = root.rstrip("/") or "/", tuple(url.rstrip("/") or "/" for url in read_only)
@@ -272,8 +272,7 @@ class Store:
         return folder
 
     def _write_format(self) -> None:
-        if self._roots[0].read("format.json") is None:
-            self._roots[0].write("format.json", json.dumps({"version": FORMAT_VERSION}))
+        write_format(self._roots[0])
 
 
 def open_store(root: str | None = None, *, read_only: tuple[str, ...] = ()) -> Store:
@@ -288,25 +287,3 @@ def _check_names(*names: str) -> None:
             bare_name(name)
         except ValueError as error:
             raise UserError(f"a name in the store {error}; choose another") from None
-
-
-def _check_format(place: Root, *, behind: bool) -> None:
-    """Refuses what is no store, and a store that a newer version made."""
-    data = place.read_first("format.json")
-    if data is None:
-        if behind:
-            raise UserError(f"--from {place.url} must be a store, got no format.json there; check the address")
-        return
-    try:
-        version = parse_json(data)["version"]
-        newer = version > FORMAT_VERSION
-    except (ValueError, TypeError, KeyError):
-        raise UserError(
-            f'store {place.url}: format.json must be {{"version": {FORMAT_VERSION}}}, got something else; write that '
-            "into it, or choose another store with --store"
-        ) from None
-    if newer:
-        raise UserError(
-            f"store {place.url}: format.version must be at most {FORMAT_VERSION}, got {version}; "
-            "it was made by a newer Backstop: upgrade, or choose another store with --store"
-        )

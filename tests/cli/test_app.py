@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from benchmark.cli import app, progress
+from benchmark.cli import app
+from benchmark.cli import plan as planning
 from benchmark.engine.probe import Pace
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Draft, Store
@@ -205,7 +206,7 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
         asked.append((model, batch_size))
         return Pace(1000.0, "cpu", 2)
 
-    monkeypatch.setattr(progress, "probe", told)
+    monkeypatch.setattr(planning, "probe", told)
     words = ["plan", "smoke", "--store", str(tmp_path)]
     _, out, _ = call(capsys, monkeypatch, *words, "--json")
     plan = json.loads(out)

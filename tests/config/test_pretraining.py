@@ -11,6 +11,7 @@ from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
 from benchmark.errors import UserError
 from benchmark.stages import graph
+from benchmark.stages.outside import outside_of
 from benchmark.types import Training
 from tests.config.suites import suite
 
@@ -69,7 +70,7 @@ def test_a_model_from_outside_is_trained_as_mmcl_is_whoever_asks_so_that_all_sha
     attacked = [cell for cell in graph.cells(found) if cell.experiment.attack]
     assert len({cell.keys.outside for cell in attacked}) == len({cell.keys.poison for cell in attacked}) == 1
     mmcl = next(cell for cell in attacked if cell.experiment.objective.name == "mmcl").experiment
-    outside = graph.outside_of(attacked[-1].experiment)
+    outside = outside_of(attacked[-1].experiment)
     assert (outside.model, outside.pretrain) == (mmcl.model, mmcl.pretrain)
 
 

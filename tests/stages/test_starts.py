@@ -16,6 +16,7 @@ from benchmark.datasets.known import Cifar10
 from benchmark.errors import UserError
 from benchmark.stages import graph
 from benchmark.stages.graph import Cell
+from benchmark.stages.outside import outside_of
 from benchmark.stages.preflight import check_starts
 from benchmark.store.artifacts import Store
 from tests.config.suites import suite
@@ -49,7 +50,7 @@ def test_a_model_from_outside_starts_where_mmcl_does_whoever_asks() -> None:
     assert len({cell.keys.outside for cell in attacked}) == len({cell.keys.poison for cell in attacked}) == 1
     assert {cell.experiment.objective.name for cell in attacked} == {"mmcl", "mmcl-ssl"}
     start = _clean(graph.cells(registry.suite("smoke")()), "mmcl", 0)
-    assert {graph.outside_of(cell.experiment).model.start_from for cell in attacked} == {start}
+    assert {outside_of(cell.experiment).model.start_from for cell in attacked} == {start}
     assert all(cell.experiment.outside is None for cell in cells if not cell.experiment.attack)
 
 

@@ -11,7 +11,8 @@ import fsspec
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.store.artifacts import FORMAT_VERSION, Store, open_store
+from benchmark.store.artifacts import Store, open_store
+from benchmark.store.format import FORMAT_VERSION
 
 pytestmark = pytest.mark.unit
 

@@ -14,6 +14,7 @@ from benchmark.config import registry
 from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
 from benchmark.stages import graph
+from benchmark.stages.once import Once
 
 pytestmark = pytest.mark.unit
 SUITES = ("smoke", "kinds", "cifar10", "cifar10-zoo")
@@ -36,7 +37,7 @@ def on_paper(value: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_experiment_is_rebuilt_with_its_keys(name: str, tmp_path: Path) -> None:
-    cells, once = graph.cells(suite(name, tmp_path)), graph.Once()
+    cells, once = graph.cells(suite(name, tmp_path)), Once()
     assert len(cells) > 10
     for cell in cells:
         again = Experiment.from_dict(on_paper(cell.experiment.to_dict()))

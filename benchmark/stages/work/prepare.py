@@ -8,6 +8,7 @@ from benchmark.data.prepare import prepare_data, prepare_outside
 from benchmark.stages import graph
 from benchmark.stages.common import Stopwatch, Tick, required
 from benchmark.stages.graph import Cell
+from benchmark.stages.outside import asks_outside
 from benchmark.stages.work.poison import load_poison, poison
 from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store
@@ -54,7 +55,7 @@ def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
     experiment, keys = cell.experiment, cell.keys
     assert experiment.attack is not None and keys.poison is not None
     data, evaluation = required(store, "data", keys.data), required(store, "data", keys.evaluation)
-    outside = keys.outside if graph.asks_outside(experiment.attack) else None
+    outside = keys.outside if asks_outside(experiment.attack) else None
     draft, watch = store.draft("poison", keys.poison), Stopwatch()
     context = GatedPoisonContext(
         clean_pool(store, cell),

@@ -1,0 +1,39 @@
+"""The last lines of a run: what failed and why, each reason once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli.summary import failures, tell
+from benchmark.engine.running import Ran
+from benchmark.store.artifacts import Store
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_reasons_that_befell_most_come_first_and_the_rest_is_counted() -> None:
+    found = [("failed", "a")] * 3 + [("out_of_memory", "2 GiB")] * 5 + [("failed", "")] * 2
+    found += [("failed", "b"), ("failed", "c")]
+    assert failures(found) == [
+        "5 out of memory: 2 GiB",
+        "3 failed: a",
+        "2 failed: no reason told",
+        "and 2 more, for 2 other reasons",
+    ]
+    assert failures(found[:3]) == ["3 failed: a"]
+    assert failures([]) == []
+
+
+def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran("mine", 3, 3, ["ok", "failed", "missing"], 61.0, {}, [("failed", "KeyError: 'x'")])
+    assert tell(ran, Store(tmp_path), as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mine: 3 cells, 2 records (1 failed, 1 missing, 1 ok) in 1:01 min")
+    assert lines[1:4] == [
+        "1 failed: KeyError: 'x'",
+        "1 missing: no record was written",
+        "to try again what failed or is missing: the same command",
+    ]
+    assert lines[-1].startswith("to see them: backstop board mine")
