@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from benchmark.config.spec import Suite
+from benchmark.engine.standing import made_of
 from benchmark.stages import graph
 from benchmark.stages.every import STAGES
 from benchmark.stages.graph import Cell, Keys
@@ -97,7 +98,7 @@ def _wanted(store: Store, cells: Sequence[Cell]) -> dict[Ref, _Want]:
     wanted: dict[Ref, _Want] = {}
     for cell, node in nodes_of(left, STAGES, rows):
         wanted.setdefault(node.ref, _Want(node, cell, True))
-    made = _made(store, [want.node for want in wanted.values()])
+    made = made_of(store, (ref for ref, want in wanted.items() if want.node.stage.lasting))
     for ref in made:
         wanted[ref] = wanted[ref]._replace(missing=False)
     # what only finished cells are made of need not be there any more
@@ -116,15 +117,6 @@ def nodes_of(cells: Iterable[Cell], stages: Sequence[Stage], rows: Rows) -> Iter
             if not (stage.of_model and model in seen):
                 yield from ((cell, node) for node in stage.nodes(cell, rows))
         seen.add(model)
-
-
-def _made(store: Store, nodes: Iterable[Node]) -> list[Ref]:
-    """Which nodes the store has, by the names of its files."""
-    keys: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.stage.lasting:
-            keys.setdefault(node.stage.name, []).append(node.key)
-    return [Ref(stage, key) for stage, mine in keys.items() for key in store.made(stage, mine)]
 
 
 def _stage(
