@@ -21,8 +21,7 @@ from benchmark.engine import running
 from benchmark.engine.asked import NOTHING, read_only, select
 from benchmark.engine.suites import resolve, stored_name
 from benchmark.errors import UserError, must, unknown
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store, open_store
 
@@ -165,7 +164,7 @@ def open_cell(
     resolved = resolve(suite, _assignments(set), store=opened)
     given = {"objective": objective, "attack": NOTHING.get(attack or "", attack), "model": model, "seed": seed}
     only = {axis: frozenset({str(value)}) for axis, value in given.items() if value is not None}
-    bare = [cell for cell in graph.cells(resolved.suite) if not (cell.experiment.repair or cell.experiment.detector)]
+    bare = [cell for cell in cells_of(resolved.suite) if not (cell.experiment.repair or cell.experiment.detector)]
     cell = _one(select(bare, only, option="open_cell"))
     _check_made(opened, cell, resolved.command)
     return OpenCell(opened, cell, device)

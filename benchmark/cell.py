@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, keys_of
 from benchmark.stages.common import Compute, required
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Artifact, Store
@@ -30,7 +30,7 @@ class OpenCell:
     is written; `run` does that.
     """
 
-    def __init__(self, store: Store, cell: graph.Cell, device: str | None = None) -> None:
+    def __init__(self, store: Store, cell: Cell, device: str | None = None) -> None:
         self.store, self._cell = store, cell
         self.device = device or _device()
 
@@ -138,10 +138,10 @@ class OpenCell:
 
         return detect(self.store, self._with(detector=detector), detector, Compute(self.device))
 
-    def _with(self, **defense: Method) -> graph.Cell:
+    def _with(self, **defense: Method) -> Cell:
         """The cell with a defense, whose model from outside must be in the store where its card asks for one."""
         experiment = self.experiment.model_copy(update=defense)
-        cell = graph.Cell(experiment, graph.keys(experiment, Once()))
+        cell = Cell(experiment, keys_of(experiment, Once()))
         (method,) = defense.values()
         if cell.keys.outside and not self.store.has("pretrain", cell.keys.outside):
             what = f"the clean model from outside that {method.card.title} asks for"

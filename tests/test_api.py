@@ -21,7 +21,8 @@ from benchmark.config import registry
 from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.repairs import CleanCLIP, FineTuning
-from benchmark.stages.graph import Cell, cells, defend_key
+from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.work.defend import load_repaired
 from benchmark.store.artifacts import Store, open_store
 from tests.helpers.miniature import SETTINGS
@@ -300,4 +301,4 @@ def _exported(stub: Path, package: str) -> set[tuple[str, str]]:
 
 
 def _cells(suite: str) -> list[Cell]:
-    return cells(resolve(suite).suite)
+    return cells_of(resolve(suite).suite)

@@ -10,9 +10,9 @@ import pytest
 
 import benchmark
 from benchmark.config import plugins, registry
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES
-from benchmark.stages.graph import STAGE_VERSIONS
+from benchmark.stages.keys import STAGE_VERSIONS
 from benchmark.stages.outside import methods_of
 from benchmark.testing.check import check_method
 from benchmark.types import Training
@@ -95,7 +95,7 @@ def test_functions_that_a_page_sends_readers_to_are_there(page: str) -> None:
 
 def test_the_walk_names_the_nodes_that_its_cell_has() -> None:
     """Its table and its counts are what the stages say."""
-    cells = graph.cells(smoke())
+    cells = cells_of(smoke())
     labels = [{getattr(part, "name", "") for part in methods_of(cell.experiment)} for cell in cells]
     ours = next(cell for cell, names in zip(cells, labels, strict=True) if names == {"badnet", "cleanclip"})
     told = (ROOT / "docs/walk.md").read_text()

@@ -9,12 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.config.spec import Experiment
-from benchmark.engine import plan as planning
 from benchmark.engine.asked import Only, first_left, select, share_of
+from benchmark.engine.plan import plan as make_plan
 from benchmark.engine.probe import Pace, probe
 from benchmark.engine.suites import Resolved
 from benchmark.output import print_json
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
+from benchmark.stages.every import stages_of
 from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
 
@@ -25,18 +26,18 @@ def plan(
     resolved: Resolved, store: Store, only: Only, limit: int | None, *, may_probe: bool = True, as_json: bool
 ) -> None:
     """Prints what a run would do."""
-    suite_cells = graph.cells(resolved.suite)
+    suite_cells = cells_of(resolved.suite)
     cells = first_left(store, select(suite_cells, only), limit)
     check_data(cell.experiment for cell in cells)
     check_starts(cells, store)
-    stages, paces = planning.plan(store, cells), {}
-    if may_probe and None in [stage.seconds for stage in stages]:
-        paces = _probe_paces([cell.experiment for cell in cells])
-        rates = {name: pace.views_per_s for name, pace in paces.items()}
-        stages = planning.plan(store, cells, rates)
-    left, disk = len(planning.unfinished(store, cells)), planning.disk_estimate(store, cells, stages)
-    seconds = [stage.seconds for stage in stages]
-    known = None if None in seconds else sum(value or 0 for value in seconds)
+    paces: dict[str, Pace] = {}
+
+    def probed() -> dict[str, float]:
+        paces.update(_probe_paces([cell.experiment for cell in cells]) if may_probe else {})
+        return {name: pace.views_per_s for name, pace in paces.items()}
+
+    planned = make_plan(store, cells, probed, stages=stages_of(resolved.suite, resolved.plugins))
+    stages, left, disk, known = planned.stages, planned.cells_left, planned.disk_bytes, planned.seconds
     if as_json:
         facts = {"suite": resolved.suite.name, "cells": len(cells), "to_do": left, "disk_bytes": disk, "seconds": known}
         facts["probe"] = {name: pace._asdict() for name, pace in paces.items()}

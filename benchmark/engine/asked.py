@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.engine.plan import unfinished
+from benchmark.engine.standing import unfinished
 from benchmark.errors import UserError, unknown
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
 

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 
 from benchmark.config.spec import Suite
+from benchmark.engine.cell_nodes import nodes_of, row_counter
 from benchmark.engine.executor import Executor, announce, search_result, trial_work
 from benchmark.engine.graph import NodeGraph
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.plan import nodes_of, row_counter, todo
+from benchmark.engine.standing import unfinished
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
+from benchmark.stages.cells import Cell
 from benchmark.stages.every import stages_of
-from benchmark.stages.graph import Cell
 from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
@@ -64,7 +65,7 @@ class SuiteRun:
                     self._tell_running()
 
     def _nodes(self) -> Iterable[Node]:
-        left, rows = todo(self.store, self.cells), row_counter(self.store)
+        left, rows = unfinished(self.store, self.cells, whole=True), row_counter(self.store)
         self.monitor.expect_records(len(self.cells), done=len(self.cells) - len(left))
         here = [stage for stage in self.stages if stage.finished]
         others = [stage for stage in self.stages if not stage.finished]

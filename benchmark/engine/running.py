@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
 from benchmark.config.spec import Suite
-from benchmark.engine import plan as planning
+from benchmark.engine import document
 from benchmark.engine.asked import Only, first_left, select
+from benchmark.engine.cell_nodes import row_counter
 from benchmark.engine.monitor import Monitor
+from benchmark.engine.standing import unfinished
 from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
 from benchmark.models.architectures import threads_for
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
-from benchmark.stages.graph import Cell
 from benchmark.stages.node import Node, Stage
 from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.stages.record import FINAL
@@ -77,10 +78,10 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     """
     began = time.monotonic()
     suite, stages = resolved.suite, stages_of(resolved.suite, resolved.plugins)
-    cells = graph.cells(suite)
+    cells = cells_of(suite)
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
     _check_before(suite, resources, wanted)
-    left = planning.todo(store, asked)
+    left = unfinished(store, asked, whole=True)
     work = _Work(cells, asked, left, _late(store, stages, asked, left))
     further: Mapping[str, Mapping[str, int]] = {}
     if left:
@@ -101,12 +102,12 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:
     """What cells that have their final record still need."""
-    unfinished, rows = {cell.keys.record for cell in left}, planning.row_counter(store)
+    waiting, rows = {cell.keys.record for cell in left}, row_counter(store)
     found = (
         node
         for cell in asked
         for stage in stages
-        if stage.finished and cell.keys.record not in unfinished
+        if stage.finished and cell.keys.record not in waiting
         for node in stage.nodes(cell, rows)
     )
     return [node for node in found if not (node.stage.lasting and store.has(*node.ref))]
@@ -118,7 +119,7 @@ def _write_suite(
     """Writes the suite's document; without an `environment`, that of the run which computed something stays."""
     before = store.read_json(f"suites/{resolved.suite.name}.json") or {}
     made_on = before.get("environment", {}) if environment is None else environment
-    planning.write_suite(store, resolved.suite, cells, command=resolved.command, environment=made_on)
+    document.write_suite(store, resolved.suite, cells, command=resolved.command, environment=made_on)
 
 
 def _outcome(store: Store, asked: list[Cell]) -> tuple[list[str], list[tuple[str, str]]]:

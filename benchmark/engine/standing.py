@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from benchmark.engine.journal import LastRun
+from benchmark.stages.cells import Cell
 from benchmark.stages.every import STAGES
 from benchmark.stages.node import Ref
 from benchmark.store.artifacts import Store
@@ -27,6 +28,20 @@ def standings(store: Store, entries: Sequence[Mapping[str, Any]], run: LastRun) 
     left = [entry for entry in entries if not facts.get(entry["record"], {}).get("final")]
     made = made_of(store, (Ref(*ref) for entry in left for ref in entry.get("nodes", ())))
     return [_standing(entry, facts.get(entry["record"]), made, run) for entry in entries]
+
+
+def unfinished(store: Store, cells: Sequence[Cell], *, whole: bool = False) -> list[Cell]:
+    """Cells without a final record: those never finished, and those that failed and deserve another try.
+
+    Args:
+        store: where the records are.
+        cells: those that are asked for.
+        whole: a record with a damaged file counts as absent; every file is read for that. Else manifests are believed.
+    """
+    keys = [cell.keys.record for cell in cells]
+    facts = {key: store.facts("record", key) for key in keys} if whole else store.facts_of("record", keys)
+    # a crash may have been the machine's; a repair that failed by rule would only fail again
+    return [cell for cell in cells if not (facts.get(cell.keys.record) or {}).get("final")]
 
 
 def made_of(store: Store, refs: Iterable[Ref]) -> set[Ref]:

@@ -17,7 +17,7 @@ from benchmark.config.plugins import Plugin, load_files, load_needed
 from benchmark.config.spec import Experiment, Suite
 from benchmark.config.suite_files import read_document, read_python
 from benchmark.errors import UserError, must
-from benchmark.stages import graph
+from benchmark.stages.cells import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Store, open_store
 
@@ -125,7 +125,7 @@ def _record_key(prefix: str, store: Store) -> str:
 def _check_key(experiment: Experiment, key: str) -> None:
     """Refuses to call a cell the same where data or code would make another record of it."""
     try:
-        own = graph.keys(experiment, Once()).record
+        own = keys_of(experiment, Once()).record
     except UserError as error:  # its data is not here: the specification is all that can be shown
         print(f"backstop: the key of record {key[:8]} was not checked: {error}", file=sys.stderr)
         return

@@ -14,15 +14,14 @@ from benchmark.attacks.badnet import BadNet
 from benchmark.config.protocol import Search, Splits
 from benchmark.config.spec import Suite
 from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.engine.plan import write_suite
+from benchmark.engine.document import write_suite
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.perf.report import Line, Settings
 from benchmark.perf.startup import command_line
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.measuring import finite
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
@@ -66,7 +65,7 @@ def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, see
 
 def fill(store: Store, suite: Suite) -> None:
     """Writes the suite's document and a record of every cell."""
-    cells = graph.cells(suite)
+    cells = cells_of(suite)
     write_suite(store, suite, cells, command="backstop run scale.json", environment={})
     for cell in cells:
         rows = [_row(cell, selection) for selection in _selections(cell)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from benchmark.stages.graph import Cell, key
+from benchmark.stages.cells import Cell
 from benchmark.stages.identities import identity
+from benchmark.stages.keys import stage_key
 from benchmark.types import BaseAttack, Transform
 
 
@@ -48,7 +49,7 @@ def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str
         "transform": condition.transform,
         "readouts": readouts,
     } | ({"geometry": condition.geometry} if condition.geometry else {})
-    return key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
+    return stage_key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
 
 
 def outside_condition() -> ConditionSpec:

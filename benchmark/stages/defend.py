@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.config.spec import Experiment
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import keeper
 
 
@@ -31,7 +31,7 @@ class Defend(Stage):
         repair = cell.experiment.repair
         assert repair is not None
         label, work = cell_label(cell.experiment), repair_work(cell.experiment)
-        key = graph.defend_key(cell, repair)
+        key = defend_key(cell, repair)
         return Node(self, key, label, (*suspect(cell), *after, *outside(cell, repair)), work=work, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.config.spec import Experiment
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, twin_cell
 from benchmark.stages.conditions import (
     ConditionSpec,
     ModelRef,
@@ -14,7 +14,6 @@ from benchmark.stages.conditions import (
     own_conditions,
     triggered_conditions,
 )
-from benchmark.stages.graph import Cell
 from benchmark.stages.inputs import prepared, suspect
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -88,5 +87,5 @@ def _model_label(cell: Cell, model: ModelRef) -> str:
     if model.key == cell.keys.outside:
         return "outside · " + model_label(outside_of(cell.experiment))
     if model.key == cell.keys.twin:
-        return model_label(graph.twin_cell(cell).experiment)
+        return model_label(twin_cell(cell).experiment)
     return model_label(cell.experiment)

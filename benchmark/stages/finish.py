@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmark.stages.cells import Cell
 from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions, triggered_conditions
-from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.record import write_record

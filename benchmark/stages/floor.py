@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, twin_cell
 from benchmark.stages.conditions import ModelRef, triggered_conditions
 from benchmark.stages.defend import Defend
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.finish import record_node
-from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace
 from benchmark.stages.selection import RepairedTwin
@@ -50,6 +49,6 @@ class Floor(Stage):
 
 def floor_nodes(cell: Cell) -> tuple[Node, Node]:
     """The clean twin through the cell's repair at its defaults, and the look at what came out."""
-    twin = graph.twin_cell(cell)
+    twin = twin_cell(cell)
     repair = Defend().node(twin)
     return repair, Node(Floor(), cell.keys.record, cell_label(twin.experiment), after=(repair.ref,), arguments=(cell,))

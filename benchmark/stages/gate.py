@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmark.errors import DidNotPlant
 from benchmark.stages import measuring
+from benchmark.stages.cells import Cell
 from benchmark.stages.conditions import evaluate_key, own_conditions, triggered_conditions
 from benchmark.stages.evaluate import CLEAN
-from benchmark.stages.graph import Cell
 from benchmark.stages.label import model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.store.artifacts import Store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.node import Ref
 from benchmark.stages.outside import asks_outside
 from benchmark.types import Method, ModelAttack

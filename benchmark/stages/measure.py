@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.stages import measuring
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.graph import Cell
 from benchmark.stages.identities import identity
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -30,6 +30,7 @@ class Measure(Stage):
     name = "measure"
     title = "measures"
     place = "driver"
+    shown = False
     lasting = False  # its artifact is named by what the outcomes hold, which is not known before
     finished = True
 

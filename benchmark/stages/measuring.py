@@ -13,6 +13,7 @@ from benchmark.config.spec import Gate
 from benchmark.evaluation.measure import measures, score_measures
 from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.metrics.clean_accuracy import CleanAccuracy
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.conditions import (
     ConditionSpec,
@@ -22,7 +23,6 @@ from benchmark.stages.conditions import (
     transforms,
     triggered_conditions,
 )
-from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Transform, proportion
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Tick
-from benchmark.stages.graph import Cell
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 from benchmark.types.base import Part

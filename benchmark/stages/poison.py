@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.inputs import outside, prepared
 from benchmark.stages.node import Node, Rows, Stage, Workplace
 

@@ -12,7 +12,7 @@ from benchmark.config.spec import Experiment
 from benchmark.data.splits import assign_splits, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.outside import asks_outside, methods_of
 from benchmark.store.artifacts import Store
 from benchmark.text import target_index

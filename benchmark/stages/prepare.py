@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.data.skipped import told
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.stages.node import Node, Rows, Stage, Workplace
 from benchmark.stages.record import skipped_rows
 from benchmark.store.artifacts import Store

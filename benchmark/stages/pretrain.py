@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, outside_cell, retrained_cell, twin_cell
 from benchmark.stages.inputs import poisoned, prepared
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -25,15 +24,15 @@ class Pretrain(Stage):
         """The clean twin, and as far as there are such: the poisoned model, one from outside, one after a filter."""
         keys = cell.keys
         if keys.outside:
-            outside = graph.outside_cell(cell)
+            outside = outside_cell(cell)
             label = "outside · " + model_label(outside.experiment)
             yield self._node(outside, rows, label, *prepared(outside))
-        twin = graph.twin_cell(cell)  # without it there is neither floor nor gate
+        twin = twin_cell(cell)  # without it there is neither floor nor gate
         yield self._node(twin, rows, model_label(twin.experiment), *prepared(cell))
         if keys.poison and not isinstance(cell.experiment.attack, ModelAttack):
             yield self._node(cell, rows, model_label(cell.experiment), *poisoned(cell))
         if keys.retrained and keys.detect:
-            again = graph.retrained_cell(cell)  # belongs to its filter; every other model to all cells that share it
+            again = retrained_cell(cell)  # belongs to its filter; every other model to all cells that share it
             label = "again · " + cell_label(cell.experiment)
             waits = (Ref("gate", keys.pretrain), Ref("detect", keys.detect))
             yield self._node(again, rows, label, *poisoned(cell), *waits)

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from benchmark.config.spec import Experiment
 from benchmark.data.skipped import skipped
-from benchmark.stages import graph, measuring
-from benchmark.stages.graph import Cell
+from benchmark.stages import measuring
+from benchmark.stages.cells import Cell
 from benchmark.stages.identities import identity, without_paths
 from benchmark.stages.measuring import Source
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
@@ -188,7 +189,7 @@ def _repair_key(store: Store, cell: Cell, choice: Selected) -> str | None:
     if cell.experiment.search or not choice.trials:
         return None
     # a repair that failed at its defaults left its epochs too
-    key = graph.defend_key(cell, cell.experiment.repair)
+    key = defend_key(cell, cell.experiment.repair)
     return key if store.has("defend", key) else None
 
 

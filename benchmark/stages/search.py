@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from benchmark.stages import measuring
+from benchmark.stages.cells import Cell
 from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
-from benchmark.stages.graph import Cell
 from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.config.spec import Experiment
+from benchmark.stages.cells import Cell
 from benchmark.stages.conditions import ModelRef, own_conditions
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.finish import record_node
 from benchmark.stages.floor import floor_nodes
-from benchmark.stages.graph import Cell
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace
 from benchmark.stages.selection import CellResult, choose, inputs_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.conditions import evaluate_key, outside_condition
-from benchmark.stages.graph import Cell
 from benchmark.stages.node import Ended, Ref
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import SearchCell, epochs_of, rows_of, rules_of, trial_rows
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
@@ -63,7 +63,7 @@ def inputs_of(cell: Cell) -> Iterable[Ref]:
     if experiment.search:
         yield Ref("search", keys.record)
     elif experiment.repair:
-        yield Ref("defend", graph.defend_key(cell, experiment.repair))
+        yield Ref("defend", defend_key(cell, experiment.repair))
     if keys.detect:
         yield Ref("detect", keys.detect)
     if keys.retrained:
@@ -106,7 +106,7 @@ def _undefended(store: Store, cell: Cell, failed: Ended | None) -> Selected:
 def _default(store: Store, cell: Cell) -> Selected:
     repair = cell.experiment.repair
     assert repair is not None
-    key = graph.defend_key(cell, repair)
+    key = defend_key(cell, repair)
     facts = _facts(store, "defend", key)
     if facts["status"] != "ok":
         return Selected("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
@@ -147,7 +147,7 @@ def _from_search(store: Store, searched: SearchCell, results: Sequence[Any]) -> 
     for result in results:
         # the values' key finds the run, whichever trial or phase or earlier search it was made for
         repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
-        key = graph.defend_key(cell, repair)
+        key = defend_key(cell, repair)
         repairs[result.trial], keys[result.trial] = repair, key
         epochs = epochs_of(store, key) if store.has("defend", key) else []
         strength = search_space.strength(repair)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from benchmark.config.spec import Experiment, Search
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.graph import Cell, defend_key, search_key
+from benchmark.stages.repair_keys import defend_key, search_key
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
 from tuners import search_space

@@ -269,7 +269,7 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
     import torch
 
     from benchmark.engine.suites import resolve
-    from benchmark.stages import graph
+    from benchmark.stages.cells import cells_of
     from benchmark.stages.work.pretrain import start_model
     from benchmark.stages.work.weights import load_pretrained
 
@@ -280,4 +280,4 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
     model = start_model(store, based.experiments()[0])
     expected = load_pretrained(store, key).network.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.network.state_dict().items())
-    assert graph.cells(based)[0].keys.pretrain != graph.cells(fresh)[0].keys.pretrain
+    assert cells_of(based)[0].keys.pretrain != cells_of(fresh)[0].keys.pretrain

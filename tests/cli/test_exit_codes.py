@@ -15,7 +15,7 @@ import pytest
 from benchmark.cli import app
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.suites import resolve
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 from tests.helpers import fake_suite
@@ -41,7 +41,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 def finish(root: Path, status: str) -> None:
     """Leaves a final record of this status for one cell, and one that is ok for the other."""
-    for cell, value in zip(graph.cells(resolve(CLEAN[0], CLEAN[2::2]).suite), (status, "ok"), strict=True):
+    for cell, value in zip(cells_of(resolve(CLEAN[0], CLEAN[2::2]).suite), (status, "ok"), strict=True):
         Store(root).draft("record", cell.keys.record).commit({"statuses": {"undefended": value}, "final": True})
 
 

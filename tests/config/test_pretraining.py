@@ -10,7 +10,7 @@ from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
 from benchmark.errors import UserError
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
 from benchmark.stages.outside import outside_of
 from benchmark.types import Training
 from tests.config.suites import suite
@@ -44,12 +44,12 @@ def test_an_objective_may_train_by_fields_of_its_own_and_takes_the_others_from_t
 
 
 def test_a_training_of_its_own_moves_the_keys_of_that_objective_alone() -> None:
-    plain, matched = graph.cells(suite()), graph.cells(_with(pretrain_by_objective__mmcl_ssl__epochs="20"))
+    plain, matched = cells_of(suite()), cells_of(_with(pretrain_by_objective__mmcl_ssl__epochs="20"))
     for old, new in zip(plain, matched, strict=True):
         moved = old.experiment.objective.name == "mmcl-ssl"
         assert (old.keys.pretrain != new.keys.pretrain) == (old.keys.record != new.keys.record) == moved
         assert (old.keys.data, old.keys.poison) == (new.keys.data, new.keys.poison)
-    same = graph.cells(_with(pretrain__epochs="20"))
+    same = cells_of(_with(pretrain__epochs="20"))
     assert {cell.keys.pretrain for cell in same} >= {
         cell.keys.pretrain for cell in matched if cell.experiment.objective.name == "mmcl-ssl"
     }
@@ -67,7 +67,7 @@ def test_a_model_from_outside_is_trained_as_mmcl_is_whoever_asks_so_that_all_sha
     settings: dict[str, str],
 ) -> None:
     found = _with(**settings).model_copy(update={"attacks": (BadCLIPL(target="ring"),), "seeds": (0,)})
-    attacked = [cell for cell in graph.cells(found) if cell.experiment.attack]
+    attacked = [cell for cell in cells_of(found) if cell.experiment.attack]
     assert len({cell.keys.outside for cell in attacked}) == len({cell.keys.poison for cell in attacked}) == 1
     mmcl = next(cell for cell in attacked if cell.experiment.objective.name == "mmcl").experiment
     outside = outside_of(attacked[-1].experiment)
@@ -84,8 +84,8 @@ def test_starts_are_given_for_all_seeds_or_by_seed() -> None:
         ("mmcl-ssl", 1): KEYS[1],
     }
     assert Suite.from_dict(found.to_dict()) == found
-    fresh = {cell.keys.pretrain for cell in graph.cells(suite())}
-    assert not fresh & {cell.keys.pretrain for cell in graph.cells(found)}
+    fresh = {cell.keys.pretrain for cell in cells_of(suite())}
+    assert not fresh & {cell.keys.pretrain for cell in cells_of(found)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.engine import probe
 from benchmark.engine.plan import plan
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
 from benchmark.store.artifacts import Store
 from suites.kinds import suite as kinds
 
@@ -41,13 +41,13 @@ def test_a_probe_that_fails_is_no_time_but_no_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_each_model_is_planned_by_its_own_pace(tmp_path: Path) -> None:
-    cells, store = graph.cells(kinds()), Store(tmp_path)
-    assert {stage.seconds for stage in plan(store, cells) if stage.work} == {None}
-    assert {stage.seconds for stage in plan(store, cells, paces={"tiny-resnet": 1.0}) if stage.stage == "pretrain"} == {
-        None
-    }
-    even = plan(store, cells, paces={"tiny-resnet": 10.0, "tiny-vit": 10.0})
-    assert [stage.seconds for stage in even] == pytest.approx([stage.work / 10 for stage in even])
-    slower = plan(store, cells, paces={"tiny-resnet": 10.0, "tiny-vit": 5.0})
-    assert all((after.seconds or 0) >= (before.seconds or 0) for before, after in zip(even, slower, strict=True))
-    assert sum(stage.seconds or 0 for stage in slower) > sum(stage.seconds or 0 for stage in even)
+    cells, store = cells_of(kinds()), Store(tmp_path)
+    assert {stage.seconds for stage in plan(store, cells).stages if stage.work} == {None}
+    half = plan(store, cells, lambda: {"tiny-resnet": 1.0})
+    assert {stage.seconds for stage in half.stages if stage.stage == "pretrain"} == {None} and half.seconds is None
+    even = plan(store, cells, lambda: {"tiny-resnet": 10.0, "tiny-vit": 10.0})
+    assert [stage.seconds for stage in even.stages] == pytest.approx([stage.work / 10 for stage in even.stages])
+    slower = plan(store, cells, lambda: {"tiny-resnet": 10.0, "tiny-vit": 5.0})
+    pairs = zip(even.stages, slower.stages, strict=True)
+    assert all((after.seconds or 0) >= (before.seconds or 0) for before, after in pairs)
+    assert (slower.seconds or 0) > (even.seconds or 0) > 0

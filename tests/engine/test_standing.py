@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from benchmark.config import registry
-from benchmark.engine import journal, plan
+from benchmark.engine import journal
+from benchmark.engine.cell_nodes import nodes_of, row_counter
 from benchmark.engine.journal import Journal, last_run
 from benchmark.engine.standing import standings
-from benchmark.stages import graph
+from benchmark.stages import cells, keys
+from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES
+from benchmark.stages.keys import stage_key
 from benchmark.stages.node import Ended, Node, Ref
 from benchmark.store.artifacts import Store
 
@@ -65,9 +68,9 @@ def test_a_final_record_says_what_a_cell_came_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["smoke", "kinds"])
 def test_what_all_defenses_of_a_model_share_is_listed_once_and_nothing_is_lost(name: str) -> None:
-    cells, known = graph.cells(registry.suite(name)()), plan.row_counter(Store("memory://nowhere"))
+    cells, known = cells_of(registry.suite(name)()), row_counter(Store("memory://nowhere"))
     every = [node for cell in cells for stage in STAGES for node in stage.nodes(cell, known)]
-    listed = [node for _, node in plan.nodes_of(cells, STAGES, known)]
+    listed = [node for _, node in nodes_of(cells, STAGES, known)]
     assert {(node.ref, node.inputs, node.after, node.work) for node in listed} == {
         (node.ref, node.inputs, node.after, node.work) for node in every
     }
@@ -76,14 +79,14 @@ def test_what_all_defenses_of_a_model_share_is_listed_once_and_nothing_is_lost(n
 
 def test_a_pretraining_is_hashed_once_for_all_cells_that_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    key = graph.key
 
     def counted(stage: str, spec: Any, inputs: list[str]) -> str:
         hashed.append(stage)
-        return key(stage, spec, inputs)
+        return stage_key(stage, spec, inputs)
 
-    monkeypatch.setattr(graph, "key", counted)
-    cells = graph.cells(registry.suite("smoke")())
+    for module in (keys, cells):
+        monkeypatch.setattr(module, "stage_key", counted)
+    found = cells_of(registry.suite("smoke")())
     assert hashed.count("data") == 1
-    assert hashed.count("pretrain") == len({cell.keys.pretrain for cell in cells})
-    assert hashed.count("record") == len(cells)
+    assert hashed.count("pretrain") == len({cell.keys.pretrain for cell in found})
+    assert hashed.count("record") == len(found)

@@ -13,9 +13,8 @@ from benchmark.config.spec import ModelSpec, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions
-from benchmark.stages.graph import Cell
 from benchmark.stages.record import Selected, write_record
 from benchmark.store.artifacts import Store
 from tests.helpers.metrics import outcome_table, score_table
@@ -35,7 +34,7 @@ SUITE = Suite(
 def finish(root: Path) -> Path:
     """Writes the store below `root`; the file of its suite."""
     store = Store(root / "store")
-    for cell in graph.cells(SUITE):
+    for cell in cells_of(SUITE):
         _outcomes(store, cell)
         undefended = Selected("undefended", "ok", artifact=cell.keys.pretrain)
         choice = Selected("default", "ok", detected=True) if cell.experiment.detector else undefended

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from benchmark.config import registry
-from benchmark.engine.plan import write_suite
+from benchmark.engine.document import write_suite
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.store.artifacts import Store
 from benchmark.types import Card, Repair, RepairContext

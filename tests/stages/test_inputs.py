@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.every import STAGES
 from benchmark.stages.inputs import suspect
 from benchmark.stages.node import Node, Ref
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.unit
 MADE = ("poison", "pretrain", "detect", "defend", "search", "evaluate")
 
 
-def nodes(cell: graph.Cell) -> list[Node]:
+def nodes(cell: Cell) -> list[Node]:
     return [node for stage in STAGES for node in stage.nodes(cell, lambda _: 1000)]
 
 
 @pytest.mark.parametrize("suite", [smoke, kinds])
 def test_every_input_of_a_cell_is_a_node_of_the_cell(suite: object) -> None:
-    for cell in graph.cells(suite()):  # type: ignore[operator]
+    for cell in cells_of(suite()):  # type: ignore[operator]
         mine = nodes(cell)
         names = {node.ref for node in mine}
         for node in mine:
@@ -31,7 +31,7 @@ def test_every_input_of_a_cell_is_a_node_of_the_cell(suite: object) -> None:
 
 @pytest.mark.parametrize("suite", [smoke, kinds])
 def test_whatever_works_on_a_model_waits_for_its_data_and_its_weights(suite: object) -> None:
-    for cell in graph.cells(suite()):  # type: ignore[operator]
+    for cell in cells_of(suite()):  # type: ignore[operator]
         for node in nodes(cell):
             if node.stage.name not in MADE:
                 continue
@@ -43,7 +43,7 @@ def test_whatever_works_on_a_model_waits_for_its_data_and_its_weights(suite: obj
 
 
 def test_what_was_implanted_waits_for_the_twin_that_it_is_kept_beside() -> None:
-    implanted = [cell for cell in graph.cells(kinds()) if isinstance(cell.experiment.attack, ModelAttack)]
+    implanted = [cell for cell in cells_of(kinds()) if isinstance(cell.experiment.attack, ModelAttack)]
     assert implanted
     for cell in implanted:
         assert suspect(cell)[-2:] == (Ref("pretrain", cell.keys.twin), Ref("pretrain", cell.keys.pretrain))

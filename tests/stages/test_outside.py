@@ -16,7 +16,7 @@ from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of, outside_cell
 from benchmark.stages.common import Compute
 from benchmark.stages.work.prepare import clean_pool
 from benchmark.store.artifacts import Store, open_store
@@ -44,7 +44,7 @@ class Ran(NamedTuple):
     """A finished run."""
 
     store: Store
-    cells: list[graph.Cell]
+    cells: list[Cell]
 
     def measures(self, detector: str) -> dict[str, float]:
         """Every measure of the cell with this detector."""
@@ -60,10 +60,10 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    from benchmark.engine.plan import write_suite
+    from benchmark.engine.document import write_suite
 
     store, monitor = open_store(str(tmp_path_factory.mktemp("store"))), Monitor(quiet=True)
-    cells = graph.cells(SUITE)
+    cells = cells_of(SUITE)
     write_suite(store, SUITE, cells, command="", environment={})
     SuiteRun(store, SUITE, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return Ran(store, cells)
@@ -71,7 +71,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_it_has_seen_none_of_the_suspect_pairs(ran: Ran) -> None:
     asking = ran.cells[-1]
-    trained = graph.outside_cell(asking)
+    trained = outside_cell(asking)
     facts = ran.store.facts("pretrain", asking.keys.outside or "")
     assert facts is not None and facts["parents"]["data"] == asking.keys.outside_data
     suspect, own = (clean_pool(ran.store, cell) for cell in (asking, trained))

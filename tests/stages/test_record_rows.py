@@ -14,9 +14,9 @@ from benchmark.config.spec import ModelSpec, Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.record import write_record
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store.artifacts import Store
 
@@ -35,7 +35,7 @@ def attacked_cell(*, searched: bool) -> Cell:
         searched=frozenset({"cleanclip"} if searched else ()),
         search=Search(trials=2, quasi_random=1, asr_bound=0.05, bound_on="net", collapse=0.5),
     )
-    return graph.cells(suite)[-1]
+    return cells_of(suite)[-1]
 
 
 def written(store: Store, cell: Cell, choice: Selected, trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_a_rule_counts_the_trials_that_it_may_look_at(
 def test_defaults_that_failed_name_the_epochs_that_they_left(tmp_path: Path) -> None:
     store, cell = Store(tmp_path), attacked_cell(searched=False)
     assert cell.experiment.repair is not None
-    key = graph.defend_key(cell, cell.experiment.repair)
+    key = defend_key(cell, cell.experiment.repair)
     store.draft("defend", key).commit({"status": "collapsed", "epochs": 3})
     row = written(store, cell, Selected("default", "repair_failed", "CA .1", trials=1, wall_s=2.0))
     assert row["trial_statuses"] == [{"status": "collapsed", "count": 1}]

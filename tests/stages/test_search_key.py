@@ -14,8 +14,8 @@ from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import SearchCell, describe, repair_of
 from benchmark.types import Range
 from tuners.queue import CellSearch, TrialResult
@@ -37,7 +37,7 @@ def _cells(search: Search, *, seeds: tuple[int, ...] = (0,)) -> list[Cell]:
         spaces={"cleanclip": {"learning_rate": Range(1e-5, 1e-2, log=True)}},
         seeds=seeds,
     )
-    return [cell for cell in graph.cells(suite) if cell.experiment.search]
+    return [cell for cell in cells_of(suite) if cell.experiment.search]
 
 
 def _search(cell: Cell, store: dict[str, Mapping[str, Any]]) -> tuple[CellSearch, list[TrialResult], int]:
@@ -49,7 +49,7 @@ def _search(cell: Cell, store: dict[str, Mapping[str, Any]]) -> tuple[CellSearch
         ran += 1
         rate = config["parameters"]["learning_rate"]
         facts = {"status": "ok", "accuracy": 0.8 - 20 * rate, "asr": 0.9 - 80 * rate}
-        store[graph.defend_key(cell, repair_of(cell, config["parameters"]))] = facts
+        store[defend_key(cell, repair_of(cell, config["parameters"]))] = facts
         return facts
 
     return found, run_search_locally([found], trial)[cell.keys.record], ran

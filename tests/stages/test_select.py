@@ -14,9 +14,10 @@ from benchmark.config.spec import ModelSpec, Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages import graph, record
-from benchmark.stages.graph import Cell
+from benchmark.stages import record
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.node import Ended, Ref
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.select import Select
 from benchmark.stages.selection import CellResult, choose, inputs_of
 from benchmark.stages.trial import SearchCell, repair_of
@@ -40,7 +41,7 @@ def searched_cell(front: int = 0) -> Cell:
         searched=frozenset({"cleanclip"}),
         search=Search(trials=4, quasi_random=2, front=front),
     )
-    return graph.cells(suite)[-1]
+    return cells_of(suite)[-1]
 
 
 def trial(number: int, *, status: str = "ok", reason: str = "", wall_s: float = 1.0) -> TrialResult:
@@ -51,7 +52,7 @@ def trial(number: int, *, status: str = "ok", reason: str = "", wall_s: float = 
 
 def keep(store: Store, cell: Cell, result: TrialResult, epochs: list[tuple[float, float]]) -> None:
     """Writes what a trial measured: (CA, ASR) on validation, epoch by epoch."""
-    draft = store.draft("defend", graph.defend_key(cell, repair_of(cell, result.parameters)))
+    draft = store.draft("defend", defend_key(cell, repair_of(cell, result.parameters)))
     rows = [
         {"epoch": 1 + place, "validation_accuracy": accuracy, "validation_asr": asr, "validation_loss": 1.0}
         for place, (accuracy, asr) in enumerate(epochs)

@@ -16,7 +16,7 @@ from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of
 from benchmark.stages.common import Compute
 from benchmark.stages.prepare import Prepare
 from benchmark.stages.record import skipped_rows, write_record
@@ -49,7 +49,7 @@ def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("spoilt", [True, False])
 def test_a_run_says_what_it_skipped_once_and_the_record_keeps_it(tmp_path: Path, spoilt: bool) -> None:
     store, wanted = Store(tmp_path / "store"), suite(tmp_path / "set", spoilt=spoilt)
-    cells = graph.cells(wanted)
+    cells = cells_of(wanted)
     prepare_stage(store, cells[0], False, tick=lambda *_: None)
     console = Console(file=io.StringIO(), width=80)
     with Monitor(console) as monitor:
@@ -67,7 +67,7 @@ def test_a_run_says_what_it_skipped_once_and_the_record_keeps_it(tmp_path: Path,
 
 
 def test_before_anything_is_prepared_nothing_is_skipped(tmp_path: Path) -> None:
-    cell = graph.cells(suite(tmp_path / "set", spoilt=True))[0]
+    cell = cells_of(suite(tmp_path / "set", spoilt=True))[0]
     assert skipped_rows(Store(tmp_path / "store"), cell) == []
 
 

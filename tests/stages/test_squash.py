@@ -17,17 +17,16 @@ from benchmark.data.prepare import prepare_data
 from benchmark.data.squash import squash_split
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.engine import plan
+from benchmark.engine.document import write_suite
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
 from benchmark.evaluation.measure import measures
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import Compute
 from benchmark.stages.conditions import evaluate_key, own_conditions
-from benchmark.stages.graph import Cell
 from benchmark.stages.measuring import outcomes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Dataset, Training
@@ -77,8 +76,8 @@ def suite(data: Dataset, target: str) -> Suite:
 
 
 def ran(root: Path, wanted: Suite) -> tuple[Store, list[Cell]]:
-    store, cells = open_store(str(root)), graph.cells(wanted)
-    plan.write_suite(store, wanted, cells, command="", environment={})
+    store, cells = open_store(str(root)), cells_of(wanted)
+    write_suite(store, wanted, cells, command="", environment={})
     monitor = Monitor(quiet=True)
     SuiteRun(store, wanted, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return store, cells
@@ -129,7 +128,7 @@ def test_images_that_are_square_already_are_what_they_were(tmp_path: Path) -> No
 def test_the_control_is_one_more_condition_and_moves_no_other_key() -> None:
     with_it = suite(Shapes(num_rows=200), "ring")
     without = with_it.model_copy(update={"readouts": with_it.readouts.model_copy(update={"squash": False})})
-    attacked, plain = graph.cells(with_it)[1], graph.cells(without)[1]
+    attacked, plain = cells_of(with_it)[1], cells_of(without)[1]
 
     def keys(cell: Cell) -> dict[str, str]:
         return {

@@ -14,8 +14,7 @@ from benchmark.config.overrides import override
 from benchmark.config.spec import Suite
 from benchmark.datasets.known import Cifar10
 from benchmark.errors import UserError
-from benchmark.stages import graph
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.outside import outside_of
 from benchmark.stages.preflight import check_starts
 from benchmark.store.artifacts import Store
@@ -34,32 +33,32 @@ def _tuned(**settings: str) -> Suite:
 
 
 def test_a_start_by_suite_is_its_clean_model_of_the_same_objective_and_seed() -> None:
-    smoke = graph.cells(override(registry.suite("smoke")(), {"seeds": "[0, 1]"}))
-    tuned = graph.cells(_tuned(model__start_from="suite:smoke"))
+    smoke = cells_of(override(registry.suite("smoke")(), {"seeds": "[0, 1]"}))
+    tuned = cells_of(_tuned(model__start_from="suite:smoke"))
     for cell in tuned:
         expected = _clean(smoke, cell.experiment.objective.name, cell.experiment.seed)
         assert cell.experiment.model.start_from == expected
     by_key = {f"start_by_objective__{name}": _clean(smoke, name, 0) for name in ("mmcl", "mmcl-ssl")}
-    assert graph.cells(_tuned(**by_key, seeds="[0]")) == [cell for cell in tuned if cell.experiment.seed == 0]
+    assert cells_of(_tuned(**by_key, seeds="[0]")) == [cell for cell in tuned if cell.experiment.seed == 0]
 
 
 def test_a_model_from_outside_starts_where_mmcl_does_whoever_asks() -> None:
     asked = suite().model_copy(update={"attacks": (BadCLIPL(target="ring"),), "seeds": (0,)})
-    cells = graph.cells(override(asked, {"model.start_from": "suite:smoke"}))
+    cells = cells_of(override(asked, {"model.start_from": "suite:smoke"}))
     attacked = [cell for cell in cells if cell.experiment.attack]
     assert len({cell.keys.outside for cell in attacked}) == len({cell.keys.poison for cell in attacked}) == 1
     assert {cell.experiment.objective.name for cell in attacked} == {"mmcl", "mmcl-ssl"}
-    start = _clean(graph.cells(registry.suite("smoke")()), "mmcl", 0)
+    start = _clean(cells_of(registry.suite("smoke")()), "mmcl", 0)
     assert {outside_of(cell.experiment).model.start_from for cell in attacked} == {start}
     assert all(cell.experiment.outside is None for cell in cells if not cell.experiment.attack)
 
 
 def test_what_a_suite_is_called_is_in_no_key() -> None:
-    smoke = graph.cells(registry.suite("smoke")())
-    named = graph.cells(_tuned(seeds="[0]", start_by_objective__mmcl="suite:smoke"))
-    given = graph.cells(_tuned(seeds="[0]", start_by_objective__mmcl=_clean(smoke, "mmcl", 0)))
+    smoke = cells_of(registry.suite("smoke")())
+    named = cells_of(_tuned(seeds="[0]", start_by_objective__mmcl="suite:smoke"))
+    given = cells_of(_tuned(seeds="[0]", start_by_objective__mmcl=_clean(smoke, "mmcl", 0)))
     assert [cell.keys for cell in named] == [cell.keys for cell in given]
-    mine = {cell.keys.twin for cell in graph.cells(_tuned(seeds="[0]")) if cell.experiment.objective.name != "mmcl"}
+    mine = {cell.keys.twin for cell in cells_of(_tuned(seeds="[0]")) if cell.experiment.objective.name != "mmcl"}
     assert {cell.keys.twin for cell in named if cell.experiment.objective.name != "mmcl"} == mine
 
 
@@ -80,7 +79,7 @@ def test_what_a_suite_is_called_is_in_no_key() -> None:
 )
 def test_a_suite_without_such_a_model_is_refused(settings: dict[str, str], told: str) -> None:
     with pytest.raises(UserError) as caught:
-        graph.cells(_tuned(**settings))
+        cells_of(_tuned(**settings))
     assert told in str(caught.value)
 
 
@@ -89,15 +88,15 @@ def test_a_start_reads_the_same_files_where_both_suites_name_the_set(tmp_path: P
         table = pa.table({"img": [{"bytes": b"", "path": None}], "label": [0]})
         pq.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
     here = {"data.path": str(tmp_path)}
-    own = graph.cells(override(registry.suite("cifar10")(), here))
+    own = cells_of(override(registry.suite("cifar10")(), here))
     tuned = suite().model_copy(update={"data": Cifar10(), "attacks": (), "seeds": (0,)})
     tuned = override(tuned, here | {"model.start_from": "suite:cifar10"})
-    assert {cell.experiment.model.start_from for cell in graph.cells(tuned)} == {cell.keys.twin for cell in own}
+    assert {cell.experiment.model.start_from for cell in cells_of(tuned)} == {cell.keys.twin for cell in own}
 
 
 def test_a_start_that_nobody_has_made_is_refused_until_it_or_the_model_is_there(tmp_path: Path) -> None:
     store, start = Store(tmp_path), "a" * 32
-    cells = graph.cells(_tuned(model__start_from=start))[:1]
+    cells = cells_of(_tuned(model__start_from=start))[:1]
     with pytest.raises(
         UserError, match=f"model.start_from must be a pretrain artifact in store .*, got '{start}'; run"
     ):

@@ -10,14 +10,15 @@ import pytest
 from pydantic import Field
 
 from benchmark.stages.conditions import evaluate_key, own_conditions
-from benchmark.stages import graph
+from benchmark.stages.cells import _detect_key, cells_of, outside_cell, trained_split
+from benchmark.stages.repair_keys import defend_key, search_key
 from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore, CLIPScoreOutside
 from benchmark.detectors.dao import DAO
 from benchmark.detectors.slof import SLOF
-from benchmark.stages.graph import Cell
+from benchmark.stages.cells import Cell
 from benchmark.store.keys import KEY_LENGTH, canonical_json, content_key, derive_seed, digest
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
@@ -85,7 +86,7 @@ def smoke_of_the_first_day() -> Suite:
 
 def cell(suite: Suite | None = None) -> Cell:
     """MMCL+SSL, BadNet, CleanCLIP: the last cell."""
-    return graph.cells(suite or smoke_of_the_first_day())[-1]
+    return cells_of(suite or smoke_of_the_first_day())[-1]
 
 
 def test_golden_keys_of_a_smoke_cell() -> None:
@@ -104,8 +105,8 @@ def test_golden_keys_of_a_smoke_cell() -> None:
         "retrained": None,
     }
     assert found.experiment.repair is not None
-    assert graph.defend_key(found, found.experiment.repair) == "93c97ccde5ee94895992749f53a3ca53"
-    assert graph.search_key(found) == "0988cf36bef86648d683cef8bd888465"
+    assert defend_key(found, found.experiment.repair) == "93c97ccde5ee94895992749f53a3ca53"
+    assert search_key(found) == "0988cf36bef86648d683cef8bd888465"
     clean, triggered = own_conditions(found)
     keys = [
         evaluate_key(found, item, split="test", model=found.keys.pretrain, epoch=None)
@@ -117,28 +118,28 @@ def test_golden_keys_of_a_smoke_cell() -> None:
 def test_a_model_from_outside_is_shared_and_counts_where_it_is_asked_for() -> None:
     suite = smoke_of_the_first_day()
     asking = suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside()), "objectives": (MMCL(),)})
-    *_, plain, outside = graph.cells(asking)
+    *_, plain, outside = cells_of(asking)
     assert plain.keys.outside is None and outside.keys.outside is not None
     assert outside.keys.poison == plain.keys.poison  # the attack did not ask
     attack = BadCLIPL(target="ring")
-    cells = graph.cells(asking.model_copy(update={"attacks": (attack,)}))
+    cells = cells_of(asking.model_copy(update={"attacks": (attack,)}))
     assert {item.keys.outside for item in cells if item.experiment.attack} == {outside.keys.outside}
     other = outside._replace(keys=outside.keys._replace(outside="another"))
-    keys = [graph._detect_key(item.experiment, item.keys, CLIPScoreOutside()) for item in (outside, other)]
+    keys = [_detect_key(item.experiment, item.keys, CLIPScoreOutside()) for item in (outside, other)]
     assert keys[0] == outside.keys.detect != keys[1]
 
 
 def test_a_model_from_outside_has_pairs_of_its_own_and_moves_nobody_elses_keys() -> None:
     suite = smoke_of_the_first_day()
     suite = suite.model_copy(update={"objectives": (MMCL(),), "detectors": (CLIPScore(),)})
-    before = graph.cells(suite)
-    after = graph.cells(suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside())}))
+    before = cells_of(suite)
+    after = cells_of(suite.model_copy(update={"detectors": (CLIPScore(), CLIPScoreOutside())}))
     assert [item.keys for item in after if not item.keys.outside] == [item.keys for item in before]
     asking = after[-1]
     assert asking.keys.pretrain == before[-1].keys.pretrain  # the same poisoned model
-    trained = graph.outside_cell(asking)
+    trained = outside_cell(asking)
     assert trained.keys.data == asking.keys.outside_data not in (None, asking.keys.data)
-    assert (graph.trained_split(trained), graph.trained_split(asking)) == ("outside", "pretrain")
+    assert (trained_split(trained), trained_split(asking)) == ("outside", "pretrain")
 
 
 @pytest.mark.parametrize(("pretrain", "moves"), [(5000, False), (None, True)])
@@ -151,7 +152,7 @@ def test_reserved_pairs_move_a_data_key_where_they_change_what_is_left(pretrain:
 
 
 def test_cells_share_what_they_have_in_common() -> None:
-    cells = graph.cells(smoke_of_the_first_day())
+    cells = cells_of(smoke_of_the_first_day())
     assert len(cells) == 2 * 2 * 3
     assert len({item.keys.record for item in cells}) == len(cells)
     assert len({item.keys.data for item in cells}) == 1
@@ -224,7 +225,7 @@ def test_only_what_depends_on_a_change_moves() -> None:
     repaired = cell(suite.model_copy(update={"repairs": (repair,)}))
     assert repaired.keys.pretrain == old.keys.pretrain
     assert old.experiment.repair is not None
-    assert graph.defend_key(repaired, repair) != graph.defend_key(old, old.experiment.repair)
+    assert defend_key(repaired, repair) != defend_key(old, old.experiment.repair)
     renamed = cell(suite.model_copy(update={"name": "other", "title": "Other"})).keys
     assert renamed == old.keys  # suites share results
 
@@ -237,8 +238,8 @@ def test_threads_are_in_the_keys_of_all_that_torch_computes_where_a_suite_gives_
     for name in ("poison", "pretrain", "twin", "record"):
         assert len({getattr(item.keys, name) for item in (old, one, two)}) == 3
     assert old.experiment.repair is not None
-    assert len({graph.defend_key(item, old.experiment.repair) for item in (old, one, two)}) == 3
-    assert len({graph.search_key(item) for item in (old, one, two)}) == 1  # the same points
+    assert len({defend_key(item, old.experiment.repair) for item in (old, one, two)}) == 3
+    assert len({search_key(item) for item in (old, one, two)}) == 1  # the same points
 
 
 def test_resources_are_no_part_of_an_experiment() -> None:

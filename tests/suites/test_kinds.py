@@ -14,7 +14,7 @@ from benchmark.engine import plan
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import Compute
 from benchmark.store.artifacts import Store, open_store
 
@@ -41,8 +41,8 @@ def test_kinds_names_every_method(kind: str) -> None:
 @pytest.mark.parametrize("name", ["kinds", "smoke"])
 def test_the_plan_counts_each_model_once(name: str, tmp_path: Path) -> None:
     found = suite(name)
-    cells = graph.cells(found)
-    stages = {stage.stage: stage for stage in plan.plan(open_store(str(tmp_path)), cells)}
+    cells = cells_of(found)
+    stages = {stage.stage: stage for stage in plan.plan(open_store(str(tmp_path)), cells).stages}
     outside = {cell.keys.outside for cell in cells if cell.keys.outside}
     again = {cell.keys.retrained for cell in cells if cell.keys.retrained}
     attacked = sum(len(grid.objectives) * (1 + len(grid.attacks)) for grid in found.grids)
@@ -59,15 +59,15 @@ def test_filters_have_nothing_to_score_on_clean_pairs() -> None:
     assert {item.unit for item in clean} == {"pair", "input", "model"}
 
 
-def run(name: str, folder: Path) -> tuple[Store, list[graph.Cell]]:
+def run(name: str, folder: Path) -> tuple[Store, list[Cell]]:
     found, store = suite(name), open_store(str(folder))
-    cells = graph.cells(found)
+    cells = cells_of(found)
     monitor = Monitor(quiet=True)
     SuiteRun(store, found, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return store, cells
 
 
-def rows(store: Store, cells: list[graph.Cell]) -> list[dict]:
+def rows(store: Store, cells: list[Cell]) -> list[dict]:
     found = []
     for cell in cells:
         artifact = store.find("record", cell.keys.record)

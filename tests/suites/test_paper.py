@@ -13,7 +13,7 @@ import pytest
 from benchmark.config import registry
 from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
-from benchmark.stages import graph
+from benchmark.stages.cells import cells_of, keys_of
 from benchmark.stages.once import Once
 
 pytestmark = pytest.mark.unit
@@ -37,12 +37,12 @@ def on_paper(value: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_experiment_is_rebuilt_with_its_keys(name: str, tmp_path: Path) -> None:
-    cells, once = graph.cells(suite(name, tmp_path)), Once()
+    cells, once = cells_of(suite(name, tmp_path)), Once()
     assert len(cells) > 10
     for cell in cells:
         again = Experiment.from_dict(on_paper(cell.experiment.to_dict()))
         assert again == cell.experiment
-        assert graph.keys(again, once) == cell.keys
+        assert keys_of(again, once) == cell.keys
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -55,7 +55,7 @@ def test_a_suite_is_rebuilt_and_written_alike(name: str, tmp_path: Path) -> None
 
 def test_the_gate_is_part_of_an_experiment(tmp_path: Path) -> None:
     strict = override(suite("smoke", tmp_path), {"gate.min_asr": "0.9"})
-    (cell, *_), (other, *_) = graph.cells(strict), graph.cells(suite("smoke", tmp_path))
+    (cell, *_), (other, *_) = cells_of(strict), cells_of(suite("smoke", tmp_path))
     assert Experiment.from_dict(cell.experiment.to_dict()).gate.min_asr == 0.9
     assert cell.keys.record != other.keys.record
     assert cell.keys._replace(record="") == other.keys._replace(record="")
@@ -63,7 +63,7 @@ def test_the_gate_is_part_of_an_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["smoke", "kinds"])
 def test_each_cell_stands_in_a_suite_of_its_own_with_what_it_is_compared_with(name: str, tmp_path: Path) -> None:
-    for cell in graph.cells(suite(name, tmp_path)):
-        alone = graph.cells(Suite.from_dict(on_paper(cell.experiment.suite(f"{name}-1").to_dict())))
+    for cell in cells_of(suite(name, tmp_path)):
+        alone = cells_of(Suite.from_dict(on_paper(cell.experiment.suite(f"{name}-1").to_dict())))
         assert cell.keys in [other.keys for other in alone]
         assert len(alone) <= 4

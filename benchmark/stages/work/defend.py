@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
-from benchmark.stages.graph import Cell
+from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store
@@ -35,7 +35,7 @@ def defend_stage(
     store: Store, cell: Cell, repair: Repair, inputs: DefendInputs, compute: Compute, *, tick: Tick
 ) -> dict[str, Any]:
     """Runs one repair with given fields; returns the artifact's facts."""
-    key = graph.defend_key(cell, repair)
+    key = defend_key(cell, repair)
     found = store.find("defend", key)
     if found is not None:
         return found.facts

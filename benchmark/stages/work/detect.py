@@ -14,8 +14,8 @@ from benchmark.contexts.defense import GatedContext
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
-from benchmark.stages.graph import Cell
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.work.poison import load_poison
 from benchmark.stages.work.weights import load_pretrained

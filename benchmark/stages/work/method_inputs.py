@@ -12,10 +12,10 @@ from benchmark.data.squash import squash_split
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.conditions import ConditionSpec, own_conditions
-from benchmark.stages.graph import Cell
+from benchmark.stages.keys import stage_key
 from benchmark.stages.work.poison import Poison, load_poison
 from benchmark.stages.work.prepare import clean_pool, training_pool
 from benchmark.stages.work.weights import load_pretrained, optimizer_of
@@ -61,7 +61,7 @@ def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Me
 
 def embedded(store: Store, cell: Cell, model: ClipModel) -> PairFeatures:
     """The suspect model's embeddings of the pairs that it was trained on, not normalised; made once for a store."""
-    key = graph.embed_key(cell)
+    key = stage_key("embed", {}, [cell.keys.pretrain, cell.keys.poison or cell.keys.data])
     found = store.find("embed", key)
     if found is None:
         features = pair_features(model, training_pool(store, cell))
@@ -77,7 +77,7 @@ def squashed(store: Store, cell: Cell, evaluation: Artifact) -> HeldOut:
     Raises:
         UserError: a row of the split is no longer there.
     """
-    key = graph.squash_key(cell)
+    key = stage_key("squash", {}, [cell.keys.evaluation])
     found = store.find("squash", key)
     if found is None:
         dataset = cell.experiment.evaluation or cell.experiment.data

@@ -5,9 +5,8 @@ from __future__ import annotations
 from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool, TrainingPool, open_pool
 from benchmark.data.prepare import prepare_data, prepare_outside
-from benchmark.stages import graph
+from benchmark.stages.cells import Cell, trained_split
 from benchmark.stages.common import Stopwatch, Tick, required
-from benchmark.stages.graph import Cell
 from benchmark.stages.outside import asks_outside
 from benchmark.stages.work.poison import load_poison, poison
 from benchmark.stages.work.weights import load_pretrained
@@ -72,7 +71,7 @@ def poison_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
 def clean_pool(store: Store, cell: Cell) -> CachedPool | StreamedPool:
     """The pre-training pairs before any poison; of a model from outside, its own."""
     data = required(store, "data", cell.keys.data)
-    return open_pool(cell.experiment.data, data.folder, data.facts, graph.trained_split(cell))
+    return open_pool(cell.experiment.data, data.folder, data.facts, trained_split(cell))
 
 
 def training_pool(store: Store, cell: Cell) -> TrainingPool:

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from benchmark.config.spec import Experiment
 from benchmark.models.clip import ClipModel, build, save_delta
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
-from benchmark.stages.graph import Cell
 from benchmark.stages.work.prepare import training_pool
 from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store

@@ -1,0 +1,79 @@
+"""A suite's document: its cells, what each is made of, its methods; from it a board shows what is missing too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark.config.spec import Suite
+from benchmark.engine.cell_nodes import row_counter
+from benchmark.stages.cells import Cell, Keys
+from benchmark.stages.every import STAGES
+from benchmark.stages.keys import stage_key
+from benchmark.stages.node import Ref, Rows
+from benchmark.stages.record import axes
+from benchmark.store.artifacts import Store
+
+
+def write_suite(
+    store: Store, suite: Suite, cells: Sequence[Cell], *, command: str, environment: Mapping[str, Any]
+) -> None:
+    """Writes the document that lists a suite's cells, so that a board can show what is missing too."""
+    dump = suite.to_dict()
+    document = {
+        "suite": suite.name,
+        "title": suite.title,
+        "key": stage_key("record", dump, []),
+        "command": command,
+        "specification": dump,
+        "protocol": _protocol(dump),
+        "environment": dict(environment),
+        "methods": _cards(suite),
+        "cells": entries(cells, row_counter(store)),
+    }
+    # through JSON, in which tuples are lists; equal documents keep their file's date
+    if store.read_json(f"suites/{suite.name}.json") != json.loads(json.dumps(document)):
+        store.write_json(f"suites/{suite.name}.json", document)
+
+
+def _protocol(dump: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules that hold for every cell, and the pre-training of further grids where it is another."""
+    rules = {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")}
+    others = {
+        place: grid["pretrain"] for place, grid in enumerate(dump["also"]) if grid["pretrain"] != dump["pretrain"]
+    }
+    return rules | {f"also.{place}.pretrain": other for place, other in others.items()}
+
+
+def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
+    """What each method of the grid asks for and where it comes from: kind -> label -> card."""
+    return {
+        kind: {
+            item.label: item.own_card.model_dump(mode="json")
+            | {
+                "needs": sorted(item.needs),
+                "name": item.name,
+                "unit": getattr(item, "unit", ""),
+                "transform": getattr(item, "transform", None),
+            }
+            for item in suite.methods(kind)
+        }
+        for kind in ("objective", "attack", "repair", "detector")
+    }
+
+
+def entries(cells: Sequence[Cell], rows: Rows) -> list[dict[str, Any]]:
+    """Each cell's place in the grid, its record, and the nodes that the record is made of, in order."""
+    ours = [stage for stage in STAGES if stage.shown and stage.name != "record"]
+    of_model: dict[Keys, list[Ref]] = {}
+    found = []
+    for cell in cells:
+        keys = cell.keys
+        model = keys._replace(record="", detect=None)
+        if model not in of_model:
+            of_model[model] = [node.ref for stage in ours if stage.of_model for node in stage.nodes(cell, rows)]
+        own = [node.ref for stage in ours if not stage.of_model for node in stage.nodes(cell, rows)]
+        head = {"cell": keys.record, "record": keys.record, "nodes": [*of_model[model], *own]}
+        found.append(head | axes(cell.experiment))
+    return found
