@@ -82,7 +82,7 @@ def load_results(store: Place, suite: str) -> SuiteResults:
         UserError: the store holds no such suite.
     """
     opened, name = _store(store), stored_name(suite)
-    names = [path.removeprefix("suites/").removesuffix(".json") for path in opened.list_json("suites")]
+    names = opened.list_json("suites")
     if name not in names:
         raise unknown(f"suite in store {opened.root}:", name, names)
     return SuiteResults(opened, name)

@@ -28,39 +28,19 @@ def front(points: np.ndarray) -> np.ndarray:
     return order[asr < before].astype(np.int64)
 
 
-def hypervolume(points: np.ndarray, reference: tuple[float, float] = (0.0, 1.0)) -> float:
+def hypervolume(points: np.ndarray) -> float:
     """The area that the points dominate, exact.
 
     Args:
-        points: (n, 2) float, columns CA and ASR.
-        reference: the worst corner (CA, ASR); points that do not beat it in both add nothing.
+        points: (n, 2) float, columns CA and ASR; those at CA 0 or ASR 1, the worst corner's, add nothing.
 
     Returns:
-        The area; 1.0 for CA 1 at ASR 0 under the default reference, 0.0 without points.
+        The area; 1.0 for CA 1 at ASR 0, 0.0 without points.
     """
     import numpy as np
 
     chosen = np.asarray(points, dtype=np.float64).reshape(-1, 2)[front(points)]
-    chosen = chosen[(chosen[:, 0] > reference[0]) & (chosen[:, 1] < reference[1])]
-    ceilings = np.concatenate([[reference[1]], chosen[:-1, 1]]) if len(chosen) else chosen[:, 1]
+    chosen = chosen[(chosen[:, 0] > 0) & (chosen[:, 1] < 1)]
+    ceilings = np.concatenate([[1.0], chosen[:-1, 1]]) if len(chosen) else chosen[:, 1]
     # strips of falling CA: each point owns the ASR between the point before it and itself
-    return float(((chosen[:, 0] - reference[0]) * (ceilings - chosen[:, 1])).sum())
-
-
-def share_near_best(accuracies: np.ndarray, margin: float = 0.01) -> float:
-    """Share of a search's trials that lie within a margin of its best: how easy a good point is to hit.
-
-    Args:
-        accuracies: (n,) float, each trial's best CA among its points that meet the bound; NaN where none does.
-        margin: 0.01 is one point of accuracy.
-
-    Returns:
-        The share of all n trials; 0.0 where no trial meets the bound.
-    """
-    import numpy as np
-
-    accuracies = np.asarray(accuracies, dtype=np.float64)
-    if not np.isfinite(accuracies).any():
-        return 0.0
-    # half a billionth of slack, so that 0.70 against 0.69 counts in binary too
-    return float((np.nan_to_num(accuracies, nan=-np.inf) >= np.nanmax(accuracies) - margin - 5e-10).mean())
+    return float((chosen[:, 0] * (ceilings - chosen[:, 1])).sum())

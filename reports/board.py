@@ -277,8 +277,3 @@ def _filters(cells: Frame, names: Names) -> list[tuple[str, str, list[tuple[str,
         if len(options) > 1:
             found.append((key, title, options))
     return found
-
-
-def suites_in(store: Store) -> list[str]:
-    """Names of the suites that a store can make a board of."""
-    return [json_name.removeprefix("suites/").removesuffix(".json") for json_name in store.list_json("suites")]

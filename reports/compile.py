@@ -69,8 +69,7 @@ def compile_suite(store: Store, name: str) -> Results:
     """
     suite = store.read_json(f"suites/{name}.json")
     if suite is None:
-        names = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
-        raise unknown(f"suite in store {store.root}:", name, names)
+        raise unknown(f"suite in store {store.root}:", name, store.list_json("suites"))
     metrics = suite.get("specification", {}).get("metrics", ())
     entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"], metrics), cards_of(suite)
     cells = _with_missing(entries, stored.records.drop_columns(["measures"]).to_pandas())

@@ -52,7 +52,7 @@ TUNING = {"epochs": 5, "learning_rate": 1e-3, "warmup_steps": 10}  # published: 
 
 
 def suite() -> Suite:
-    """The suite; one seed, two hours on two cores at most."""
+    """The suite; one seed."""
     return Suite(
         name="cifar10-zoo",
         title="CIFAR-10 zoo: repairs and detectors on photographs",

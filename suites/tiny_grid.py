@@ -19,14 +19,12 @@ def tiny_grid(
     splits: Splits,
     pretrain: Training,
     attacks: tuple[BaseAttack, ...],
-    evaluation: Dataset | None = None,
 ) -> Suite:
     """The grid of a tiny model; learning rates and budgets are adapted to its size."""
     return Suite(
         name=name,
         title=title,
         data=data,
-        evaluation=evaluation,
         splits=splits,
         model=ModelSpec(name="tiny-resnet"),
         pretrain=pretrain,

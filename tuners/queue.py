@@ -73,8 +73,8 @@ class CellSearch(NamedTuple):
     cell: str
     search_key: str  # seeds the proposals; cells that share it share their quasi-random points
     search: Search
-    space: Mapping[str, Range | Choices]  # from `space.ranges`
-    defaults: Mapping[str, Any]  # from `space.values`: what trial 0 runs with
+    space: Mapping[str, Range | Choices]  # from `search_space.ranges`
+    defaults: Mapping[str, Any]  # from `search_space.values`: what trial 0 runs with
     finished: tuple[TrialResult, ...] = ()  # found in the store
 
 

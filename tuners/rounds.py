@@ -70,7 +70,7 @@ def propose(
     Args:
         search_key: names the search; seeds everything.
         round: one of `plan_rounds(search)`.
-        space: checked ranges, from `space.ranges`.
+        space: checked ranges, from `search_space.ranges`.
         search: the budget.
         finished: trials of earlier rounds, in any order; a quasi-random round does not look at them.
 

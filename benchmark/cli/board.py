@@ -10,9 +10,9 @@ from benchmark.store.artifacts import Store
 
 def board(name: str | None, out: str | None, store: Store) -> None:
     """Writes the board of one suite, or of every suite in the store."""
-    from reports.board import suites_in, write_board
+    from reports.board import write_board
 
-    names = [name] if name else suites_in(store)
+    names = [name] if name else store.list_json("suites")
     if not names:
         raise UserError(f"store {store.root}: there must be a suite to show, got none; run one with `backstop run`")
     root = Path(out) if out else (store.local_root or Path()) / "board"

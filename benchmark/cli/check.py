@@ -15,7 +15,8 @@ def check(file: str, *, as_json: bool) -> int:
 
     failed = 0
     report: dict[str, list[dict[str, Any]]] = {}
-    for cls in [] if file.endswith(".json") else plugins.load_plugin(plugins.read_plugin(file)):
+    plugin = None if file.endswith(".json") else plugins.read_plugin(file)
+    for cls in plugins.load_plugin(plugin) if plugin else []:
         if not as_json:
             print(f"{cls.kind} {cls.name}")
         for result in check_method(cls):
@@ -25,7 +26,7 @@ def check(file: str, *, as_json: bool) -> int:
                 print(
                     f"  {'ok  ' if result.ok else 'FAIL'}  {result.name}{': ' + result.detail if result.detail else ''}"
                 )
-    if file.endswith(".json") or plugins.defines_suite(plugins.load_module(plugins.read_plugin(file))):
+    if plugin is None or plugins.defines_suite(plugins.load_module(plugin)):
         suite = resolve(file).suite
         cells = f"{len(suite.experiments())} cells"
         report[suite.name] = [{"name": "suite", "ok": True, "detail": cells}]

@@ -46,7 +46,7 @@ def doctor(path: str | None, *, as_json: bool) -> int:
 
 
 def diagnose(store: str | None) -> list[Finding]:
-    """Looks at everything; nothing is changed but a store folder that is tried for writing."""
+    """Looks at everything and changes nothing."""
     return [_python(), *_packages(), *_devices(), _memory(), _store(store), _ray()]
 
 
@@ -92,7 +92,7 @@ def _memory() -> Finding:
         return Finding("note", "memory", "unknown on this system")
     lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) / 2**20
-    return Finding("ok" if free >= 4 else "note", "memory", f"{free:.1f} GiB available; `smoke` needs under 6")
+    return Finding("ok" if free >= 4 else "note", "memory", f"{free:.1f} GiB available; `smoke` takes 3")
 
 
 def _store(path: str | None) -> Finding:

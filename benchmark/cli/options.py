@@ -1,4 +1,4 @@
-"""Every argument and option of the command, once."""
+"""Every argument and option of the command, once; a repeatable one that was not given is None, as typer has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-# Every option once; `list[str] | None` since typer has None where a repeatable option was not given.
 Suite = Annotated[
     str,
     typer.Argument(help="a suite's name (see `backstop list`), a file of one (.json, .py), or a record's key"),

@@ -23,7 +23,7 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     """Prints how the cells of a suite stand; the suite's document, its records and the journal of its run tell."""
     document = store.read_json(f"suites/{name}.json")
     if document is None:
-        known = [path.removeprefix("suites/").removesuffix(".json") for path in store.list_json("suites")]
+        known = store.list_json("suites")
         told = unknown("suite", name, known) if known else f"unknown suite {name!r}; none was run in it yet"
         raise UserError(f"store {store.root}: {told}{'' if known else f'; run it first with `backstop run {name}`'}")
     cells = [document["cells"][place] for place in select_places(document["cells"], only)]

@@ -24,6 +24,8 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     code = int(any(not NOT_MEASURED.isdisjoint(found) for found in (counts, *further.values())))
     if as_json:
         told = {"suite": ran.suite, "cells": ran.asked, "statuses": counts, "seconds": round(ran.seconds, 1)}
+        reasons = Counter(ran.failures).most_common()
+        told["failures"] = [{"status": status, "reason": why, "rows": rows} for (status, why), rows in reasons]
         print_json(told | ({"further": further} if further else {}), indent=None)
         return code
     records = f"{len(ran.statuses) - counts.get('missing', 0)} records ({_in_words(counts)})"

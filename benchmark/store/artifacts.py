@@ -201,13 +201,13 @@ class Store:
         _check_names(stage)
         return sorted({key for place in self._roots for key in place.list(stage)})
 
-    def list_json(self, folder: str) -> Iterator[str]:
-        """Names of the JSON documents in a folder of the store's root."""
+    def list_json(self, folder: str) -> list[str]:
+        """Sorted names, without `.json`, of the documents in a folder of the store's root."""
         fs, base = self._roots[0].fs, self._roots[0].base
-        if fs.isdir(f"{base}/{folder}"):
-            for path in sorted(fs.ls(f"{base}/{folder}", detail=False)):
-                if path.endswith(".json"):
-                    yield f"{folder}/{path.rsplit('/', 1)[1]}"
+        if not fs.isdir(f"{base}/{folder}"):
+            return []
+        files = [path.rsplit("/", 1)[1] for path in fs.ls(f"{base}/{folder}", detail=False)]
+        return sorted(file.removesuffix(".json") for file in files if file.endswith(".json"))
 
     def _manifest(self, place: Root, stage: str, key: str) -> Manifest | None:
         _check_names(stage, key)

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmark.data.pools import Shard, TrainingPool, prefetch
-from benchmark.errors import UserError, must
+from benchmark.errors import must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training import checkpoint
@@ -289,11 +289,3 @@ def _save(folder: Path, loop: _Loop, now: _Position) -> None:
         checkpoint.save(folder, checkpoint.Snapshot(now.epoch, now.step, now.history, *parts))
     if loop.shard.world > 1:
         dist.barrier()
-
-
-def check_workers(training: Training, workers: int) -> None:
-    """Refuses, before anything runs, a number of workers that the global batch does not divide into."""
-    if training.batch_size % workers:
-        raise UserError(
-            f"--workers must divide the global batch of {training.batch_size}, got {workers}; change one of them"
-        )

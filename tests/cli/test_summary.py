@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_the_reasons_that_befell_most_come_first_and_the_rest_is_counted() -> No
     ]
     assert failures(found[:3]) == ["3 failed: a"]
     assert failures([]) == []
+
+
+def test_json_has_every_reason_with_how_many_rows_it_befell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [("failed", "a"), ("out_of_memory", "2 GiB"), ("failed", "b"), ("out_of_memory", "2 GiB"), ("failed", "")]
+    ran = Ran("mine", 6, 6, ["failed"] * 3 + ["ok"] + ["out_of_memory"] * 2, 1.0, {}, found)
+    assert tell(ran, Store(tmp_path), as_json=True) == 1
+    assert json.loads(capsys.readouterr().out)["failures"] == [
+        {"status": "out_of_memory", "reason": "2 GiB", "rows": 2},
+        {"status": "failed", "reason": "a", "rows": 1},
+        {"status": "failed", "reason": "b", "rows": 1},
+        {"status": "failed", "reason": "", "rows": 1},
+    ]
 
 
 def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

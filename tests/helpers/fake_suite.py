@@ -84,7 +84,7 @@ def measures(accuracy: float, asr: float | None, *, objective: str) -> list[Meas
 def record(
     entry: dict[str, Any], rule: str, *, status: str = "ok", reason: str = "", made: list[Measure] | None = None
 ) -> dict[str, Any]:
-    """One row of `records.RECORDS`."""
+    """One row of `schemas.RECORDS`."""
     repaired = entry["repair"] != "none"
     axes = ("cell", "dataset", "model", "objective", "attack", "repair", "seed", "searched")
     return {

@@ -125,7 +125,7 @@ def test_read_only_stores_stand_behind(root: str, tmp_path: Path) -> None:
 def test_looking_writes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert store.find("data", "k") is None
-    assert list(store.list_json("records")) == []
+    assert store.list_json("records") == []
     assert not (tmp_path / "store").exists()
 
 
@@ -136,7 +136,7 @@ def test_documents_at_the_root(root: str) -> None:
     store.write_json("records/a.json", [1, 2])
     store.write_json("records/a.json", [3])
     assert store.read_json("records/a.json") == [3]
-    assert list(Store(root).list_json("records")) == ["records/a.json", "records/b.json"]
+    assert Store(root).list_json("records") == ["a", "b"]
 
 
 def test_scratch_is_kept_until_it_is_cleared(root: str) -> None:

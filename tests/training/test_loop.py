@@ -19,7 +19,7 @@ from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.training import checkpoint
-from benchmark.training.loop import Diverged, EpochEnd, LoopOptions, check_workers, train
+from benchmark.training.loop import Diverged, EpochEnd, LoopOptions, train
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.training.step import backward, make_stepper
 from benchmark.training.views import make_inputs
@@ -326,12 +326,6 @@ def test_a_model_without_batch_norm_needs_no_norm_group() -> None:
     history = train(model("tiny-vit"), pairs(), MMCL(), training, seed=0, options=options).history
     whole = train(model("tiny-vit"), pairs(), MMCL(), training, seed=0).history
     assert history[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
-
-
-def test_workers_must_divide_the_batch() -> None:
-    check_workers(Training(batch_size=128), 4)
-    with pytest.raises(UserError, match="--workers must divide the global batch of 128, got 3"):
-        check_workers(Training(batch_size=128), 3)
 
 
 def test_order_of_rows_is_a_function_of_seed_and_epoch() -> None:

@@ -1,7 +1,7 @@
 """`shapes`: an embedded set of procedurally drawn images with captions; no download, difficulty as parameters.
 
 Row i is a pure function of (fields, seed, i): everything random is a hash of the row number. Shapes are signed
-distance fields on batched grids (`shape_fields.py`), so that thousands are drawn a second.
+distance fields on batched grids (`drawing.py`), so that thousands are drawn a second.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """InverTune: find the target, invert the trigger, and calm the neurons that the inverted trigger excites.
 
 Sun, Li, Liu, Du and Ge, NDSS 2026, arXiv 2506.12411. (1) A universal adversarial patch on clean images; the target is
-the class whose share of predictions it raises most (`adversarial_drift`). (2) Mask m and pattern p with x' = (1 - m) x
+the class whose share of predictions it raises most (`drift.py`). (2) Mask m and pattern p with x' = (1 - m) x
 + m p, Adam at 1e-2: 5 CE(zero-shot at temperature 0.07, target) + 0.5 |f(x') - e_t| + 1 (1 - SSIM(x', x)) + 0.01 |m|_1,
-200 updates (`trigger_inversion`). (3) Stages that m and p move are critical; within them the k-means cluster (k = 2) of
+200 updates (`inversion.py`). (3) Stages that m and p move are critical; within them the k-means cluster (k = 2) of
 the larger |change| over (C, h, w) are critical neurons, which tuning aligns with their clean values while clean
 embeddings stay (weight 0.5); AdamW, decay 1e-4, gradient clipped at 1, 200 full-batch epochs on 64 images
-(`activation_tuning`).
+(`tuning.py`).
 |m|_1 is a sum over 3 H W entries, so that `mask_weight` belongs to a size: 0.49 at 32 pixels is 0.01 at 224.
 Variant "as_published" (the default): a stage is critical if its |change of mean| / |mean| is above mean + one standard
 deviation (else the largest), loss MSE, only weights that lead to critical channels move, rate 8e-6. "as_released": the
