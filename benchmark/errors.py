@@ -6,6 +6,9 @@ import difflib
 import errno
 import re
 from collections.abc import Iterable
+from typing import Literal
+
+Failure = Literal["failed", "out_of_memory", "timed_out", "not_applicable", "attack_did_not_plant"]
 
 
 class UserError(ValueError):
@@ -45,6 +48,27 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     else:
         hint = "none is registered"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
+
+
+def status_of(error: BaseException) -> Failure:
+    """The status that an exception means. Classes of torch and Ray count by name: nothing heavy is imported here."""
+    name = type(error).__name__
+    if isinstance(error, OSError):  # a file or a connection, also where its class is a TimeoutError
+        return "failed"
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "out_of_memory"
+    if isinstance(error, NotApplicable):
+        return "not_applicable"
+    if isinstance(error, DidNotPlant):
+        return "attack_did_not_plant"
+    return "timed_out" if name in ("GetTimeoutError", "TimeoutError") else "failed"
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line, `KeyError: 'x'`: its first, and the second where that only leads to it."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def tells_no_space(text: str) -> bool:

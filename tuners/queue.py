@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from benchmark.config.spec import Search
-from benchmark.errors import must
+from benchmark.errors import must, reason_of, status_of
 from benchmark.types import Choices, Range
 from tuners.rounds import FinishedTrial, Phase, Round, plan_rounds, propose
 
@@ -219,19 +219,6 @@ def recover(cell: CellSearch, lookup: Callable[[Proposal], TrialResult | None]) 
     return cell._replace(finished=tuple(state.sorted_results()))
 
 
-# By name, so that torch's and Ray's own classes count without importing them.
-_STATUSES = {
-    "MemoryError": "out_of_memory",
-    "OutOfMemoryError": "out_of_memory",
-    "NotApplicable": "not_applicable",
-    "GetTimeoutError": "timed_out",
-    "TimeoutError": "timed_out",
-}
-
-
 def failed(error: BaseException) -> TrialReport:
     """The report of a trial that raised: no numbers, and the reason in one line."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    kind = type(error).__name__
-    reason = f"{kind}: {text}" if text else kind
-    return {"status": _STATUSES.get(kind, "failed"), "accuracy": None, "asr": None, "reason": reason}
+    return {"status": status_of(error), "accuracy": None, "asr": None, "reason": reason_of(error)}

@@ -7,6 +7,7 @@ becomes a status of all that needed it; a user's mistake stops the run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from rich.markup import escape
 
@@ -16,7 +17,6 @@ from benchmark.engine.executor import Executor, announce, search_result, trial_w
 from benchmark.engine.graph import NodeGraph
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.standing import unfinished
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
 from benchmark.stages.cells import Cell
@@ -35,18 +35,19 @@ class SuiteRun:
         store: Store,
         suite: Suite,
         cells: Sequence[Cell],
+        left: Sequence[Cell],
         executor: Executor,
         monitor: Monitor,
         *,
         stages: Sequence[Stage] | None = None,
     ) -> None:
-        """`cells` are those that are asked for; what they need of others comes by itself.
+        """`cells` are those that are asked for, `left` the ones of these without a final record.
 
-        `stages`: None for those that the suite needs without plugins.
+        What they need of others comes by itself. `stages`: None for those that the suite needs without plugins.
         """
         self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
         self.stages = stages_of(suite) if stages is None else stages
-        self.cells = cells
+        self.cells, self.left = cells, left
         self.graph = NodeGraph()
         self._journal = Journal(store, suite.name)
         self._searches: set[Ref] = set()  # that have not ended
@@ -65,13 +66,12 @@ class SuiteRun:
                     self._tell_running()
 
     def _nodes(self) -> Iterable[Node]:
-        left, rows = unfinished(self.store, self.cells, whole=True), row_counter(self.store)
-        self.monitor.expect_records(len(self.cells), done=len(self.cells) - len(left))
+        rows = row_counter(self.store)
+        self.monitor.expect_records(len(self.cells), done=len(self.cells) - len(self.left))
         here = [stage for stage in self.stages if stage.finished]
         others = [stage for stage in self.stages if not stage.finished]
-        return (
-            node for cells, stages in ((left, others), (self.cells, here)) for _, node in nodes_of(cells, stages, rows)
-        )
+        wanted = chain(nodes_of(self.left, others, rows), nodes_of(self.cells, here, rows))
+        return (node for _, node in wanted)
 
     def _add(self, nodes: Iterable[Node]) -> None:
         """Takes nodes in; what the store has of them has ended already."""

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.task import Task, TaskResult, no_space
 from benchmark.errors import tells_no_space
-from benchmark.stages.common import Compute
 from benchmark.stages.defend import repair_work
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Stage
@@ -21,9 +20,6 @@ Finished = tuple[Task, TaskResult]
 
 class Executor(Protocol):
     """Runs tasks on its slots, and the trials of open searches on the same slots when no task wants one."""
-
-    compute: Compute
-    slots: int
 
     def free(self, stage: Stage) -> bool:
         """Whether a task of this stage may start now; where not, trials stand back until it could."""

@@ -28,8 +28,6 @@ from tuners.search import run_locally
 class LocalExecutor:
     """One slot. A trial runs when no task is left to start; it proposes what Ray Tune would."""
 
-    slots = 1
-
     def __init__(self, store: Store, monitor: Monitor, compute: Compute, *, threads: int | None = None) -> None:
         if threads:  # torch is loaded for nothing where only stored tables are read
             import torch

@@ -10,7 +10,7 @@ import ray
 from ray._private import worker as ray_printing
 
 from benchmark.config.compute_options import ComputeOptions
-from benchmark.errors import UserError, must
+from benchmark.errors import UserError, must, reason_of
 
 ANSWER_S = 10.0  # how long an address may take to answer
 _QUIET = {
@@ -47,9 +47,9 @@ def connect(resources: ComputeOptions) -> None:
         ray.init(**options)
     except Exception as error:  # Ray raises Exception itself where its own start times out
         if address:
-            raise must("--address", "that of a running Ray cluster", address, _first_line(error)) from None
+            raise must("--address", "that of a running Ray cluster", address, reason_of(error)) from None
         what = "the machine may be overloaded: try again, or run with --local"
-        raise UserError(f"Ray must start on this machine, got {_first_line(error)!r}; {what}") from None
+        raise UserError(f"Ray must start on this machine, got {reason_of(error)!r}; {what}") from None
 
 
 def _check_answers(address: str) -> None:
@@ -66,10 +66,6 @@ def _check_answers(address: str) -> None:
     except (OSError, OverflowError) as error:
         remedy = f"nobody answers there ({error}); see `ray status`, or leave it out to start Ray here"
         raise must("--address", "that of a running Ray cluster", address, remedy) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def check_slot(resources: ComputeOptions, cpus: float, gpus: float) -> None:

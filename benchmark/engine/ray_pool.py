@@ -23,7 +23,7 @@ from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_cluster import check_slot, connect
 from benchmark.engine.ray_worker import Pool, SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason_of, status_of
 from benchmark.stages.common import Compute
 from benchmark.stages.node import Stage, Workplace
 from benchmark.stages.pretrain import Pretrain
@@ -63,8 +63,7 @@ class RayExecutor:
             ray.shutdown()
             raise
         self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
-        self.slots = resources.concurrency or self._natural_slots()
-        self._slots = Slots(self.slots)
+        self._slots = Slots(resources.concurrency or self._natural_slots())
         self._shared_name = f"backstop-{uuid.uuid4().hex}"
         self._shared: Any = ray.remote(SharedState).options(num_cpus=0, name=self._shared_name).remote()
         self._workers: list[Any] = []
@@ -83,17 +82,17 @@ class RayExecutor:
     def workers(self) -> list[Any]:
         """The pool; started at the first call, warm afterwards. A worker that dies comes back under its handle."""
         if not self._workers:
-            cpus = self.resources.cpus_per_slot or max(1.0, self._cpus // self.slots)
+            cpus = self.resources.cpus_per_slot or max(1.0, self._cpus // self._slots.count)
             gpus = (self.resources.gpus_per_slot or 1.0) if self._gpus else 0.0
             actor = ray.remote(Worker).options(
-                num_cpus=min(cpus, self._cpus / self.slots),
+                num_cpus=min(cpus, self._cpus / self._slots.count),
                 num_gpus=gpus,
                 max_restarts=-1,
                 max_task_retries=self.resources.max_failures,
             )
             threads = self._threads or max(1, int(cpus))
             arguments = (self.store, self.plugins, self.compute, threads, self._shared_name)
-            self._workers = [actor.remote(*arguments) for _ in range(self.slots)]
+            self._workers = [actor.remote(*arguments) for _ in range(self._slots.count)]
             ray.get(self._shared.set_workers.remote(self._workers))
             self._environment = ray.get([worker.ready.remote() for worker in self._workers])[0]
         return self._workers
@@ -229,12 +228,5 @@ def _under(task: Task, stage: Stage) -> Task:
 def _result(reference: Any) -> TaskResult:
     try:
         return ray.get(reference)
-    except exceptions.OutOfMemoryError as error:
-        return TaskResult("out_of_memory", _line(error))
-    except exceptions.RayError as error:
-        return TaskResult("failed", _line(error))
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'a worker died'}"
+    except exceptions.RayError as error:  # the worker died
+        return TaskResult(status_of(error), reason_of(error))

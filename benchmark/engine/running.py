@@ -179,7 +179,7 @@ def _drive(
     monitor_ = Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose)
     with Interrupt() as interrupt, monitor_ as monitor, ExitStack() as stack:
         executor = _executor(resolved, store, work, resources, wanted, monitor, interrupt, stack)
-        run_ = SuiteRun(store, resolved.suite, work.asked, executor, monitor, stages=stages)
+        run_ = SuiteRun(store, resolved.suite, work.asked, work.left, executor, monitor, stages=stages)
         _write_suite(resolved, store, work.cells, executor.environment() if work.needs_slots else None)
         run_.run()
         interrupt.check()

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from benchmark.errors import UserError, tells_no_space
+from benchmark.errors import UserError, reason_of, status_of, tells_no_space
 from benchmark.stages.node import Ended, Node, Stage, Workplace
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
@@ -63,7 +63,7 @@ def execute(task: Task, at: Workplace) -> TaskResult:
     except UserError as error:
         return TaskResult("failed", str(error), time.perf_counter() - began, user_error=True)
     except Exception as error:
-        reason, seconds = _one_line(error), time.perf_counter() - began
+        reason, seconds = reason_of(error), time.perf_counter() - began
         if tells_no_space(reason):
             return TaskResult("failed", no_space(at.store, error), seconds, user_error=True)
         status = status_of(error)
@@ -77,27 +77,6 @@ def no_space(store: Store, error: BaseException | None = None) -> str:
     """The one line for a full disk."""
     where = getattr(error, "filename", None) or store.root
     return f"store {where}: there must be space left on the device, got none; free some or choose another with --store"
-
-
-def status_of(error: BaseException) -> Status:
-    """The status that an exception means."""
-    name = type(error).__name__
-    if isinstance(error, OSError):  # a file or a connection, also where its class is a TimeoutError
-        return "failed"
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return "out_of_memory"
-    if name == "NotApplicable":
-        return "not_applicable"
-    if name == "DidNotPlant":
-        return "attack_did_not_plant"
-    if name in ("GetTimeoutError", "TimeoutError"):
-        return "timed_out"
-    return "failed"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def log(store: Store, task: Task, reason: str) -> None:

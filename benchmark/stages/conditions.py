@@ -25,6 +25,14 @@ class ConditionSpec(NamedTuple):
         shown = self.attack.name if self.attack else self.geometry or "clean"
         return shown + (f" {self.transform}" if self.transform else "")
 
+    @property
+    def shown(self) -> str:
+        """What the images are: clean, triggered or squashed."""
+        return self.geometry or ("triggered" if self.attack else "clean")
+
+
+CLEAN = ConditionSpec(None, None, None)
+
 
 class ModelRef(NamedTuple):
     """Which weights: a pretrain artifact, or an epoch of a defend artifact."""
@@ -50,11 +58,6 @@ def evaluate_key(cell: Cell, condition: ConditionSpec, *, split: str, model: str
         "readouts": readouts,
     } | ({"geometry": condition.geometry} if condition.geometry else {})
     return stage_key("evaluate", spec, [model, cell.keys.data, cell.keys.evaluation, condition.poison or ""])
-
-
-def outside_condition() -> ConditionSpec:
-    """Under which a model from outside is evaluated: clean, whatever the target is, so that all who ask share it."""
-    return ConditionSpec(None, None, None)
 
 
 def own_conditions(cell: Cell) -> list[ConditionSpec]:

@@ -6,20 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.cells import Cell, twin_cell
-from benchmark.stages.conditions import (
-    ConditionSpec,
-    ModelRef,
-    evaluate_key,
-    outside_condition,
-    own_conditions,
-    triggered_conditions,
-)
+from benchmark.stages.conditions import ModelRef
+from benchmark.stages.evaluations import Evaluation, of_outside, of_undefended
 from benchmark.stages.inputs import prepared, suspect
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.outside import outside_of
-
-CLEAN = ConditionSpec(None, None, None)
 
 
 class Evaluate(Stage):
@@ -31,36 +23,19 @@ class Evaluate(Stage):
     of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
-        """Own conditions, and the twin under every trigger, on test."""
-        own, keys = own_conditions(cell), cell.keys
-        model, twin = ModelRef("pretrain", keys.pretrain), ModelRef("pretrain", keys.twin)
-        yield from (self.node(cell, model, item, "test") for item in own)
-        if cell.experiment.attack:
-            # without a target, as its own clean cell evaluates it: one outcome serves both
-            yield from (self.node(cell, twin, item, "test") for item in (CLEAN, *triggered_conditions(cell)))
-        if keys.outside:
-            yield self.node(cell, ModelRef("pretrain", keys.outside), outside_condition(), "test")
+        """Of the undefended model, of its twin, and of a model from outside, on test."""
+        return [self.node(cell, item) for item in (*of_undefended(cell), *of_outside(cell))]
 
-    def validation(self, cell: Cell) -> Iterable[Node]:
-        """What a search compares with: the undefended model, and the twin under the trigger."""
-        if cell.experiment.search:
-            own = own_conditions(cell)
-            yield self.node(cell, ModelRef("pretrain", cell.keys.pretrain), own[0], "validation")
-            # own[1] is the attack on the model as it is: searches look at no transformed one
-            for item in own[1:2]:
-                if item.attack:
-                    yield self.node(cell, ModelRef("pretrain", cell.keys.twin), item, "validation")
-
-    def node(self, cell: Cell, model: ModelRef, condition: ConditionSpec, split: str) -> Node:
+    def node(self, cell: Cell, item: Evaluation) -> Node:
         """One model under one condition on one split."""
-        key = evaluate_key(cell, condition, split=split, model=model.key, epoch=model.epoch)
+        _, model, condition, split = item
         poison = (Ref("poison", condition.poison),) if condition.poison else ()
         # a repaired model is kept as what differs from the one that was repaired, the suspect or its twin
         base = (*suspect(cell), Ref("pretrain", cell.keys.twin)) if model.stage == "defend" else ()
         splits = cell.experiment.splits
         return Node(
             self,
-            key,
+            item.key(cell),
             f"{_model_label(cell, model)} · {split}",
             (*prepared(cell), *base, Ref(model.stage, model.key), *poison),
             work=(splits.validation if split == "validation" else splits.test) / 3,  # no gradients: a third of a view

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.cells import Cell
-from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions, triggered_conditions
+from benchmark.stages.evaluations import Evaluation, of_model, of_repaired_twin
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.record import write_record
@@ -51,23 +51,20 @@ def _rule(cell: Cell) -> Any:
 
 def checked(cell: Cell, choice: Selected, ended: Outcomes) -> Selected:
     """A choice whose evaluation failed carries that failure; one whose twin could be evaluated, the twin."""
-    if choice.artifact is None or choice.selection == "undefended":  # its evaluations are behind the gate
+    if choice.model is None or choice.selection == "undefended":  # its evaluations are behind the gate
         return choice
-    failed = _failure(cell, own_conditions(cell), ended, model=choice.artifact, epoch=choice.epoch)
+    failed = _failure(cell, of_model(cell, choice.model), ended)
     if failed:
         return choice._replace(status=failed.status, reason=failed.reason)
     floor = ended.get(Ref("floor", cell.keys.record))
     twin = floor.facts.get("twin") if floor and choice.selection == "default" else None
     # the repaired floor is context: a repair's own numbers do not hang on it
-    if twin and not _failure(cell, triggered_conditions(cell), ended, model=twin.artifact, epoch=twin.epoch):
+    if twin and not _failure(cell, of_repaired_twin(cell, twin), ended):
         return choice._replace(repaired_twin=twin)
     return choice
 
 
-def _failure(
-    cell: Cell, conditions: Sequence[ConditionSpec], ended: Outcomes, *, model: str, epoch: int | None
-) -> Ended | None:
-    """The first evaluation on test that failed."""
-    keys = (evaluate_key(cell, item, split="test", model=model, epoch=epoch) for item in conditions)
-    found = (ended.get(Ref("evaluate", key)) for key in keys)
+def _failure(cell: Cell, wanted: Sequence[Evaluation], ended: Outcomes) -> Ended | None:
+    """The first evaluation that failed."""
+    found = (ended.get(Ref("evaluate", item.key(cell))) for item in wanted)
     return next((item for item in found if item and not item.ok), None)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.cells import Cell, twin_cell
-from benchmark.stages.conditions import ModelRef, triggered_conditions
+from benchmark.stages.conditions import ModelRef
 from benchmark.stages.defend import Defend
 from benchmark.stages.evaluate import Evaluate
+from benchmark.stages.evaluations import of_repaired_twin
 from benchmark.stages.finish import record_node
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace
-from benchmark.stages.selection import RepairedTwin
 from benchmark.stages.trial import epochs_of
 
 
@@ -34,15 +34,14 @@ class Floor(Stage):
         ((ref, repaired),) = at.ended.items()
         if not repaired.ok or (at.store.facts(*ref) or {}).get("status") != "ok":
             return {"twin": None}
-        return {"twin": RepairedTwin(ref.key, epochs_of(at.store, ref.key)[-1]["epoch"])}
+        return {"twin": ModelRef("defend", ref.key, epochs_of(at.store, ref.key)[-1]["epoch"])}
 
     def then(self, node: Node, ended: Ended) -> Iterable[Node]:
         """Evaluates the repaired twin under the cell's triggers."""
         (cell,) = node.arguments
         twin = ended.facts.get("twin")
         if twin:
-            model = ModelRef("defend", twin.artifact, twin.epoch)
-            wanted = [Evaluate().node(cell, model, item, "test") for item in triggered_conditions(cell)]
+            wanted = [Evaluate().node(cell, item) for item in of_repaired_twin(cell, twin)]
             yield from wanted
             yield record_node(cell, *(item.ref for item in wanted))
 

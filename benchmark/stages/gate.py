@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.errors import DidNotPlant
+from benchmark.evaluation.measure import measures
 from benchmark.stages import measuring
 from benchmark.stages.cells import Cell
-from benchmark.stages.conditions import evaluate_key, own_conditions, triggered_conditions
-from benchmark.stages.evaluate import CLEAN
+from benchmark.stages.evaluations import of_gate, of_undefended, suspect_of
 from benchmark.stages.label import model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.store.artifacts import Store
@@ -27,14 +27,8 @@ class Gate(Stage):
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
         """One a model, after its evaluations and its twin's."""
-        keys = cell.keys
-        wanted = [(keys.pretrain, item) for item in own_conditions(cell)]
-        if cell.experiment.attack:
-            wanted += [(keys.twin, item) for item in (CLEAN, *triggered_conditions(cell))]
-        inputs = tuple(
-            Ref("evaluate", evaluate_key(cell, item, split="test", model=key, epoch=None)) for key, item in wanted
-        )
-        yield Node(self, keys.pretrain, model_label(cell.experiment), inputs, arguments=(cell,))
+        inputs = tuple(Ref("evaluate", item.key(cell)) for item in of_undefended(cell))
+        yield Node(self, cell.keys.pretrain, model_label(cell.experiment), inputs, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Passes where there is no attack.
@@ -54,8 +48,7 @@ def judge(store: Store, cell: Cell) -> str:
     attack = cell.experiment.attack
     if attack is None:
         return ""
+    own = measuring.measure_model(store, cell, suspect_of(cell))
     # poison that costs accuracy gives itself away, so that the gate looks at the clean twin's too
-    own = measuring.measure_model(store, cell, model=cell.keys.pretrain, epoch=None, split="test")
-    twin = measuring.outcomes(store, cell, CLEAN, model=cell.keys.twin, epoch=None, split="test")
-    twins = measuring.measures([twin], target=None)
+    twins = measures([measuring.outcomes(store, cell, item) for item in of_gate(cell)], target=None)
     return measuring.planted(own, twins, cell.experiment.gate, transform=attack.transform)

@@ -14,6 +14,7 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.identities import identity
 from benchmark.stages.label import cell_label
+from benchmark.stages.measuring import Source
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.store.artifacts import Artifact, Store
 from benchmark.store.keys import content_key
@@ -56,21 +57,20 @@ class Measure(Stage):
         found = at.store.find("record", cell.keys.record)
         if found is None or not found.facts["final"]:  # why was told, and it is tried again
             return {}
-        rows = _rows(found)
-        hashes = [_hash(at.store, source) for row in rows for source in row["sources"] if _measured(cell, source)]
+        rows = {selection: [item for item in behind if _measured(cell, item)] for selection, behind in _sources(found)}
+        hashes = [_hash(at.store, source) for behind in rows.values() for source in behind]
         key = self._key(cell.keys.record, *hashes)
         if not at.store.has("measure", key):
-            numbers = [number for row in rows for number in self._numbers(at.store, cell, row)]
+            numbers = [number for row in rows.items() for number in self._numbers(at.store, cell, *row)]
             draft = at.store.draft("measure", key)
             pq.write_table(pa.Table.from_pylist(numbers, schema=MEASURES), draft.path("measures.parquet"))
             draft.commit({"metric": self.metric.to_dict(), "cells": [cell.keys.record]})
         return {"measures": key}
 
-    def _numbers(self, store: Store, cell: Cell, row: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-        head = {"cell": cell.keys.record, "selection": row["selection"]}
-        own = [source for source in row["sources"] if _measured(cell, source)]
-        for transform in dict.fromkeys(source["transform"] for source in own):
-            tables = [_table(store, source) for source in own if source["transform"] == transform]
+    def _numbers(self, store: Store, cell: Cell, selection: str, behind: Sequence[Source]) -> Iterable[dict[str, Any]]:
+        head = {"cell": cell.keys.record, "selection": selection}
+        for transform in dict.fromkeys(source.transform for source in behind):
+            tables = [measuring.read(store, source) for source in behind if source.transform == transform]
             for number in self._measure(tables, measuring.target_index(store, cell)):
                 yield head | measuring.finite(number._replace(name=measuring.under(number.name, transform)))
 
@@ -82,24 +82,21 @@ class Measure(Stage):
         return measures(outcomes, target=target, metrics=[self.metric]) if outcomes else []
 
 
-def _rows(record: Artifact) -> list[dict[str, Any]]:
-    """Selection and sources of a record's rows."""
+def _sources(record: Artifact) -> list[tuple[str, list[Source]]]:
+    """The tables behind each row of a record."""
     table = pq.read_table(record.path("records.parquet"))
     if "sources" not in table.column_names:
         raise LookupError(f"record {record.key} names no tables, as an older release wrote it; run it in another store")
-    return table.select(["selection", "sources"]).to_pylist()
+    rows = table.select(["selection", "sources"]).to_pylist()
+    return [(row["selection"], [Source(**source) for source in row["sources"]]) for row in rows]
 
 
-def _measured(cell: Cell, source: Mapping[str, Any]) -> bool:
+def _measured(cell: Cell, source: Source) -> bool:
     """Whether a metric reduces a table: the row's own outcomes, and scores of several units."""
     detector = cell.experiment.detector
-    scores = source["role"] == "scores" and detector is not None and detector.unit != "model"
-    return scores or source["role"].startswith("own_")
+    scores = source.role == "scores" and detector is not None and detector.unit != "model"
+    return scores or source.role.startswith("own_")
 
 
-def _table(store: Store, source: Mapping[str, Any]) -> pa.Table:
-    return pq.read_table(required(store, source["stage"], source["key"]).path(source["file"]))
-
-
-def _hash(store: Store, source: Mapping[str, Any]) -> str:
-    return required(store, source["stage"], source["key"]).hashes[source["file"]]
+def _hash(store: Store, source: Source) -> str:
+    return required(store, source.stage, source.key).hashes[source.file]

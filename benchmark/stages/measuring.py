@@ -15,14 +15,8 @@ from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.metrics.clean_accuracy import CleanAccuracy
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.conditions import (
-    ConditionSpec,
-    evaluate_key,
-    outside_condition,
-    own_conditions,
-    transforms,
-    triggered_conditions,
-)
+from benchmark.stages.conditions import ModelRef, transforms
+from benchmark.stages.evaluations import Evaluation, of_model, of_outside, of_repaired_twin, of_twin
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Transform, proportion
 
@@ -41,61 +35,20 @@ class Source(NamedTuple):
     split: str | None = None
 
 
-def evaluation(cell: Cell, condition: ConditionSpec, *, role: str, model: str, epoch: int | None, split: str) -> Source:
-    """The outcomes of a model under a condition; of a repaired model the epoch says which weights."""
-    key = evaluate_key(cell, condition, split=split, model=model, epoch=epoch)
-    stage = "pretrain" if epoch is None else "defend"
-    return Source(role, "evaluate", key, "outcomes.parquet", condition.transform, stage, model, epoch, split)
-
-
-def _shown(condition: ConditionSpec) -> str:
-    return condition.geometry or ("triggered" if condition.attack else "clean")
-
-
-def model_sources(cell: Cell, *, model: str, epoch: int | None, split: str) -> list[Source]:
-    """Behind the numbers of a model: its own outcomes, and those of the clean twin under the cell's trigger."""
-    own = [
-        evaluation(cell, item, role=f"own_{_shown(item)}", model=model, epoch=epoch, split=split)
-        for item in own_conditions(cell)
-    ]
-    return own + [
-        evaluation(cell, item, role="twin_triggered", model=cell.keys.twin, epoch=None, split=split)
-        for item in triggered_conditions(cell)
-    ]
-
-
-def repaired_twin_sources(cell: Cell, model: str, epoch: int) -> list[Source]:
-    """Behind the repaired floors."""
-    return [
-        evaluation(cell, item, role="repaired_twin_triggered", model=model, epoch=epoch, split="test")
-        for item in triggered_conditions(cell)
-    ]
-
-
-def outside_sources(cell: Cell) -> list[Source]:
-    """Behind the accuracy of a model from outside; none where nobody asks for one."""
-    model = cell.keys.outside
-    if model is None:
-        return []
-    return [evaluation(cell, outside_condition(), role="outside_clean", model=model, epoch=None, split="test")]
-
-
-def gate_sources(cell: Cell) -> list[Source]:
-    """What the gate compares clean accuracy with, beside the attacked model's own outcomes."""
-    if cell.experiment.attack is None:
-        return []
-    clean = ConditionSpec(None, None, None)  # without a target, as the twin's own cell evaluates it
-    return [evaluation(cell, clean, role="twin_clean", model=cell.keys.twin, epoch=None, split="test")]
-
-
-def search_sources(cell: Cell) -> list[Source]:
-    """What a search compares with on validation: the undefended model, clean, and its twin under the trigger."""
-    own, keys = own_conditions(cell), cell.keys
-    found = [evaluation(cell, own[0], role="validation_start", model=keys.pretrain, epoch=None, split="validation")]
-    if cell.experiment.attack:
-        # own[1] is the attack on the model as it is: searches look at no transformed one
-        found.append(evaluation(cell, own[1], role="validation_floor", model=keys.twin, epoch=None, split="validation"))
-    return found
+def source_of(cell: Cell, item: Evaluation) -> Source:
+    """The outcomes of an evaluation."""
+    model = item.model
+    return Source(
+        item.role,
+        "evaluate",
+        item.key(cell),
+        "outcomes.parquet",
+        item.condition.transform,
+        model.stage,
+        model.key,
+        model.epoch,
+        item.split,
+    )
 
 
 def score_sources(cell: Cell) -> list[Source]:
@@ -113,39 +66,40 @@ def read(store: Store, source: Source) -> pa.Table:
     return pq.read_table(required(store, source.stage, source.key).path(source.file))
 
 
-def outcomes(
-    store: Store, cell: Cell, condition: ConditionSpec, *, model: str, epoch: int | None, split: str
-) -> pa.Table:
-    """The stored outcomes of one model under one condition."""
-    return read(store, evaluation(cell, condition, role="own", model=model, epoch=epoch, split=split))
+def outcomes(store: Store, cell: Cell, item: Evaluation) -> pa.Table:
+    """The stored outcomes of an evaluation."""
+    return read(store, source_of(cell, item))
 
 
-def measure_model(store: Store, cell: Cell, *, model: str, epoch: int | None, split: str) -> list[Measure]:
-    """Every metric of one model on a split; under the cell's attack, floor and net ASR of each read-out too.
+def measure_model(store: Store, cell: Cell, model: ModelRef) -> list[Measure]:
+    """Every number of a model on test, from stored outcomes: its own, its floor, and what of its ASR is above that.
 
-    Measures of the transformed model carry its name: `clean_accuracy@int8`.
+    Numbers under a transform of the model are called `NAME@TRANSFORM`.
     """
     found, target = [], target_index(store, cell)
-    sources = model_sources(cell, model=model, epoch=epoch, split=split)
+    wanted, floors = of_model(cell, model), of_twin(cell)
     for transform in (None, *transforms(cell)):
-        of_form = [source for source in sources if source.transform == transform]
-        twins = [read(store, source) for source in of_form if source.role == "twin_triggered"]
-        own = measures([read(store, each) for each in of_form if each.role != "twin_triggered"], target=target)
+        own, twins = (
+            [outcomes(store, cell, item) for item in part if item.condition.transform == transform]
+            for part in (wanted, floors)
+        )
+        numbers = measures(own, target=target)
         if twins:
-            own = [*own, *floor_and_net(own, measures(twins, target=target, metrics=[AttackSuccessRate()]))]
-        found += [item._replace(name=under(item.name, transform)) for item in own]
+            rates = measures(twins, target=target, metrics=[AttackSuccessRate()])
+            numbers = [*numbers, *floor_and_net(numbers, rates)]
+        found += [item._replace(name=under(item.name, transform)) for item in numbers]
     return found
 
 
-def repaired_floors(store: Store, cell: Cell, model: str, epoch: int) -> list[Measure]:
+def repaired_floors(store: Store, cell: Cell, model: ModelRef) -> list[Measure]:
     """ASR of the repaired clean twin under the cell's trigger: how much a repair itself answers with the target.
 
     It stands beside the floor and decides nothing, or a repair that answers everything with the target would profit.
     """
     found, target = [], target_index(store, cell)
-    for source in repaired_twin_sources(cell, model, epoch):
-        rates = measures([read(store, source)], target=target, metrics=[AttackSuccessRate()])
-        found += [_about_twin(rate, under("repaired_floor", source.transform)) for rate in rates]
+    for item in of_repaired_twin(cell, model):
+        rates = measures([outcomes(store, cell, item)], target=target, metrics=[AttackSuccessRate()])
+        found += [_about_twin(rate, under("repaired_floor", item.condition.transform)) for rate in rates]
     return found
 
 
@@ -174,7 +128,7 @@ def detection(store: Store, cell: Cell) -> list[Measure]:
 
 def outside_accuracy(store: Store, cell: Cell) -> list[Measure]:
     """`auxiliary_clean_accuracy`: how good the model from outside is that the cell's attack or defense used."""
-    tables = [read(store, source) for source in outside_sources(cell)]
+    tables = [outcomes(store, cell, item) for item in of_outside(cell)]
     found = measures(tables, target=None, metrics=[CleanAccuracy()]) if tables else []
     return [item._replace(name="auxiliary_clean_accuracy") for item in found if item.readout == "zero_shot"]
 

@@ -91,7 +91,7 @@ class Stage(Part):
         """Makes the nodes (one, or a batch), and commits what is kept; what it returns is told to who comes `after`.
 
         Raises:
-            Exception: what went wrong; `status_of` in the engine says which status it means.
+            Exception: what went wrong; `errors.status_of` says which status it means.
         """
         raise NotImplementedError
 

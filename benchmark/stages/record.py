@@ -15,8 +15,18 @@ from benchmark.config.spec import Experiment
 from benchmark.data.skipped import skipped
 from benchmark.stages import measuring
 from benchmark.stages.cells import Cell
+from benchmark.stages.conditions import ModelRef
+from benchmark.stages.evaluations import (
+    Evaluation,
+    of_model,
+    of_outside,
+    of_repaired_twin,
+    of_search,
+    of_twin,
+    of_undefended,
+)
 from benchmark.stages.identities import identity, without_paths
-from benchmark.stages.measuring import Source
+from benchmark.stages.measuring import Source, source_of
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store import schemas
@@ -138,43 +148,39 @@ def _start(experiment: Experiment) -> str | None:
     return _json(given) if given else None
 
 
-def _epoch(choice: Selected) -> int | None:
-    return None if choice.selection == "undefended" else choice.epoch
-
-
-def _is_measured(choice: Selected) -> bool:
-    return choice.artifact is not None and choice.status in ("ok", "attack_did_not_plant")
+def _measured(choice: Selected) -> ModelRef | None:
+    """The weights whose outcomes the row tells of."""
+    return choice.model if choice.status in ("ok", "attack_did_not_plant") else None
 
 
 def _measures(store: Store, cell: Cell, choice: Selected) -> list[Measure]:
     found: list[Measure] = []
-    detected = choice.detected and choice.status == "ok"
+    detected, model = choice.detected and choice.status == "ok", _measured(choice)
     if detected:
         found += measuring.detection(store, cell)
-    if _is_measured(choice) and choice.artifact:
-        found += measuring.measure_model(store, cell, model=choice.artifact, epoch=_epoch(choice), split="test")
+    if model:
+        found += measuring.measure_model(store, cell, model)
     if choice.repaired_twin and choice.status == "ok":
-        found += measuring.repaired_floors(store, cell, *choice.repaired_twin)
-    if _is_measured(choice) or detected:
+        found += measuring.repaired_floors(store, cell, choice.repaired_twin)
+    if model or detected:
         found += measuring.outside_accuracy(store, cell)
     return found
 
 
 def sources(store: Store, cell: Cell, choice: Selected) -> list[Source]:
     """Every table behind a row: what its measures reduce, what its rule and its gate compared with, its epochs."""
-    found: list[Source] = []
-    detected = choice.detected and choice.status == "ok"
-    if detected:
-        found += measuring.score_sources(cell)
-    if _is_measured(choice) and choice.artifact:
-        found += measuring.model_sources(cell, model=choice.artifact, epoch=_epoch(choice), split="test")
-        found += measuring.gate_sources(cell) if choice.selection == "undefended" else []
+    detected, model = choice.detected and choice.status == "ok", _measured(choice)
+    behind: list[Evaluation] = []
+    if model:
+        behind += of_undefended(cell) if choice.selection == "undefended" else [*of_model(cell, model), *of_twin(cell)]
     if choice.repaired_twin and choice.status == "ok":
-        found += measuring.repaired_twin_sources(cell, *choice.repaired_twin)
-    if _is_measured(choice) or detected:
-        found += measuring.outside_sources(cell)
+        behind += of_repaired_twin(cell, choice.repaired_twin)
+    if model or detected:
+        behind += of_outside(cell)
     if cell.experiment.search and choice.trials:
-        found += measuring.search_sources(cell)
+        behind += of_search(cell)
+    found = measuring.score_sources(cell) if detected else []
+    found += [source_of(cell, item) for item in behind]
     key = _repair_key(store, cell, choice)
     start = cell.keys.pretrain
     return [*found, Source("epochs", "defend", key, "epochs.parquet", None, "pretrain", start)] if key else found

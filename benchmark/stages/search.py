@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from benchmark.evaluation.measure import measures
 from benchmark.stages import measuring
 from benchmark.stages.cells import Cell
-from benchmark.stages.conditions import ConditionSpec, own_conditions
 from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
+from benchmark.stages.evaluations import Evaluation, of_search
 from benchmark.stages.inputs import outside, suspect
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -32,7 +33,7 @@ class Search(Stage):
         experiment, keys = cell.experiment, cell.keys
         if experiment.search is None or experiment.repair is None:
             return
-        compared = list(Evaluate().validation(cell))
+        compared = [Evaluate().node(cell, item) for item in of_search(cell)]
         yield from compared
         inputs = (
             *suspect(cell),
@@ -51,13 +52,12 @@ class Search(Stage):
 
 def search_cell(store: Store, cell: Cell) -> SearchCell:
     """A cell with what its search's rules compare with: validation CA of the start, ASR of the clean twin."""
-    own, target = own_conditions(cell), measuring.target_index(store, cell)
+    target = measuring.target_index(store, cell)
 
-    def measured(model: str, condition: ConditionSpec, name: str) -> float:
-        table = measuring.outcomes(store, cell, condition, model=model, epoch=None, split="validation")
-        aim = target if condition.attack else None
-        return measuring.value(measuring.measures([table], target=aim), name)
+    def measured(item: Evaluation, name: str) -> float:
+        aim = target if item.condition.attack else None
+        return measuring.value(measures([measuring.outcomes(store, cell, item)], target=aim), name)
 
-    start = measured(cell.keys.pretrain, own[0], "clean_accuracy")
-    floor = measured(cell.keys.twin, own[1], "attack_success_rate") if cell.experiment.attack else None
-    return SearchCell(cell, start, floor)
+    start, *floors = of_search(cell)
+    floor = measured(floors[0], "attack_success_rate") if floors else None
+    return SearchCell(cell, measured(start, "clean_accuracy"), floor)

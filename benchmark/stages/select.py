@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.config.spec import Experiment
 from benchmark.stages.cells import Cell
-from benchmark.stages.conditions import ModelRef, own_conditions
 from benchmark.stages.evaluate import Evaluate
+from benchmark.stages.evaluations import of_model
 from benchmark.stages.finish import record_node
 from benchmark.stages.floor import floor_nodes
 from benchmark.stages.label import cell_label
@@ -46,9 +46,8 @@ class Select(Stage):
         wanted: list[Node] = []
         result: CellResult = ended.facts["result"]
         for choice in (*result.choices, *result.front):
-            if choice.artifact and choice.selection != "undefended":
-                model = ModelRef("pretrain" if choice.detected else "defend", choice.artifact, choice.epoch)
-                wanted += [Evaluate().node(cell, model, item, "test") for item in own_conditions(cell)]
+            if choice.model and choice.selection != "undefended":
+                wanted += [Evaluate().node(cell, item) for item in of_model(cell, choice.model)]
             # what the repair at its defaults makes of the twin; other rules have other hyper-parameters
             if choice.status == "ok" and choice.selection == "default" and choice.repair and cell.experiment.attack:
                 wanted += floor_nodes(cell)

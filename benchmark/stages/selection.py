@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.conditions import evaluate_key, outside_condition
+from benchmark.stages.conditions import ModelRef
+from benchmark.stages.evaluations import of_outside
 from benchmark.stages.node import Ended, Ref
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import SearchCell, epochs_of, rows_of, rules_of, trial_rows
@@ -19,13 +20,6 @@ from tuners.queue import TrialResult
 from tuners.selection_rules import Row, Rule, select_all
 
 ENDED = ("ok", "collapsed")  # how a trial ends that nothing went wrong with
-
-
-class RepairedTwin(NamedTuple):
-    """The clean twin after the cell's repair at its defaults."""
-
-    artifact: str  # key of the defend artifact
-    epoch: int
 
 
 class Selected(NamedTuple):
@@ -42,7 +36,14 @@ class Selected(NamedTuple):
     wall_s: float = 0.0
     clean_pairs: int = 0
     detected: bool = False  # a detector's scores stand beside the measures of the weights
-    repaired_twin: RepairedTwin | None = None  # weights whose ASR is the repaired floor
+    repaired_twin: ModelRef | None = None  # whose ASR is the repaired floor
+
+    @property
+    def model(self) -> ModelRef | None:
+        """The weights."""
+        if self.artifact is None:
+            return None
+        return ModelRef("pretrain" if self.epoch is None else "defend", self.artifact, self.epoch)
 
 
 class CellResult(NamedTuple):
@@ -57,9 +58,7 @@ def inputs_of(cell: Cell) -> Iterable[Ref]:
     """What a cell chooses from, in the order of the stages."""
     keys, experiment = cell.keys, cell.experiment
     yield Ref("gate", keys.pretrain)
-    if keys.outside:
-        key = evaluate_key(cell, outside_condition(), split="test", model=keys.outside, epoch=None)
-        yield Ref("evaluate", key)
+    yield from (Ref("evaluate", item.key(cell)) for item in of_outside(cell))
     if experiment.search:
         yield Ref("search", keys.record)
     elif experiment.repair:

@@ -65,7 +65,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     store, monitor = open_store(str(tmp_path_factory.mktemp("store"))), Monitor(quiet=True)
     cells = cells_of(SUITE)
     write_suite(store, SUITE, cells, command="", environment={})
-    SuiteRun(store, SUITE, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
+    SuiteRun(store, SUITE, cells, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return Ran(store, cells)
 
 

@@ -12,6 +12,7 @@ import pytest
 from benchmark.attacks.badnet import BadNet
 from benchmark.config.spec import ModelSpec, Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
+from benchmark.errors import NotApplicable
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import record
@@ -78,8 +79,8 @@ def by_rule(found: CellResult) -> dict[str, Any]:
     [
         (KeyError("weights"), "failed", False),
         (MemoryError("2 GiB"), "out_of_memory", False),
-        (TimeoutError("an hour"), "timed_out", False),
-        (type("NotApplicable", (RuntimeError,), {})("needs a transformer"), "not_applicable", True),
+        (type("GetTimeoutError", (RuntimeError,), {})("an hour"), "timed_out", False),
+        (NotApplicable("needs a transformer"), "not_applicable", True),
     ],
 )
 def test_a_search_whose_every_trial_crashed_has_the_status_of_its_trials(

@@ -54,7 +54,7 @@ def test_a_run_says_what_it_skipped_once_and_the_record_keeps_it(tmp_path: Path,
     console = Console(file=io.StringIO(), width=80)
     with Monitor(console) as monitor:
         executor = LocalExecutor(store, monitor, Compute())
-        SuiteRun(store, wanted, [*cells, *cells], executor, monitor, stages=(Prepare(),)).run()
+        SuiteRun(store, wanted, cells, [*cells, *cells], executor, monitor, stages=(Prepare(),)).run()
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert told.count("hf: skipped 5 of 20 rows: 4 with a missing or broken image (") == spoilt
     assert told.count("1 with neither caption nor label (images/9.png)") == spoilt

@@ -27,6 +27,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import Compute
 from benchmark.stages.conditions import evaluate_key, own_conditions
+from benchmark.stages.evaluations import of_model, suspect_of
 from benchmark.stages.measuring import outcomes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Dataset, Training
@@ -79,7 +80,7 @@ def ran(root: Path, wanted: Suite) -> tuple[Store, list[Cell]]:
     store, cells = open_store(str(root)), cells_of(wanted)
     write_suite(store, wanted, cells, command="", environment={})
     monitor = Monitor(quiet=True)
-    SuiteRun(store, wanted, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
+    SuiteRun(store, wanted, cells, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return store, cells
 
 
@@ -162,10 +163,7 @@ def test_shapes_have_equal_numbers_cropped_and_squashed(tmp_path: Path) -> None:
 def test_oblong_images_are_evaluated_in_both_geometries(tmp_path: Path) -> None:
     store, cells = ran(tmp_path / "store", suite(folder_of_images(tmp_path / "set", 160), "dog"))
     cell = cells[1]
-    clean, triggered, squash = (
-        outcomes(store, cell, item, model=cell.keys.pretrain, epoch=None, split="test")
-        for item in own_conditions(cell)[:3]
-    )
+    clean, triggered, squash = (outcomes(store, cell, item) for item in of_model(cell, suspect_of(cell))[:3])
     assert squash["condition"].unique().to_pylist() == ["squash"]
     assert set(squash["readout"].unique().to_pylist()) == {"zero_shot", "probe", "knn"}
     first, second = (table.to_pandas().query("readout == 'zero_shot'") for table in (clean, squash))

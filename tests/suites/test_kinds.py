@@ -63,7 +63,7 @@ def run(name: str, folder: Path) -> tuple[Store, list[Cell]]:
     found, store = suite(name), open_store(str(folder))
     cells = cells_of(found)
     monitor = Monitor(quiet=True)
-    SuiteRun(store, found, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
+    SuiteRun(store, found, cells, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
     return store, cells
 
 
