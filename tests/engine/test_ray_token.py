@@ -88,7 +88,7 @@ def test_a_ray_whose_start_times_out_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray_cluster.ray, "init", times_out)
     monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
-    with pytest.raises(UserError, match="Ray must start on this machine, got 'Exception: The current node timed out'") as caught:
+    with pytest.raises(UserError, match="Ray must start on this machine, got 'Exception: The current node") as caught:
         ray_cluster.connect(ComputeOptions())
     assert "\n" not in str(caught.value)
 
