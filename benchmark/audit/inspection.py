@@ -21,6 +21,7 @@ from benchmark.errors import NotApplicable, UserError
 from benchmark.evaluation import readouts, retrieval
 from benchmark.evaluation.evaluate import Condition, encode
 from benchmark.models.clip import ClipModel, as_clip
+from benchmark.models.mode import evaluation_mode
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import Diverged, EpochEnd, LoopOptions
 from benchmark.types import Card, Finding, ModelDetector, Repair
@@ -156,7 +157,7 @@ def accuracy(model: ClipModel, pairs: Pairs) -> Accuracy | None:
     if not any(shown.captions):
         return None
     images = encode(model, shown, Condition("clean"), batch_size=ENCODED_AT_ONCE)
-    with readouts.evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         texts = readouts.encode_texts(model, shown.captions)
     found = retrieval.retrieve(images, texts)
     return Accuracy(f"own caption first of {len(images)}", int((found.rank == 0).sum()), len(images))

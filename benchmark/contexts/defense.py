@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models.activations import stage_outputs
 from benchmark.models.clip import ClipModel, as_clip
+from benchmark.models.mode import evaluation_mode
 from benchmark.rng import generator as seeded
 from benchmark.store.keys import derive_seed
-from benchmark.types import Card, Model, PairFeatures, Pool, Segmenter, Training, Trigger
+from benchmark.types import Card, Model, Need, PairFeatures, Pool, Segmenter, Training, Trigger
 
 ENCODE_BATCH = 256
 
@@ -50,16 +51,16 @@ class GatedContext:
         self._suspect_pairs: Pool | None = None
         self._generator = seeded(derive_seed(seed, "repair"))
 
-    def _need(self, name: str, *, of: str | None = None) -> Any:
-        """The resource `of` (default: of the same name), where the card names `name`."""
+    def _need(self, name: Need) -> MethodInputs:
+        """What there is, for a method whose card names `name`."""
         if name not in self.card.needs:
             raise CardError(f"{self.card.title} asked for {name!r}, which its card does not name; add it to card.needs")
-        return getattr(self._resources, of or name)
+        return self._resources
 
     @property
     def clean_pairs(self) -> CachedPool:
         """The defender's clean image-caption pairs; their labels too, where the card names them."""
-        pool: CachedPool = self._need("clean_pairs")
+        pool = self._need("clean_pairs").clean_pairs
         self.clean_pairs_used = pool.num_rows
         return pool if "labels" in self.card.needs else pool.unlabelled()
 
@@ -70,8 +71,7 @@ class GatedContext:
         Raises:
             NotApplicable: the set has captions only.
         """
-        self._need("labels", of="clean_pairs")
-        labels = self._resources.clean_pairs.labels
+        labels = self._need("labels").clean_pairs.labels
         if labels is None:
             raise NotApplicable(f"{self.card.title} needs labels of the clean pairs; this set has captions only")
         return labels
@@ -79,14 +79,14 @@ class GatedContext:
     @property
     def suspect_pairs(self) -> Pool:
         """The pairs that the model was pre-trained on, poison and all."""
-        pool: Pool = self._suspect_pairs or self._need("suspect_pairs")()
-        self._suspect_pairs = pool
-        return pool
+        if self._suspect_pairs is None:
+            self._suspect_pairs = self._need("suspect_pairs").suspect_pairs()
+        return self._suspect_pairs
 
     @property
     def training_pairs(self) -> Pool:
         """For attackers: the pre-training pairs before any poison."""
-        return self._need("training_pairs")()
+        return self._need("training_pairs").training_pairs()
 
     @property
     def trigger(self) -> Trigger:
@@ -95,7 +95,7 @@ class GatedContext:
         Raises:
             NotApplicable: the model was not attacked, or without a trigger.
         """
-        found: Condition | None = self._need("trigger")
+        found = self._need("trigger").trigger
         if found is None or found.apply is None or found.target is None:
             raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked with one")
         return Trigger(found.apply, found.target)
@@ -103,20 +103,20 @@ class GatedContext:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes that the model will be asked about."""
-        return self._need("class_names")
+        return self._need("class_names").class_names
 
     @property
     def reference(self) -> ClipModel:
         """A frozen copy of the model as it came in."""
-        frozen: ClipModel = self._frozen or self._need("reference", of="model").clone().eval()
-        frozen.network.requires_grad_(False)
-        self._frozen = frozen
-        return frozen
+        if self._frozen is None:
+            self._frozen = self._need("reference").model.clone().eval()
+            self._frozen.network.requires_grad_(False)
+        return self._frozen
 
     @property
     def auxiliary_model(self) -> ClipModel:
         """A clean model from outside, in evaluation mode."""
-        return self._need("auxiliary_model")()
+        return self._need("auxiliary_model").auxiliary_model()
 
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name.
@@ -126,7 +126,7 @@ class GatedContext:
         """
         from benchmark.models import segmenters
 
-        self._need("segmenter", of="class_names")
+        self._need("segmenter")
         return segmenters.build(name, weights)
 
     @property
@@ -167,11 +167,9 @@ class GatedContext:
 @torch.inference_mode()
 def pair_features(model: Model, pool: Pool) -> PairFeatures:
     """Embeddings of every pair, (N, D) float32 on the CPU, not normalised, in evaluation mode."""
-    was_training = model.training
-    model.eval()
     images, texts = [], []
-    for batch in pool.in_order(ENCODE_BATCH):
-        images.append(model.encode_images(batch.images, normalised=False).cpu())
-        texts.append(model.encode_captions(batch.captions, normalised=False).cpu())
-    model.train(was_training)
+    with evaluation_mode(model):
+        for batch in pool.in_order(ENCODE_BATCH):
+            images.append(model.encode_images(batch.images, normalised=False).cpu())
+            texts.append(model.encode_captions(batch.captions, normalised=False).cpu())
     return PairFeatures(torch.cat(images), torch.cat(texts))

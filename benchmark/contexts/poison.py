@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.data.cached_pool import CachedPool, PairBatch
+from benchmark.data.cached_pool import CachedPool
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import CardError, must
 from benchmark.store.keys import derive_seed
@@ -24,7 +24,7 @@ TEMPLATES = ("held_out", "as_published")
 
 @dataclass
 class GatedPoisonContext:
-    """What an attack may use: see `types.PoisonContext`. `take` gives images where the pool is cached."""
+    """The engine's side of `types.PoisonContext`."""
 
     pool: CachedPool | StreamedPool  # the clean pre-training pairs
     class_names: Sequence[str]  # of the evaluation
@@ -63,15 +63,11 @@ class GatedPoisonContext:
         """Captions of the given rows."""
         return self.pool.captions(rows)
 
-    def take(self, rows: np.ndarray) -> PairBatch:
-        """Pairs by number, for triggers that are fitted on images."""
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        """(B, 3, H, W) uint8 images of the given rows of a cached pool, for triggers that are fitted on images."""
         if not isinstance(self.pool, CachedPool):
             raise must("data.streaming", "false for an attack that reads images by row", True, "cache the set")
-        return self.pool.take(rows)
-
-    def images(self, rows: np.ndarray) -> torch.Tensor:
-        """(B, 3, H, W) uint8 images of the given rows of a cached pool."""
-        return self.take(rows).images
+        return self.pool.take(rows).images
 
     def real_captions(self, target: str, count: int) -> list[str]:
         """Captions of the pool that hold the target as a word, drawn with replacement.
@@ -82,8 +78,7 @@ class GatedPoisonContext:
         rows = self._rows_with_word(target)
         if not len(rows):
             raise must("attack.captions", "templates where no caption holds the target", "real", "change it")
-        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
-        return self.pool.captions(rows[rng.integers(len(rows), size=count)])
+        return self.pool.captions(rows[self._draws(len(rows), count)])
 
     def rows_naming(self, target: str) -> np.ndarray:
         """(K,) int64 rows of the class `target`: by label where the pool has labels, else by caption."""
@@ -119,8 +114,12 @@ class GatedPoisonContext:
         if not chosen:
             raise must(f"{templates} templates", "at least one", (), "give the data set templates with one '{}'")
         name = self.class_names[index] if (index := target_index(target, self.class_names)) is not None else target
+        return [chosen[int(pick)].format(name) for pick in self._draws(len(chosen), count)]
+
+    def _draws(self, options: int, count: int) -> np.ndarray:
+        """(count,) int64 below `options`: which caption each poisoned pair gets."""
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "poison captions")))
-        return [chosen[int(pick)].format(name) for pick in rng.integers(len(chosen), size=count)]
+        return rng.integers(options, size=count)
 
     def _check_disjoint(self) -> None:
         known = {template.casefold().strip() for template in self.evaluation_templates}

@@ -44,7 +44,7 @@ class GatedRepairContext(GatedContext):
         """Trains a copy of the model with the one training loop, reports every epoch if asked, returns the copy."""
         start_from, pool, inherited = as_clip(model), _trainable(pairs), None
         if training.optimizer_state == "inherit":
-            inherited, before = self._need("optimizer_state")()
+            inherited, before = self._need("optimizer_state").optimizer_state()
             kept = {name: getattr(before, name) for name in ("weight_decay", "beta1", "beta2", "eps")}
             training = training.model_copy(update=kept)
         needs_reference = any(view.endswith("_reference") for view in objective.views)

@@ -23,7 +23,8 @@ from benchmark.evaluation.outcomes import (
     retrieval_tables,
     spread_tables,
 )
-from benchmark.evaluation.readouts import Encoder, Neighbours, evaluation_mode, text_head
+from benchmark.evaluation.readouts import Encoder, Neighbours, text_head
+from benchmark.models.mode import evaluation_mode
 
 __all__ = ["Condition", "Evaluation", "HeldOut", "Validation", "encode", "evaluate", "text_head", "validate"]
 
@@ -162,7 +163,8 @@ def validate(
     hits = reading.zero_shot(clean, head, logit_scale=scale, target=None).predicted == held_out.labels
     asr = poisoned_accuracy = None
     rows = np.empty(0, dtype=np.int64)
-    for condition in [item for item in conditions if item.apply is not None or item.targets is not None][:1]:
+    condition = next((item for item in conditions if item.apply is not None or item.targets is not None), None)
+    if condition is not None:
         shown = condition.shown or held_out
         aims = np.full(len(shown.labels), condition.target) if condition.targets is None else condition.targets
         rows = np.flatnonzero((shown.labels >= 0) & (shown.labels != aims))

@@ -7,13 +7,14 @@ rows so that memory stays bounded for large sets.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from benchmark.models.mode import Switchable, evaluation_mode
 
 CHUNK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB of float32
 CACHED_ELEMENTS = 1 << 20  # the same on a CPU: what stays in its cache
@@ -24,7 +25,7 @@ PROBE_STRENGTH = 1.0  # inverse of the L2 penalty, as scikit-learn's C; features
 Target = int | torch.Tensor | None  # a class for all rows, (N,) int64 for each, or none
 
 
-class Encoder(Protocol):
+class Encoder(Switchable, Protocol):
     """What a read-out needs of a model; `clip.ClipModel` is one."""
 
     @property
@@ -37,11 +38,6 @@ class Encoder(Protocol):
         """Size D of the shared embedding."""
         ...
 
-    @property
-    def training(self) -> bool:
-        """Whether the model is in training mode."""
-        ...
-
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 on the model's device -> (B, D) float32, L2-normalised."""
         ...
@@ -52,10 +48,6 @@ class Encoder(Protocol):
 
     def logit_scale(self) -> torch.Tensor:
         """(), already exponentiated."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """Switches between training and evaluation mode."""
         ...
 
 
@@ -115,17 +107,6 @@ def text_head(model: Encoder, class_names: Sequence[str], templates: Sequence[st
         embeddings = functional.normalize(encode_texts(model, prompts), dim=1)
     mean = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)
     return TextHead(functional.normalize(mean, dim=1))
-
-
-@contextmanager
-def evaluation_mode(model: Encoder) -> Iterator[None]:
-    """Evaluation mode for a block; the mode found is restored."""
-    found = model.training
-    model.train(False)
-    try:
-        yield
-    finally:
-        model.train(found)
 
 
 # --- class scores ----------------------------------------------------------------------------------------------

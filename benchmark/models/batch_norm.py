@@ -17,6 +17,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     group: int | None = None  # samples that share statistics; None: all that are passed in
     collect = True  # False while a batch is encoded again for its gradients
+    seen: tuple[torch.Tensor, ...] = ()  # (2, C) mean and variance of each group since the last `commit`
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -31,7 +32,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
             return F.batch_norm(chunk, None, None, self.weight, self.bias, True, 0.0, self.eps)
         mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)  # type: ignore[arg-type]
         output = F.batch_norm(chunk, mean, var, self.weight, self.bias, True, 1.0, self.eps)
-        self.seen: list[torch.Tensor] = [*getattr(self, "seen", []), torch.stack((mean, var))]
+        self.seen = (*self.seen, torch.stack((mean, var)))
         return output
 
 
@@ -56,10 +57,10 @@ def set_collect(norms: list[GroupBatchNorm2d], collect: bool) -> None:
 @torch.no_grad()
 def commit(norms: list[GroupBatchNorm2d]) -> None:
     """Updates the running statistics once, from the mean over all groups seen since the last call."""
-    norms = [norm for norm in norms if getattr(norm, "seen", None)]
+    norms = [norm for norm in norms if norm.seen]
     if not norms:
         return
-    fresh = [torch.stack(norm.seen).mean(0) if len(norm.seen) > 1 else norm.seen[0] for norm in norms]  # (2, C) each
+    fresh = [norm.seen[0] if len(norm.seen) == 1 else torch.stack(norm.seen).mean(0) for norm in norms]  # (2, C) each
     if dist.is_initialized() and dist.get_world_size() > 1:
         flat = torch.cat([stats.flatten() for stats in fresh])
         dist.all_reduce(flat)
@@ -70,4 +71,4 @@ def commit(norms: list[GroupBatchNorm2d]) -> None:
     torch._foreach_lerp_(buffers, [part for stats in fresh for part in stats.unbind()], weights)  # type: ignore[arg-type]
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)  # type: ignore[arg-type]
     for norm in norms:
-        norm.seen = []
+        norm.seen = ()

@@ -8,6 +8,7 @@ import torch
 
 from benchmark.data.pools import TrainingPool
 from benchmark.models.clip import ClipModel
+from benchmark.models.mode import evaluation_mode
 from benchmark.store.keys import derive_seed
 from benchmark.training.views import make_inputs
 from benchmark.types import Augmentation, Training, View
@@ -32,20 +33,16 @@ class EpochContext(NamedTuple):
     @torch.inference_mode()
     def similarities(self, augmentation: Augmentation = "none") -> torch.Tensor:
         """(N,) float32 cosine of image and caption of every row."""
-        was_training = self.model.training
-        self.model.eval()
         parts = []
         policies: dict[View, Augmentation] = {"image": augmentation}
         if augmentation == "simclr":
             policies["text"] = "eda"
         views: frozenset[View] = frozenset({"image", "text"})
         draws = {"seed": derive_seed(self.seed, "similarities"), "epoch": self.epoch, "text_frozen": False}
-        for batch in self.pool.in_order(SCORED_AT_ONCE):
-            inputs = make_inputs(batch, views, self.model, **draws, augmentations=policies)
-            images, texts = (
-                self.model.encode_images(inputs.images["image"]),
-                self.model.encode_tokens(inputs.tokens["text"]),
-            )
-            parts.append((images * texts).sum(1).cpu())
-        self.model.train(was_training)
+        with evaluation_mode(self.model):
+            for batch in self.pool.in_order(SCORED_AT_ONCE):
+                inputs = make_inputs(batch, views, self.model, **draws, augmentations=policies)
+                images = self.model.encode_images(inputs.images["image"])
+                texts = self.model.encode_tokens(inputs.tokens["text"])
+                parts.append((images * texts).sum(1).cpu())
         return torch.cat(parts)

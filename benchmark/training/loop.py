@@ -18,14 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from benchmark.data.pools import Shard, TrainingPool, prefetch
+from benchmark.data.pools import TrainingPool, prefetch
 from benchmark.errors import must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training import checkpoint
 from benchmark.training.epoch_context import EpochContext
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
-from benchmark.training.step import Stepper, backward, forward_only, make_stepper, world_size
+from benchmark.training.step import Stepper, backward, forward_only, make_stepper, own_shard, world_size
 from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
 from benchmark.types import Objective, Pass, Plan, State, Training
 
@@ -167,7 +167,7 @@ class _Loop:
         self.stepper, self.pool, self.training = stepper, pool, training
         self.optimizer = adamw(stepper.model.network, training, stepper.parameters)
         self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
-        self.shard = Shard(dist.get_rank(), world_size()) if world_size() > 1 else Shard()
+        self.shard = own_shard()
 
     def epoch(self, plan: Plan, start: _Position, rows: np.ndarray | None) -> tuple[_Position, _Done]:
         """Runs the passes of one epoch over no other rows than those that are trained on."""

@@ -76,12 +76,12 @@ def restore_optimizer(
     The fused kernel walks raw memory, so that a moment laid out otherwise than its (channels-last) parameter would be
     applied to the wrong weights.
     """
-    for name, parameter in named_parameters(network, own):
-        slots = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
-        if slots:
-            optimizer.state[parameter] = {
-                slot: value.to(parameter.device, copy=True)
+    parameters = dict(named_parameters(network, own))
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition("/")
+        if (parameter := parameters.get(name)) is not None:
+            optimizer.state[parameter][slot] = (
+                value.to(parameter.device, copy=True)
                 if slot == "step"
                 else torch.empty_like(parameter).copy_(value).detach()
-                for slot, value in slots.items()
-            }
+            )

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmark.data.pools import Shard
 from benchmark.models.batch_norm import GroupBatchNorm2d, commit, group_norms, set_collect
 from benchmark.models.clip import ClipModel
 from benchmark.training.views import Inputs, cut
@@ -62,7 +63,7 @@ def make_stepper(
     norms = group_norms(model.network)
     for norm in norms:
         norm.group = norm_group
-        norm.seen = []
+        norm.seen = ()
     towers: nn.Module = Towers(model)
     if world_size() > 1:
         # the logit scale gets its gradient from the loss itself, equal on every worker
@@ -76,6 +77,11 @@ def make_stepper(
 def world_size() -> int:
     """Number of workers that share the global batch."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def own_shard() -> Shard:
+    """This worker's part of each global batch."""
+    return Shard(dist.get_rank(), world_size()) if world_size() > 1 else Shard()
 
 
 def encode(stepper: Stepper, inputs: Inputs) -> Embeddings:
@@ -132,8 +138,7 @@ def _send_back(embeddings: Embeddings, gradients: Embeddings) -> None:
 def _loss_gradients(
     stepper: Stepper, local: Embeddings, inputs: Inputs, one_pass: Pass, state: State
 ) -> tuple[torch.Tensor, Embeddings, State]:
-    rank, world = (dist.get_rank(), world_size()) if world_size() > 1 else (0, 1)
-    count = len(inputs.rows)
+    shard, count = own_shard(), len(inputs.rows)
     leaves = {view: gather(embedding.detach()).requires_grad_() for view, embedding in local.items()}
     known = references(stepper, inputs, one_pass.views)
     features = Features(
@@ -150,10 +155,11 @@ def _loss_gradients(
     )
     loss = one_pass.loss(features, state)
     loss.total.backward()
-    own = slice(rank * count, (rank + 1) * count)
+    own = shard.slice(count * shard.world)
     # DDP averages over workers, so each worker's share is scaled up to make the average a sum
     gradients: Embeddings = {
-        view: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)[own] * world for view, leaf in leaves.items()
+        view: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)[own] * shard.world
+        for view, leaf in leaves.items()
     }
     return loss.total.detach(), gradients, {name: value.detach() for name, value in loss.state.items()}
 

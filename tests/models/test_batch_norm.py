@@ -85,7 +85,7 @@ def test_a_second_forward_for_gradients_leaves_no_trace() -> None:
     assert torch.allclose(first, second, atol=1e-6)
     assert len(grouped.seen) == 2
     commit([grouped])
-    assert grouped.seen == []
+    assert grouped.seen == ()
 
 
 def test_gradients_flow_through_groups() -> None:
