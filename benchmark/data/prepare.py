@@ -222,6 +222,7 @@ class _Writer:
         self._columns: dict[str, list[Any]] = {name: [] for name in ("row", "key", "caption", "label", "split")}
         shape = (capacity, image_size, image_size, 3)
         self._images = new_images(folder / "images.npy", shape)
+        self._sizes: dict[str, int] = {}
         self._at = 0
 
     def add(self, split: str, samples: Samples) -> None:
@@ -232,6 +233,7 @@ class _Writer:
         good = np.flatnonzero([bool(caption.strip()) for caption in captions])
         self._images[self._at : self._at + len(good)] = samples.images[good]
         self._at += len(good)
+        self._sizes[split] = self._sizes.get(split, 0) + len(good)
         self._columns["row"] += samples.rows[good].tolist()
         self._columns["label"] += samples.labels[good].tolist()
         self._columns["key"] += [samples.keys[place] for place in good]
@@ -245,10 +247,14 @@ class _Writer:
 
         self._check(self.broken, "images that can be read", "are missing or broken", "mend or remove the files")
         self._check(self.empty, "rows with a caption or a label", "have neither", "choose another caption_column")
+        for split, size in self._sizes.items():
+            if not size:
+                rule = f"rows that can be used for split {split!r}"
+                raise UserError(f"{self._place}: there must be {rule}, got none; mend them, or make the split larger")
         self._images.flush()
         del self._images
         pq.write_table(pa.table(self._columns, schema=rows_schema()), self._folder / "rows.parquet")
-        return {split: self._columns["split"].count(split) for split in SPLITS if split in self._columns["split"]}
+        return {split: self._sizes[split] for split in SPLITS if split in self._sizes}
 
     def _check(self, bad: list[str], what: str, state: str, remedy: str) -> None:
         if 2 * len(bad) > self.capacity:

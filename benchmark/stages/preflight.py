@@ -39,6 +39,7 @@ def check_data(experiments: Iterable[Experiment]) -> None:
     known: dict[str, Outlook] = {}
     for experiment in experiments:
         outlook = _outlook(experiment, known)
+        _check_classes(experiment, outlook)
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
         _check_repair(experiment)
@@ -107,6 +108,14 @@ def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int
     held_out = {*drawn, *found.fixed_splits}
     kept = sum(len(found.fixed_splits.get(name, drawn.get(name, ()))) for name in held_out)
     return pretrain_size(found.num_rows - kept, experiment.splits)
+
+
+def _check_classes(experiment: Experiment, outlook: Outlook) -> None:
+    names = outlook.class_names
+    if names is not None and len(names) < 2:  # every cell is judged by zero-shot classification
+        place = "evaluation" if experiment.evaluation else "data"
+        remedy = "choose a label_column with more" if names else "name one with labels as the suite's `evaluation`"
+        raise must(place, "a set with at least two classes, to be evaluated on", names, remedy)
 
 
 def _check_training(experiment: Experiment, outlook: Outlook) -> None:

@@ -28,9 +28,24 @@ from benchmark.repairs.par import PAR
 from benchmark.repairs.tbar import TBAR
 from benchmark.stages.preflight import check_data, doubts
 from benchmark.types import Training
+from benchmark.types.source import Outline
 
 pytestmark = pytest.mark.unit
 SMALL = Splits(pretrain=600, clean=200, validation=100, test=100)
+
+
+class OfOneClass(Shapes):
+    """All rows of one class."""
+
+    def outline(self, *, image_size: int) -> Outline:
+        return super().outline(image_size=image_size)._replace(class_names=("ring",))
+
+
+class Captioned(Shapes):
+    """Rows with captions only."""
+
+    def outline(self, *, image_size: int) -> Outline:
+        return super().outline(image_size=image_size)._replace(class_names=())
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -72,6 +87,11 @@ def experiment(**changes: Any) -> Experiment:
         ),
         ({"attack": TDPA(num_pairs=601)}, "tdpa.num_pairs must be at most the pool's 600 rows, got 601"),
         ({"data": Shapes(num_rows=999)}, r"shapes: rows to draw splits from must be at least 1000 .* got 999"),
+        ({"data": OfOneClass(num_rows=1000)}, r"data must be a set with at least two classes.*got \('ring',\); choose"),
+        (
+            {"evaluation": Captioned(num_rows=1000)},
+            r"evaluation must be a set with at least two classes.*got \(\); name",
+        ),
         ({"evaluation": Shapes(num_rows=399)}, r"rows to draw splits from must be at least 400 .* got 399"),
         ({"pretrain": Training(batch_size=601)}, "pretrain.batch_size must be at most the 600 pre-training pairs"),
         ({"pretrain": Training(batch_size=64, norm_group=10)}, "pretrain.norm_group must be a divisor of the batch of"),

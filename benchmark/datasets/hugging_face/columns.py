@@ -60,7 +60,11 @@ def resolve(spec: HuggingFaceFields, names: Sequence[str], types: Mapping[str, s
     if image is None or (caption is None and label is None):
         missing = "image_column" if image is None else "caption_column or label_column"
         raise UserError(f"{spec.name}.{missing} must name a column, got None; the columns are {', '.join(names)}")
-    return Columns(image, caption, label, find("key_column", None, ("__key__",)), find("group_column", None, ()))
+    found = Columns(image, caption, label, find("key_column", None, ("__key__",)), find("group_column", None, ()))
+    for name in found.used:
+        if list(names).count(name) > 1:  # readers do not agree which of them is meant
+            raise must(f"{spec.name}: column {name!r}", "there once", list(names).count(name), "rename the others")
+    return found
 
 
 class Reader(NamedTuple):
@@ -89,6 +93,9 @@ class Reader(NamedTuple):
             return self._read(value), self._relative(os.path.join(self.base or "", value))
         if value is None or isinstance(value, bytes):
             return value, ""
+        if not hasattr(value, "convert"):
+            place, rule = f"split {self.split!r}, column {self.columns.image!r}", "images, encoded ones or paths"
+            raise must(place, rule, value, "choose another image_column")
         return np.asarray(value.convert("RGB")), ""  # a stream without a schema decodes by itself
 
     def _read(self, path: str) -> bytes | None:
@@ -138,7 +145,7 @@ def _read(path: str) -> bytes | None:
 
             with fsspec.open(path, "rb") as file:
                 return file.read()  # type: ignore[union-attr]
-        return Path(path).read_bytes()
+        return Path(path).read_bytes() if os.path.isfile(path) else None  # to open a pipe would wait for ever
     except OSError:
         return None
 
@@ -158,6 +165,17 @@ def class_names(spec: HuggingFaceFields, stored: Sequence[Any], *, place: str) -
             f"{spec.name}.class_names must name the classes of column {place!r} in the order of its numbers, got (); "
             'give them, e.g. class_names=["cat","dog"]'
         )
+    _check_told_apart(spec, [str(name) for name in stored], place)
     short = [spec.display_name(str(name)) for name in stored]
     # shortened names that fall together stay whole
     return tuple(str(whole) if short.count(name) > 1 else name for name, whole in zip(short, stored, strict=True))
+
+
+def _check_told_apart(spec: HuggingFaceFields, names: Sequence[str], place: str) -> None:
+    """Refuses one class that is written in two ways."""
+    bare: dict[str, str] = {}
+    for name in names:
+        other = bare.setdefault(name.strip(), name)
+        if other != name:
+            rule = "classes that differ by more than spaces at their ends"
+            raise must(f"{spec.name}: column {place!r}", rule, (other, name), "mend the column")

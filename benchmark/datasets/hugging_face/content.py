@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def remembered(what: str, files: Sequence[Path], make: Callable[[], str]) -> str
 
 def _stamp(file: Path) -> str:
     state = file.stat()
+    if not stat.S_ISREG(state.st_mode):  # to open a pipe would wait for ever
+        raise OSError(f"{file} is no file")
     return f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}"
 
 

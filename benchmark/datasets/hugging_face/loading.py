@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.datasets.hugging_face.content import remembered
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
@@ -15,6 +15,7 @@ from benchmark.datasets.hugging_face.layouts import METADATA, SUFFIXES, Layout
 from benchmark.errors import UserError
 from benchmark.hub import hub_or_cache
 
+Row = TypeVar("Row")
 OFFLINE = "the hub does not answer and its cache has no copy: give local files with data.path, or connect"
 
 
@@ -41,17 +42,32 @@ def load_splits(spec: HuggingFaceFields, layout: Layout | None) -> dict[str, Any
 
 
 def _loaded(spec: HuggingFaceFields, layout: Layout | None, what: str, *, remedy: str) -> dict[str, Any]:
-    with _quiet():
-        try:
-            return {split: _load(spec, layout, split) for split in spec.splits}
-        except UserError:
-            raise
-        except Exception as error:  # the library and its readers raise many kinds; all mean that reading failed
-            cause = error.__cause__ or error
-            reason = " ".join(str(cause).split())[:200]
-            raise UserError(
-                f"{spec.name}: {what!r} cannot be read ({type(cause).__name__}: {reason}); {remedy}"
-            ) from error
+    with _refusing(f"{spec.name}: {what!r}", remedy):
+        return {split: _load(spec, layout, split) for split in spec.splits}
+
+
+def read_on(rows: Iterable[Row], spec: HuggingFaceFields) -> Iterator[Row]:
+    """The rows of a streamed split, whose files the library reads only now.
+
+    Raises:
+        UserError: where it cannot read on.
+    """
+    with _refusing(f"{spec.name}: {str(spec.path or spec.hub)!r}", "mend the files there"):
+        yield from rows
+
+
+@contextmanager
+def _refusing(what: str, remedy: str) -> Iterator[None]:
+    """Turns all that the library and its readers raise, of many kinds, into a UserError: reading failed."""
+    try:
+        with _quiet():
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:200]
+        raise UserError(f"{what} cannot be read ({type(cause).__name__}: {reason}); {remedy}") from error
 
 
 def _load(spec: HuggingFaceFields, layout: Layout | None, split: str) -> Any:
@@ -80,11 +96,13 @@ def _cache_folder() -> str:
 def _quiet() -> Iterator[None]:
     from datasets.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)  # what it cannot read is told in one line
     try:
         yield
     finally:
+        logging.set_verbosity(told)
         if shown:
             logging.enable_progress_bar()
 
@@ -101,7 +119,7 @@ def count_rows(spec: HuggingFaceFields, layout: Layout | None, split: str, table
         return sum(pq.read_metadata(file).num_rows for file in layout.splits[split])
     if layout is not None:  # a pass over everything, so it is made once and not each time that a stage opens the set
         files = [file for file in layout.splits[split] if _belongs(file, layout)]
-        return int(remembered("rows", files, lambda: str(sum(1 for _ in table))))
+        return int(remembered("rows", files, lambda: str(sum(1 for _ in read_on(table, spec)))))
     known = (table.info.splits or {}).get(split)
     if known is not None and known.num_examples:
         return int(known.num_examples)

@@ -107,4 +107,5 @@ def readable(file: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{str(file)!r} cannot be read ({type(error).__name__}: {reason}); fetch it again") from error
+        remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "fetch it again"
+        raise UserError(f"{str(file)!r} cannot be read ({type(error).__name__}: {reason}); {remedy}") from error

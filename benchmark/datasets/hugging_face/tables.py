@@ -12,7 +12,7 @@ from benchmark.data.images import decode_items, shuffle
 from benchmark.datasets.hugging_face.columns import Columns, Reader, class_names, resolve
 from benchmark.datasets.hugging_face.fields import HuggingFaceFields
 from benchmark.datasets.hugging_face.layouts import Layout, image_folder
-from benchmark.datasets.hugging_face.loading import count_rows, load_splits
+from benchmark.datasets.hugging_face.loading import count_rows, load_splits, read_on
 from benchmark.datasets.hugging_face.scanning import Scan, open_scan, records
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
@@ -104,7 +104,7 @@ class Tables:
             found = (
                 records(scan, rows, start=start)
                 if scan is not None
-                else picked(self.tables[split], rows, start=start, stop=start + count)
+                else read_on(picked(self.tables[split], rows, start=start, stop=start + count), self.spec)
             )
             for row, record in found:
                 yield reader.item(row, record)
@@ -124,7 +124,7 @@ def open_source(spec: HuggingFaceFields, image_size: int) -> Source:
     layout = spec.layout() if spec.path is not None else None
     loaded = load_splits(spec, layout)
     first = next(iter(loaded.values()))
-    names = list(first.column_names or next(iter(first)))
+    names = list(first.column_names or next(read_on(first, spec), {}))
     columns = resolve(spec, names, {name: type(feature).__name__ for name, feature in (first.features or {}).items()})
     tables = {split: _narrow(table, columns) for split, table in loaded.items()}
     classes, maps = _classes(spec, columns, tables)
@@ -221,4 +221,10 @@ def _groups(tables: Mapping[str, Any], columns: Columns) -> np.ndarray | None:
     if columns.group is None:
         return None
     values = [value for table in tables.values() for value in table[columns.group]]
-    return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+    told = np.asarray([value is not None for value in values], bool)
+    numbers = np.empty(len(values), np.int64)
+    numbers[told] = np.unique([value for value in values if value is not None], return_inverse=True)[1]
+    numbers[~told] = np.count_nonzero(told) + np.arange(
+        np.count_nonzero(~told)
+    )  # a row without a group is one by itself
+    return numbers
