@@ -39,7 +39,6 @@ SMALLER = (
     "pretrain.epochs=1",
     "readouts.probe=false",
 )
-KINDS = ("attacks", "datasets", "detectors", "metrics", "objectives", "repairs")
 
 
 @pytest.fixture(scope="module")
@@ -274,11 +273,11 @@ def test_every_example_is_tried() -> None:
 # --- what the packages export -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", KINDS)
-def test_a_kind_exports_its_registered_methods_and_no_others(folder: str) -> None:
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_a_kind_exports_its_registered_methods_and_no_others(kind: str) -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    targets = {tuple(target.split(":")) for target in points[f"backstop.{folder.removesuffix('s')}"].values()}
-    assert _exported(ROOT / "benchmark" / folder / "__init__.pyi", f"benchmark.{folder}") == targets
+    targets = {tuple(target.split(":")) for target in points[f"backstop.{kind}"].values()}
+    assert _exported(ROOT / "benchmark" / f"{kind}s" / "__init__.pyi", f"benchmark.{kind}s") == targets
 
 
 def test_the_package_exports_every_base_class() -> None:

@@ -10,17 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import registry
+
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[1]
 HEAVY = ("open_clip", "ray", "torch")
-KINDS = {
-    "attack": "attacks",
-    "dataset": "datasets",
-    "detector": "detectors",
-    "metric": "metrics",
-    "objective": "objectives",
-    "repair": "repairs",
-}
 
 
 def _registered(kind: str) -> set[str]:
@@ -29,9 +23,9 @@ def _registered(kind: str) -> set[str]:
     return {target.partition(":")[0].split(".")[2] for target in points.values()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", registry.KINDS)
 def test_every_name_of_a_kind_without_an_underscore_is_registered(kind: str) -> None:
-    folder = ROOT / "benchmark" / KINDS[kind]
+    folder = ROOT / "benchmark" / f"{kind}s"
     there = {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
     assert there == _registered(kind)
 

@@ -1,4 +1,4 @@
-"""Runs the searches of all cells: on Ray with one Tuner over a pool of warm workers, or one after another here."""
+"""Runs the trials of all searches: on Ray with one Tuner over a pool of warm workers, or one at a time here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tuners.queue import CellSearch, Proposal, Searches, TrialReport, TrialResult, failed
+from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, failed
 from tuners.rounds import warm_up
 from tuners.slots import Slots
 
@@ -51,28 +51,6 @@ def run_locally(proposal: Proposal, execute: Execute) -> TrialResult:
     except Exception as error:
         report = failed(error)
     return TrialResult.of(config, {"wall_s": time.monotonic() - began, **report})
-
-
-def run_search_locally(
-    cells: Sequence[CellSearch], execute: Execute, *, progress: Progress | None = None
-) -> dict[str, list[TrialResult]]:
-    """Runs all trials in this process, one after another; proposes the same trials as `run_search`.
-
-    Args:
-        cells: the searches; trials they list as finished are not run again.
-        execute: runs the trial of a config (`Proposal.config`); an exception makes the trial a failed one.
-        progress: called after every trial.
-
-    Returns:
-        Cell -> its trials, sorted by trial.
-    """
-    searches = Searches(cells)
-    while (proposal := searches.ask()) is not None:
-        result = run_locally(proposal, execute)
-        searches.tell(result)
-        if progress is not None:
-            progress(result)
-    return searches.results()
 
 
 def run_search(

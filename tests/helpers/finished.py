@@ -1,34 +1,41 @@
-"""A store with a finished suite of made-up outcomes: an attacked model, its twin, one detector; no model was made."""
+"""Made-up suites, and a store with a finished one: an attacked model, its twin, one detector; no model was made."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.attacks.badnet import BadNet
-from benchmark.config.spec import ModelSpec, Suite
+from benchmark.config.spec import Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore
 from benchmark.objectives.mmcl import MMCL
+from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions
 from benchmark.stages.record import Selected, write_record
 from benchmark.store.artifacts import Store
 from tests.helpers.metrics import outcome_table, score_table
 
-TARGET = 2
+ATTACK, TARGET = BadNet(target="ring"), 2
 CLEAN_RANKS, SHOWN_RANKS = [9, 9, 9, 9], [0, 2, 5, 1]  # of the target; images of class 0
-SUITE = Suite(
-    name="made-up",
-    data=Shapes(num_rows=400),
-    model=ModelSpec(name="tiny-resnet"),
-    objectives=(MMCL(),),
-    attacks=(BadNet(target="ring"),),
-    detectors=(CLIPScore(),),
-)
+
+
+def made_up(**more: Any) -> Suite:
+    """One objective and BadNet on drawn shapes; `more` are further fields."""
+    return Suite(name="made-up", data=Shapes(num_rows=400), objectives=(MMCL(),), attacks=(ATTACK,), **more)
+
+
+def searched(**fields: Any) -> Cell:
+    """The attacked cell of a made-up suite with a search over CleanCLIP."""
+    return cells_of(made_up(repairs=(CleanCLIP(),), searched={"cleanclip"}, search=Search(**fields)))[-1]
+
+
+SUITE = made_up(detectors=(CLIPScore(),))
 
 
 def finish(root: Path) -> Path:

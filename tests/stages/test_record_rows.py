@@ -9,33 +9,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.attacks.badnet import BadNet
-from benchmark.config.spec import ModelSpec, Search, Suite
-from benchmark.datasets.shapes.dataset import Shapes
-from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.record import write_record
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store.artifacts import Store
+from tests.helpers.finished import made_up, searched
 
 CODE = {"version": "9.9", "commit": "c0ffee", "dirty": False}
 START, FLOOR = 0.6, 0.1
 
 
-def attacked_cell(*, searched: bool) -> Cell:
-    suite = Suite(
-        name="made-up",
-        data=Shapes(num_rows=400),
-        model=ModelSpec(name="tiny-resnet"),
-        objectives=(MMCL(),),
-        attacks=(BadNet(target="ring"),),
-        repairs=(CleanCLIP(),),
-        searched=frozenset({"cleanclip"} if searched else ()),
-        search=Search(trials=2, quasi_random=1, asr_bound=0.05, bound_on="net", collapse=0.5),
-    )
-    return cells_of(suite)[-1]
+SEARCHED = searched(trials=2, quasi_random=1, asr_bound=0.05, bound_on="net", collapse=0.5)
 
 
 def written(store: Store, cell: Cell, choice: Selected, trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -76,7 +62,7 @@ def test_a_rule_counts_the_trials_that_it_may_look_at(
     tmp_path: Path, rule: str, statuses: dict[str, int], measured: int, within: int
 ) -> None:
     choice = Selected(rule, "repair_failed", "nothing qualified", trials=3)
-    row = written(Store(tmp_path), attacked_cell(searched=True), choice, TRIALS)
+    row = written(Store(tmp_path), SEARCHED, choice, TRIALS)
     assert {one["status"]: one["count"] for one in row["trial_statuses"]} == statuses
     assert (row["epochs_measured"], row["epochs_within_bound"]) == (measured, within)
     assert [(one["role"], one["split"]) for one in row["sources"]] == [
@@ -86,7 +72,7 @@ def test_a_rule_counts_the_trials_that_it_may_look_at(
 
 
 def test_defaults_that_failed_name_the_epochs_that_they_left(tmp_path: Path) -> None:
-    store, cell = Store(tmp_path), attacked_cell(searched=False)
+    store, cell = Store(tmp_path), cells_of(made_up(repairs=(CleanCLIP(),)))[-1]
     assert cell.experiment.repair is not None
     key = defend_key(cell, cell.experiment.repair)
     store.draft("defend", key).commit({"status": "collapsed", "epochs": 3})
@@ -98,7 +84,7 @@ def test_defaults_that_failed_name_the_epochs_that_they_left(tmp_path: Path) -> 
 
 def test_a_row_that_was_not_run_claims_no_effort(tmp_path: Path) -> None:
     choice = Selected("default", "attack_did_not_plant", "ASR 0.1")
-    row = written(Store(tmp_path), attacked_cell(searched=True), choice)
+    row = written(Store(tmp_path), SEARCHED, choice)
     assert row["sources"] == [] and row["trial_statuses"] is None and row["epochs_measured"] is None
     assert (row["code_version"], row["code_commit"], row["code_dirty"]) == ("9.9", "c0ffee", False)
     assert (row["dataset_settings"], row["evaluation"], row["start_from"]) == ('{"num_rows": 400}', None, None)

@@ -18,8 +18,8 @@ from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import SearchCell, describe, repair_of
 from benchmark.types import Range
+from tests.helpers.searches import run_search_locally
 from tuners.queue import CellSearch, TrialResult
-from tuners.search import run_search_locally
 
 SEARCH = Search(trials=8, quasi_random=4, round_size=3)
 

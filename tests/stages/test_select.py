@@ -9,14 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.attacks.badnet import BadNet
-from benchmark.config.spec import ModelSpec, Search, Suite
-from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import NotApplicable
-from benchmark.objectives.mmcl import MMCL
-from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import record
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.node import Ended, Ref
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.select import Select
@@ -24,6 +19,7 @@ from benchmark.stages.selection import CellResult, choose, inputs_of
 from benchmark.stages.trial import SearchCell, repair_of
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
+from tests.helpers.finished import searched
 from tuners.queue import TrialResult, failed
 
 PHASES = ("default", "quasi_random", "quasi_random", "tpe", "tpe")
@@ -32,17 +28,7 @@ START = 0.734
 
 def searched_cell(front: int = 0) -> Cell:
     """BadNet, CleanCLIP: searched, five trials."""
-    suite = Suite(
-        name="made-up",
-        data=Shapes(num_rows=400),
-        model=ModelSpec(name="tiny-resnet"),
-        objectives=(MMCL(),),
-        attacks=(BadNet(target="ring"),),
-        repairs=(CleanCLIP(),),
-        searched=frozenset({"cleanclip"}),
-        search=Search(trials=4, quasi_random=2, front=front),
-    )
-    return cells_of(suite)[-1]
+    return searched(trials=4, quasi_random=2, front=front)
 
 
 def trial(number: int, *, status: str = "ok", reason: str = "", wall_s: float = 1.0) -> TrialResult:

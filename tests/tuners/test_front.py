@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.config.spec import Search
 from benchmark.stats import hypervolume
+from tests.helpers.searches import held_at_the_end
 from tuners.front import Front, front_epochs, front_of, front_rows
 from tuners.selection_rules import Row
 
@@ -92,19 +93,9 @@ def test_the_cells_front_was_kept_after_every_epoch_of_its_trial(size: int) -> N
             for t in range(4)
             for e in range(1, 20)
         ]
-        kept: set[tuple[int, int]] = set()
-        for trial in range(4):
-            held: set[int] = set()
-            seen: list[Row] = []
-            for row in (row for row in rows if row.trial == trial):
-                seen.append(row)
-                now = front_epochs(seen, wanted)
-                assert now <= held | {row.epoch}  # weights that were dropped cannot come back
-                held = now
-            kept |= {(trial, epoch) for epoch in held}
         found = front_rows(rows, wanted)
         assert len(found) <= size
-        assert set(_places(found)) <= kept
+        assert set(_places(found)) <= held_at_the_end(rows, lambda seen: front_epochs(seen, wanted))
 
 
 def test_at_most_as_many_of_a_trial_would_lose_an_epoch_of_the_cells_front() -> None:

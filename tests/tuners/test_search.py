@@ -16,9 +16,10 @@ import pytest
 from benchmark.config.spec import Search
 from benchmark.errors import UserError
 from benchmark.types import Choices, Range
+from tests.helpers.searches import run_search_locally
 from tuners.queue import CellSearch, CellState, Proposal, TrialReport, TrialResult, failed, recover
 from tuners.rounds import plan_rounds
-from tuners.search import run_search, run_search_locally
+from tuners.search import run_search
 from tuners.slots import Slots
 
 SEARCH = Search(trials=6, quasi_random=2, round_size=2, startup_trials=2)

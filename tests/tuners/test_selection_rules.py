@@ -8,6 +8,7 @@ import random
 import pytest
 
 from benchmark.config.spec import Search
+from tests.helpers.searches import held_at_the_end
 from tuners.selection_rules import (
     Row,
     collapsed,
@@ -125,16 +126,7 @@ def test_what_is_selected_in_the_end_was_kept_after_every_epoch_of_its_trial() -
             for e in (1, 2, 3)
         ]
         chosen = {found.row for found in select_all(rows, PHASES, RULES).values() if found.row}
-        kept: set[tuple[int, int]] = set()
-        for trial in PHASES:
-            held: set[int] = set()
-            seen: list[Row] = []
-            for row in (row for row in rows if row.trial == trial):
-                seen.append(row)
-                preferred = preferred_epochs(seen, RULES)
-                assert preferred <= held | {row.epoch}  # weights that were dropped cannot come back
-                held = preferred
-            kept |= {(trial, epoch) for epoch in held}
+        kept = held_at_the_end(rows, lambda seen: preferred_epochs(seen, RULES))
         assert {(row.trial, row.epoch) for row in chosen} <= kept
 
 
