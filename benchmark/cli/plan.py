@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmark.config.spec import Experiment
 from benchmark.engine.asked import Only, first_left, select, share_of
 from benchmark.engine.plan import plan as make_plan
-from benchmark.engine.probe import Pace, probe
+from benchmark.engine.probe import MEASURED_S, Pace, pace_of
 from benchmark.engine.suites import Resolved
 from benchmark.output import print_json
 from benchmark.stages.cells import cells_of
@@ -65,11 +65,12 @@ def plan(
 
 
 def _probe_paces(experiments: Sequence[Experiment]) -> dict[str, Pace]:
-    """A probe of each model, with its largest batch; what cannot be probed is left out."""
+    """The pace of each model, with its largest batch; what cannot be probed is left out."""
     batches: dict[str, int] = {}
     for item in experiments:
         batches[item.model.name] = max(batches.get(item.model.name, 0), item.pretrain.batch_size)
-    found = {name: probe(name, batch) for name, batch in batches.items()}
+    with Console(stderr=True).status("trying out how fast this machine trains …"):
+        found = {name: pace_of(name, batch) for name, batch in batches.items()}
     return {name: pace for name, pace in found.items() if pace}
 
 
@@ -81,7 +82,8 @@ def _told(seconds: float | None, paces: Sequence[Pace]) -> str:
         return f"{_time(seconds)} on one slot, by past records of this store"
     slots, device = paces[0].slots, paces[0].device
     here = _time(seconds / slots + RAY_START_S)
-    source = f"estimated from a 2 s probe of its {device}"
+    minutes = round(max(pace.age_s for pace in paces) / 60)
+    source = f"estimated from a {MEASURED_S:g} s probe of its {device}" + (f", {minutes} min ago" if minutes else "")
     return f"about {here} on this machine (start of Ray, {slots} slots), {_time(seconds)} on one slot; {source}"
 
 

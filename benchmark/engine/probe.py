@@ -2,6 +2,7 @@
 
 The probe is a process of its own, so that who asks loads no torch. It trains on noise with as many threads as a slot
 of a run has, in batches that fit the time: a ResNet-50 on a CPU is judged by a few images, not by its whole batch.
+What it found is believed for an hour, since importing torch and building a model takes longer than the measuring.
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from benchmark.errors import UserError
+from benchmark.store.cache import user_cache
+from benchmark.store.keys import content_key
 
 if TYPE_CHECKING:
     from benchmark.data.pools import CachedPool
@@ -23,6 +31,9 @@ BATCH_S = 0.5  # a batch of the probe is at most so long
 PATIENCE_S = 120.0  # for the whole process: importing torch and building the model take most of it
 ROWS = 2048
 MARK = "PACE "
+BELIEVED_S = (
+    3600.0  # for how long a pace is taken for this machine's, which may be busy at one time and idle at another
+)
 
 
 class Pace(NamedTuple):
@@ -31,6 +42,39 @@ class Pace(NamedTuple):
     views_per_s: float  # forward views of images, trained on, by one slot
     device: str
     slots: int  # that a run would have here: one per GPU, else one per CPU
+    age_s: float = 0.0  # since it was measured
+
+
+def pace_of(model: str, batch_size: int) -> Pace | None:
+    """What this machine was seen to do within the last hour, else a new probe; None where that fails."""
+    known = _remembered(model, batch_size)
+    if known is None and (known := probe(model, batch_size)):
+        _remember(known, model, batch_size)
+    return known
+
+
+def _memory(model: str, batch_size: int) -> Path:
+    """The file of a pace: another torch, another machine or other CPUs have another one."""
+    here = (platform.node(), len(os.sched_getaffinity(0)), os.environ.get("CUDA_VISIBLE_DEVICES"), version("torch"))
+    return user_cache() / "paces" / f"{content_key('pace', 1, [model, batch_size, *here], [])}.json"
+
+
+def _remembered(model: str, batch_size: int) -> Pace | None:
+    try:
+        file = _memory(model, batch_size)
+        age = max(0.0, time.time() - file.stat().st_mtime)
+        return Pace(**json.loads(file.read_text()))._replace(age_s=age) if age < BELIEVED_S else None
+    except (OSError, UserError, ValueError, TypeError):  # nothing there, or nothing that can be believed
+        return None
+
+
+def _remember(pace: Pace, model: str, batch_size: int) -> None:
+    with contextlib.suppress(OSError, UserError):  # a plan needs no cache
+        file = _memory(model, batch_size)
+        file.parent.mkdir(exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(pace._asdict()))
+        draft.replace(file)
 
 
 def probe(model: str, batch_size: int) -> Pace | None:

@@ -206,7 +206,7 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
         asked.append((model, batch_size))
         return Pace(1000.0, "cpu", 2)
 
-    monkeypatch.setattr(planning, "probe", told)
+    monkeypatch.setattr(planning, "pace_of", told)
     words = ["plan", "smoke", "--store", str(tmp_path)]
     _, out, _ = call(capsys, monkeypatch, *words, "--json")
     plan = json.loads(out)

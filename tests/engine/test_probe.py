@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,29 @@ def test_a_model_too_large_for_the_time_is_judged_by_a_few_images(monkeypatch: p
 def test_a_probe_that_fails_is_no_time_but_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe.sys, "executable", "/bin/false")
     assert probe.probe("tiny-resnet", 128) is None
+
+
+def test_a_pace_is_measured_once_an_hour_for_each_model_and_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path))
+    asked: list[tuple[str, int]] = []
+
+    def measured(model: str, batch_size: int) -> probe.Pace:
+        asked.append((model, batch_size))
+        return probe.Pace(100.0 * len(asked), "cpu", 2)
+
+    monkeypatch.setattr(probe, "probe", measured)
+    first = probe.pace_of("tiny-vit", 64)
+    again = probe.pace_of("tiny-vit", 64)
+    assert first and again and again._replace(age_s=0.0) == first == probe.Pace(100.0, "cpu", 2)
+    assert probe.pace_of("tiny-vit", 128) == probe.Pace(200.0, "cpu", 2)
+    (small, _) = sorted((tmp_path / "paces").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    os.utime(small, (time.time() - probe.BELIEVED_S - 1,) * 2)
+    assert probe.pace_of("tiny-vit", 64) == probe.Pace(300.0, "cpu", 2)
+    small.write_text("{")  # torn
+    assert probe.pace_of("tiny-vit", 64) == probe.Pace(400.0, "cpu", 2)
+    assert asked == [("tiny-vit", 64), ("tiny-vit", 128), ("tiny-vit", 64), ("tiny-vit", 64)]
 
 
 def test_each_model_is_planned_by_its_own_pace(tmp_path: Path) -> None:
