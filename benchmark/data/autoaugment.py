@@ -64,16 +64,29 @@ def autoaugment(images: torch.Tensor, *, seed: int, ids: np.ndarray) -> torch.Te
     Raises:
         UserError: if images are not (B, 3, H, W) uint8 or their number is not that of the ids.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) != len(ids):
-        got = f"{images.dtype} {tuple(images.shape)} with {len(ids)} ids"
-        raise must("images", "uint8 (B, 3, H, W) with one id each", got, "convert them before augmenting")
+    check_images(images, ids)
     codes, values = _draw(seed, np.asarray(ids))
     work, held = images.contiguous(), np.arange(len(images))  # held[i]: the sample that row i of `work` holds
     for step in range(2):
         order = np.argsort(codes[held, step], kind="stable")
         held = held[order]
         work = _apply(_take(work, order), codes[held, step], values[held, step])
-    result = _take(work, np.argsort(held))
+    return laid_out_as(images, _take(work, np.argsort(held)))
+
+
+def check_images(images: torch.Tensor, ids: np.ndarray) -> None:
+    """Refuses what is no batch of stored images.
+
+    Raises:
+        UserError: images that are not (B, 3, H, W) uint8 with one id each.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) != len(ids):
+        got = f"{images.dtype} {tuple(images.shape)} with {len(ids)} ids"
+        raise must("images", "uint8 (B, 3, H, W) with one id each", got, "convert them before augmenting")
+
+
+def laid_out_as(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """A contiguous result in the memory format of the images that it was made of."""
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     return result.contiguous(memory_format=torch.channels_last) if channels_last else result
 

@@ -48,7 +48,6 @@ class Visit(NamedTuple):
     epoch: int
     batch_size: int  # of the global batch
     rows: np.ndarray | None = None  # (n,) int64; None: all
-    start_step: int = 0  # leaves out the first batches; the others stay what they were
     shard: Shard = WHOLE
 
 
@@ -85,7 +84,6 @@ class TrainingPool(ABC):
         epoch: int,
         batch_size: int,
         rows: np.ndarray | None = None,
-        start_step: int = 0,
         shard: Shard = WHOLE,
     ) -> Iterator[PairBatch]:
         """Batches of one epoch.
@@ -95,10 +93,9 @@ class TrainingPool(ABC):
             epoch: decides the order together with the seed.
             batch_size: of the global batch.
             rows: (n,) int64 rows to visit; None: all.
-            start_step: leaves out the first batches; the others stay what they were.
             shard: which part of each global batch to give.
         """
-        return self.batches(Visit(seed, epoch, batch_size, rows, start_step, shard))
+        return self.batches(Visit(seed, epoch, batch_size, rows, shard))
 
 
 def as_images(stored: np.ndarray) -> torch.Tensor:
@@ -127,7 +124,7 @@ class RandomAccess(TrainingPool):
         size, rows = visit.batch_size, visit.rows
         order = epoch_order(self.num_rows, seed=visit.seed, epoch=visit.epoch, rows=rows)
         part = visit.shard.slice(size)
-        for step in range(visit.start_step, self.num_steps(size, rows)):
+        for step in range(self.num_steps(size, rows)):
             yield self.take(order[step * size : (step + 1) * size][part])
 
 

@@ -1,6 +1,6 @@
 """The image augmentations that a pass may ask for by name, batched, with a draw of its own for every sample.
 
-"autoaugment": see `augment`.
+"autoaugment": see `autoaugment`.
 "simclr": horizontal flip (p 0.5), random resized crop to the same size (area 0.08 to 1, ratio 3/4 to 4/3), colour
 jitter (0.5, 0.5, 0.5, 0.1; p 0.8), greyscale (p 0.2), Gaussian blur (always): SimCLR's, arXiv 2002.05709, with the
 numbers of SafeCLIP (arXiv 2310.05862) and RoCLIP (arXiv 2303.06854). The blur's kernel of 21 pixels at 224 becomes the
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmark.data.autoaugment import autoaugment
+from benchmark.data.autoaugment import autoaugment, check_images, laid_out_as
 from benchmark.errors import must
 from benchmark.rng import hashed_uniform
 from benchmark.store.keys import derive_seed
@@ -69,15 +69,11 @@ def augment_images(policy: Augmentation, images: torch.Tensor, *, seed: int, ids
 def _in_floats(
     augment: Callable[..., torch.Tensor], images: torch.Tensor, *, seed: int, ids: np.ndarray
 ) -> torch.Tensor:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) != len(ids):
-        got = f"{images.dtype} {tuple(images.shape)} with {len(ids)} ids"
-        raise must("images", "uint8 (B, 3, H, W) with one id each", got, "convert them before augmenting")
-    channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+    check_images(images, ids)
     if not len(images):
         return images.clone()
     values = images.contiguous().float().div_(255)
-    result = augment(values, seed=seed, ids=np.asarray(ids)).mul_(255).round_().to(torch.uint8)
-    return result.contiguous(memory_format=torch.channels_last) if channels_last else result
+    return laid_out_as(images, augment(values, seed=seed, ids=np.asarray(ids)).mul_(255).round_().to(torch.uint8))
 
 
 # --- simclr: (B, 3, H, W) float32 in [0, 1] in and out ---------------------------------------------------------

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.images import Decoder, decoder_of
-from benchmark.data.splits import assign_splits, excluded_rows, num_outside, outside_rows, pretrain_size
+from benchmark.data.images import Decoder, chunks, decode_items, decoder_of
+from benchmark.data.splits import (
+    assign_splits,
+    excluded_rows,
+    is_streamed,
+    outside_rows,
+    outside_size,
+    pretrain_size,
+)
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
 from benchmark.types.rows import RowSet
@@ -58,7 +65,7 @@ def prepare_data(
             broken or without a caption.
     """
     source = dataset.open(image_size=image_size)
-    streamed = bool(getattr(dataset, "streaming", False))
+    streamed = is_streamed(dataset)
     pretrain = "drawn" if not held_out_only else "streamed" if streamed else "none"
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     chosen = {name: chosen[name] for name in SPLITS if name in chosen}
@@ -92,11 +99,12 @@ def prepare_outside(
     """
     source = dataset.open(image_size=image_size)
     facts = _facts(dataset, source, splits, image_size)
-    if getattr(dataset, "streaming", False):
+    if is_streamed(dataset):
         excluded = excluded_rows(source, assign_splits(source, splits, pretrain="streamed", place=dataset.name))
         np.save(folder / "excluded.npy", excluded)
-        first = pretrain_size(source.num_rows - len(excluded), splits)
-        sizes = {"outside": num_outside(source, splits, dataset)}
+        left = source.num_rows - len(excluded)
+        first = pretrain_size(left, splits)
+        sizes = {"outside": outside_size(left - first, splits, place=dataset.name)}
         return facts | {"held_out_only": True, "splits": sizes, "first": first, **_left_out([], [])}
     chosen = {"outside": outside_rows(source, splits, place=dataset.name)}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, len(chosen["outside"]))
@@ -197,8 +205,6 @@ def _read(
             for start in range(0, len(rows), CHUNK):
                 yield split, source.read(rows[start : start + CHUNK])
         return
-    from benchmark.data.images import chunks, decode_items
-
     held_out = RowSet.of(np.concatenate(list(chosen.values())))
     for split, items in _collect(source.stream(seed=None, rows=held_out), chosen).items():
         for chunk in chunks(items, CHUNK):

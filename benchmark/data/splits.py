@@ -19,6 +19,11 @@ Pretrain = Literal["drawn", "streamed", "none"]
 HELD_OUT = ("test", "validation", "clean")  # drawn in this order, so that test depends on no other size
 
 
+def is_streamed(dataset: Dataset) -> bool:
+    """Whether a set is read as a stream; one that has no such field never is."""
+    return bool(getattr(dataset, "streaming", False))
+
+
 def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrain, place: str) -> dict[str, np.ndarray]:
     """Draws the splits.
 
@@ -89,7 +94,7 @@ def num_outside(source: Source | Outline, splits: Splits, dataset: Dataset) -> i
     Raises:
         UserError: too few unused rows.
     """
-    if not getattr(dataset, "streaming", False):
+    if not is_streamed(dataset):
         return len(outside_rows(source, splits, place=dataset.name))
     held_out = excluded_rows(source, assign_splits(source, splits, pretrain="streamed", place=dataset.name))
     left = source.num_rows - len(held_out)

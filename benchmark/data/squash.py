@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.data.images import chunks, decode_all, decoder_of
 from benchmark.data.prepare import CHUNK, new_images
 from benchmark.errors import UserError
 from benchmark.types.rows import RowSet
@@ -27,8 +28,6 @@ def squash_split(dataset: Dataset, folder: Path, split: str, *, image_size: int,
         UserError: an image that was read for the cache cannot be read any more.
     """
     import pyarrow.parquet as pq
-
-    from benchmark.data.images import chunks, decode_all, decoder_of
 
     table = pq.read_table(folder / "rows.parquet", columns=["row", "split"])
     rows = table["row"].to_numpy()[table["split"].to_numpy() == split]

@@ -94,17 +94,12 @@ class StreamedPool(TrainingPool):
         items = _mix(items, appended, num_own, derive_seed(visit.seed, "appended", visit.epoch))
         num_steps = (num_own + len(appended)) // visit.batch_size
         part = visit.shard.slice(visit.batch_size)
-        step = 0
-        for batch in chunks(items, visit.batch_size) if num_steps else ():
+        batches = chunks(items, visit.batch_size)
+        for step in range(num_steps):
+            batch = next(batches, [])
             if len(batch) < visit.batch_size:
-                break
-            if step >= visit.start_step:
-                yield self._decode(batch, part)
-            step += 1
-            if step == num_steps:
-                return
-        if step < num_steps:
-            raise self._too_short(f"batch {step + 1} of {num_steps}")
+                raise self._too_short(f"batch {step + 1} of {num_steps}")
+            yield self._decode(batch, part)
 
     def _visited(self, rows: np.ndarray | None, appended: Sequence[Item]) -> tuple[RowSet, int, Sequence[Item]]:
         """Rows of the set, how many they are, and the appended items, that these ids of the pool stand for."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-TEMPLATES_VERSION = 1  # raised when any list changes; model sidecars name it
-
 CAPTIONS = (
     "a picture of the {}",
     "here is a {}",

@@ -237,8 +237,7 @@ def spread(features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 def chunk(features: torch.Tensor, width: int) -> int:
     """How many rows to score at once against `width` columns."""
-    elements = min(CHUNK_ELEMENTS, CACHED_ELEMENTS) if features.device.type == "cpu" else CHUNK_ELEMENTS
-    return max(1, elements // width)
+    return max(1, (CACHED_ELEMENTS if features.device.type == "cpu" else CHUNK_ELEMENTS) // width)
 
 
 def int32(values: torch.Tensor) -> np.ndarray:

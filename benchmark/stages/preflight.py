@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from benchmark.config.spec import Experiment
-from benchmark.data.splits import assign_splits, num_outside, pretrain_size
+from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
 from benchmark.stages.cells import Cell
@@ -101,7 +101,7 @@ def _look(experiment: Experiment, *, asked: bool) -> Outlook:
 
 def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int:
     """Draws the splits, as the data stage will."""
-    streamed = bool(getattr(data, "streaming", False))
+    streamed = is_streamed(data)
     drawn = assign_splits(found, experiment.splits, pretrain="streamed" if streamed else "drawn", place=data.name)
     if "pretrain" in drawn:
         return len(drawn["pretrain"])

@@ -39,9 +39,9 @@ class Measure(NamedTuple):
         )
 
 
-def proportion(name: str, readout: str, count: int, total: int, version: int = 1) -> Measure:
+def proportion(name: str, readout: str, count: int, total: int) -> Measure:
     """Makes a measure from a count; an empty denominator gives NaN, which the record stores as null."""
-    return Measure(name, readout, count / total if total else float("nan"), int(count), int(total), version)
+    return Measure(name, readout, count / total if total else float("nan"), int(count), int(total))
 
 
 class Metric(Method):

@@ -47,9 +47,7 @@ class Pool(Protocol):
         """Whole batches of an epoch; the rest is dropped."""
         ...
 
-    def epoch(
-        self, *, seed: int, epoch: int, batch_size: int, rows: np.ndarray | None = None, start_step: int = 0
-    ) -> Iterator[PairBatch]:
+    def epoch(self, *, seed: int, epoch: int, batch_size: int, rows: np.ndarray | None = None) -> Iterator[PairBatch]:
         """Whole batches of one epoch, in an order of (seed, epoch).
 
         Args:
@@ -57,6 +55,5 @@ class Pool(Protocol):
             epoch: decides the order together with the seed.
             batch_size: pairs of a batch.
             rows: (n,) int64 rows to visit; None: all.
-            start_step: leaves out the first batches; the others stay what they were.
         """
         ...

@@ -34,18 +34,20 @@ class RowSet:
 
     def count(self, start: int, stop: int) -> int:
         """How many rows of start to `stop` - 1 are in it."""
-        start = max(start, self.start)
-        stop = max(start, min(stop, self.stop))
-        first, last = np.searchsorted(self.listed, (start, stop))
-        return int(last - first) if self.listed_only else stop - start - int(last - first)
+        start, stop, part = self._between(start, stop)
+        return len(part) if self.listed_only else stop - start - len(part)
 
     def within(self, start: int, stop: int) -> np.ndarray:
         """(n,) int64, sorted: the rows of start to `stop` - 1 that are in it."""
+        start, stop, part = self._between(start, stop)
+        return part if self.listed_only else np.setdiff1d(np.arange(start, stop), part, assume_unique=True)
+
+    def _between(self, start: int, stop: int) -> tuple[int, int, np.ndarray]:
+        """What of start to `stop` - 1 lies within the set's bounds, and the listed rows there."""
         start = max(start, self.start)
         stop = max(start, min(stop, self.stop))
         first, last = np.searchsorted(self.listed, (start, stop))
-        part = self.listed[first:last]
-        return part if self.listed_only else np.setdiff1d(np.arange(start, stop), part, assume_unique=True)
+        return start, stop, self.listed[first:last]
 
     def ascending(self, start: int, stop: int) -> Iterator[int]:
         """The rows of `within`, found as they are asked for."""

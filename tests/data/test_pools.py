@@ -1,4 +1,4 @@
-"""Pools: order, shards, resume, the poison overlay, streams, prefetching."""
+"""Pools: order, shards, the poison overlay, streams, prefetching."""
 
 from __future__ import annotations
 
@@ -113,10 +113,9 @@ def test_workers_share_the_same_global_batches() -> None:
         next(pool.epoch(**options, shard=Shard(0, 5)))
 
 
-def test_resume_gives_the_remaining_batches_and_rows_restrict() -> None:
+def test_an_epoch_over_some_rows_visits_each_of_them_once() -> None:
     pool = cached()
     options: dict[str, Any] = {"seed": 9, "epoch": 1, "batch_size": 10}
-    assert rows_of(pool.epoch(**options, start_step=2)) == rows_of(pool.epoch(**options))[2:]
     some = np.arange(5, 45, 2)
     batches = rows_of(pool.epoch(**options, rows=some))
     assert sorted(flat(batches)) == some.tolist()
@@ -258,11 +257,10 @@ def streamed(**fields: Any) -> StreamedPool:
     return StreamedPool(Shapes(num_rows=260, **fields), 8, np.arange(0, 260, 13), 240)
 
 
-def test_stream_resumes_shards_and_restricts_like_a_cached_pool() -> None:
+def test_stream_shards_and_restricts_like_a_cached_pool() -> None:
     options: dict[str, Any] = {"seed": 1, "epoch": 2, "batch_size": 16}
     whole = rows_of(streamed().epoch(**options))
     assert len(whole) == 15
-    assert rows_of(streamed().epoch(**options, start_step=9)) == whole[9:]
     parts = [rows_of(streamed().epoch(**options, shard=Shard(rank, 4))) for rank in range(4)]
     assert [flat(part[step] for part in parts) for step in range(15)] == whole
     assert rows_of(streamed().epoch(**(options | {"epoch": 3}))) != whole
@@ -284,7 +282,6 @@ def test_broken_images_of_a_stream_are_counted_and_replaced_whatever_the_workers
     parts = [rows_of(pool.epoch(**options, shard=Shard(rank, 4))) for rank, pool in enumerate(pools)]
     assert [flat(part[step] for part in parts) for step in range(len(whole))] == whole
     assert sum(pool.broken for pool in pools) == 20
-    assert rows_of(flawed().epoch(**options, start_step=5)) == whole[5:]
 
 
 def test_stream_that_ends_early_says_so() -> None:

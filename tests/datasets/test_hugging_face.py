@@ -37,7 +37,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("local data must not touch the network")
 
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
     monkeypatch.setattr(socket.socket, "connect", refused)
 
 
@@ -423,7 +423,7 @@ def test_content_hash_follows_bytes_and_names_but_not_the_place(tmp_path: Path) 
     assert first != hashed("d", x=b"1", z=b"2")
     cached = content_hash(list((tmp_path / "a").iterdir()), tmp_path / "a")
     assert cached == first
-    assert (tmp_path / "user-cache" / "backstop" / "content-hashes.json").is_file()
+    assert (tmp_path / "user-cache" / "content-hashes.json").is_file()
     (tmp_path / "a" / "x").write_bytes(b"longer")
     assert content_hash(list((tmp_path / "a").iterdir()), tmp_path / "a") != first
 

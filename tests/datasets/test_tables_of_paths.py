@@ -24,7 +24,7 @@ NAMES = ("red", "green", "red", "blue")
 @pytest.fixture(autouse=True)
 def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
 
 
 def encoded(value: int) -> bytes:

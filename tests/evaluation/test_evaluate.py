@@ -275,7 +275,7 @@ def test_retrieval_by_brute_force(outcomes: dict[str, pa.Table]) -> None:
 
 
 def test_chunks_do_not_change_results(outcomes: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK_ELEMENTS", 700)
+    monkeypatch.setattr(reading, "CACHED_ELEMENTS", 700)
     monkeypatch.setattr(reading, "TEXT_BATCH", 5)
     for name, table in run(FakeModel()).items():
         exact = [column for column in OUTCOMES.names if column != "score"]

@@ -140,7 +140,7 @@ def cifar(folder: Path) -> Cifar10:
 @pytest.fixture
 def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
 
 
 @pytest.mark.usefixtures("_own_caches")

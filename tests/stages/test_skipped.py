@@ -43,7 +43,7 @@ def suite(folder: Path, *, spoilt: bool) -> Suite:
 @pytest.fixture(autouse=True)
 def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
 
 
 @pytest.mark.parametrize("spoilt", [True, False])

@@ -75,7 +75,7 @@ def miniature(folder: Path, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["shapes", "cifar10", "hf"])
 def test_data_sets_keep_their_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
     results = check_method(registry.method("dataset", name), miniature(tmp_path, name))
     assert failures(results) == {}
     assert {"opens", "rows are pure", "splits are disjoint"} <= {result.name for result in results}

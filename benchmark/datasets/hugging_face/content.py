@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from benchmark.errors import UserError
+from benchmark.store.cache import user_cache
 from benchmark.store.keys import KEY_LENGTH, canonical_json, digest
 
 MISSING = "missing"
@@ -87,25 +89,23 @@ def _sha256(file: Path) -> str:
 
 
 def _cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "backstop" / "content-hashes.json"
+    return user_cache() / "content-hashes.json"
 
 
 def _read_cache() -> dict[str, str]:
     try:
         found = json.loads(_cache_file().read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # not there, not JSON, or no place of the user's own
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _write_cache(fresh: dict[str, str]) -> None:
-    """Writes in one piece; a cache that cannot be written only costs time."""
-    file = _cache_file()
+    """Writes in one piece; a cache that cannot be written, or that others write to, only costs time."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file = _cache_file()
         temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
         temporary.write_text(json.dumps(_read_cache() | fresh))
         os.replace(temporary, file)
-    except OSError:
+    except (OSError, UserError):
         return

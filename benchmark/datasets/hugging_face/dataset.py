@@ -14,7 +14,6 @@ from benchmark.types import Card
 if TYPE_CHECKING:
     from benchmark.types.source import Outline, Source
 
-# Where the files lie and how the set is described never changes results.
 BIBTEX = """
 @inproceedings{lhoest2021datasets,
   title = {Datasets: A Community Library for Natural Language Processing},
@@ -24,6 +23,7 @@ BIBTEX = """
 }
 """
 
+# Where the files lie and how the set is described never changes results.
 NOT_IN_KEY = frozenset({"path", "expected_rows", "licence", "citation"})
 
 

@@ -114,9 +114,7 @@ class ShapesSource:
     def read(self, rows: Sequence[int] | np.ndarray) -> Samples:
         """Draws rows by number."""
         rows = np.asarray(rows, np.int64)
-        parts = [self._draw(rows[at : at + DRAW_AT_ONCE]) for at in range(0, len(rows), DRAW_AT_ONCE)]
-        if not parts:
-            parts = [self._draw(rows)]
+        parts = [self._draw(rows[at : at + DRAW_AT_ONCE]) for at in range(0, max(1, len(rows)), DRAW_AT_ONCE)]
         return Samples(
             rows=rows,
             images=np.concatenate([part.images for part in parts]),

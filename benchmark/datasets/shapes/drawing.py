@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Place = tuple[np.ndarray, np.ndarray, np.ndarray]  # centre across, centre down, half side, as shares of the side
 
 COLOURS = {
     "red": (0.86, 0.13, 0.13),
@@ -173,9 +174,6 @@ def draw(
     return Scene(canvas, [_NAMES[c] for c in colour], widths, places)
 
 
-Place = tuple[np.ndarray, np.ndarray, np.ndarray]  # centre across, centre down, half side, as shares of the side
-
-
 def _spots(counts: np.ndarray, uniforms: np.ndarray, place: Place) -> list[tuple[np.ndarray, Place]]:
     """Rows and places of the first copies, of the second ones, and so on; several share the picture by quarters."""
     several = counts > 1
@@ -217,7 +215,7 @@ def _stamp(
     canvas: np.ndarray,
     labels: np.ndarray,
     paint: np.ndarray,
-    place: tuple[np.ndarray, np.ndarray, np.ndarray],
+    place: Place,
     turns: np.ndarray,
 ) -> None:
     """Draws each row's shape, class by class."""
@@ -256,9 +254,7 @@ def _distract(drawing: Drawing, canvas: np.ndarray, u: np.ndarray, *, share: flo
     _blend(canvas, field, 1 / drawing.size, paint)
 
 
-def _occlude(
-    drawing: Drawing, canvas: np.ndarray, place: tuple[np.ndarray, np.ndarray, np.ndarray], uniforms: np.ndarray
-) -> None:
+def _occlude(drawing: Drawing, canvas: np.ndarray, place: Place, uniforms: np.ndarray) -> None:
     """A bar over part of the shape, on a share of the rows."""
     rows = np.flatnonzero(uniforms[:, 32] < drawing.occlusion)
     if not len(rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool, TrainingPool, open_pool
 from benchmark.data.prepare import prepare_data, prepare_outside
+from benchmark.data.splits import is_streamed
 from benchmark.stages.cells import Cell, trained_split
 from benchmark.stages.common import Stopwatch, Tick, required
 from benchmark.stages.outside import asks_outside
@@ -25,7 +26,7 @@ def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> 
         dataset,
         experiment.splits,
         image_size=image_size(experiment.model.name),
-        held_out_only=evaluation or bool(getattr(dataset, "streaming", False)),
+        held_out_only=evaluation or is_streamed(dataset),
         folder=draft.folder,
         progress=lambda done, total: tick(f"{done}/{total} rows", done / max(1, total)),
     )
