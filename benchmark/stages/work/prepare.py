@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.pools import CachedPool, PoisonedPool, StreamedPool, TrainingPool, open_pool
 from benchmark.data.prepare import prepare_data, prepare_outside
@@ -16,34 +20,26 @@ from benchmark.store.artifacts import Store
 
 def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> None:
     """Prepares the pairs of a cell, or the separate set that it is evaluated on."""
-    from benchmark.models.architectures import image_size
-
-    experiment = cell.experiment
-    dataset, key = (experiment.evaluation, cell.keys.evaluation) if evaluation else (experiment.data, cell.keys.data)
+    experiment, keys = cell.experiment, cell.keys
+    dataset, key = (experiment.evaluation, keys.evaluation) if evaluation else (experiment.data, keys.data)
     assert dataset is not None
-    draft, watch = store.draft("data", key), Stopwatch()
-    facts = prepare_data(
-        dataset,
-        experiment.splits,
-        image_size=image_size(experiment.model.name),
-        held_out_only=evaluation or is_streamed(dataset),
-        folder=draft.folder,
-        progress=lambda done, total: tick(f"{done}/{total} rows", done / max(1, total)),
-    )
-    draft.commit(facts | {"wall_s": watch.seconds()})
+    held_out_only = evaluation or is_streamed(dataset)
+    _prepared(store, cell, key, partial(prepare_data, dataset, held_out_only=held_out_only), tick)
 
 
 def outside_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
     """Prepares the pairs of a clean model from outside, which no model of the suite is trained or judged on."""
+    assert cell.keys.outside_data is not None
+    _prepared(store, cell, cell.keys.outside_data, partial(prepare_outside, cell.experiment.data), tick)
+
+
+def _prepared(store: Store, cell: Cell, key: str, prepare: Callable[..., dict[str, Any]], tick: Tick) -> None:
     from benchmark.models.architectures import image_size
 
-    experiment, key = cell.experiment, cell.keys.outside_data
-    assert key is not None
     draft, watch = store.draft("data", key), Stopwatch()
-    facts = prepare_outside(
-        experiment.data,
-        experiment.splits,
-        image_size=image_size(experiment.model.name),
+    facts = prepare(
+        splits=cell.experiment.splits,
+        image_size=image_size(cell.experiment.model.name),
         folder=draft.folder,
         progress=lambda done, total: tick(f"{done}/{total} rows", done / max(1, total)),
     )
