@@ -57,7 +57,7 @@ def plan(
     console.print(table)
     told = _told(known, list(paces.values()))
     facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_row("\ntime", f"\n{told if left else 'none'}", style="")
+    facts.add_row("\ntime", f"\n{told if any(stage.total > stage.found for stage in stages) else 'none'}")
     facts.add_row("disk", f"about {disk / 1e6:,.0f} MB more under {store.root}" if disk else "no more")
     console.print(facts)
     for line in doubts(cell.experiment for cell in cells):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from benchmark.engine.cell_nodes import nodes_of, row_counter
@@ -84,9 +84,10 @@ def _wanted(
 ) -> defaultdict[str, list[_Want]]:
     """The nodes of all cells, united by name."""
     waiting = {cell.keys.record for cell in left}
-    done = (cell for cell in cells if cell.keys.record not in waiting)
+    done = [cell for cell in cells if cell.keys.record not in waiting]
+    late = [stage for stage in stages if stage.finished]
     needed: dict[Ref, tuple[Node, Cell]] = {}
-    for cell, node in nodes_of(left, stages, rows):
+    for cell, node in chain(nodes_of(left, stages, rows), nodes_of(done, late, rows)):
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
     found = {ref: _Want(node, cell, ref not in made) for ref, (node, cell) in needed.items()}

@@ -11,9 +11,15 @@ import pytest
 
 from benchmark.config import registry
 from benchmark.config.plugins import Plugin, load_plugin
+from benchmark.engine.plan import plan
 from benchmark.errors import UserError
+from benchmark.repairs.fine_tuning import FineTuning
+from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES, stages_of
-from tests.helpers.finished import SUITE
+from benchmark.stages.record import write_record
+from benchmark.stages.selection import Selected
+from benchmark.store.artifacts import Store
+from tests.helpers.finished import SUITE, made_up
 from tests.helpers.miniature import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "stages.md").read_text()
@@ -56,6 +62,22 @@ def test_a_stage_has_a_name_of_its_own(name: str, source: str) -> None:
     load_plugin(plugin)
     with pytest.raises(UserError, match=f"stage Drift: name must be its own, got '{name}'"):
         stages_of(SUITE, [plugin])
+
+
+@pytest.mark.unit
+def test_a_plan_lists_an_outside_stage_also_for_cells_that_are_finished(source: str, tmp_path: Path) -> None:
+    plugin, suite, store = Plugin("drift", source), made_up(repairs=(FineTuning(),)), Store(tmp_path)
+    load_plugin(plugin)
+    stages, cells = stages_of(suite, [plugin]), cells_of(suite)
+
+    def to_make() -> dict[str, int]:
+        return {stage.title: stage.total - stage.found for stage in plan(store, cells, stages=stages).stages}
+
+    repaired = sum(cell.experiment.repair is not None for cell in cells)
+    assert (to_make()["records"], to_make()["drift of the weights"]) == (len(cells), repaired)
+    for cell in cells:
+        write_record(store, cell, suite.name, [Selected("default", "repair_failed")], environment={})
+    assert {title: count for title, count in to_make().items() if count} == {"drift of the weights": repaired}
 
 
 @pytest.mark.slow
