@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.types import Measure, proportion
+from reports.compile import Results
+from reports.grid import Names, names_of
 from tests.helpers.cards import methods
 
 Rows = list[dict[str, Any]]
@@ -191,6 +194,18 @@ def write(
     suite = {"suite": "demo", "title": "Demo of the board", "key": content_key("suite", 1, "demo")}
     document = {"protocol": PROTOCOL, "environment": environment, "methods": methods(cells), "cells": cells}
     store.write_json("suites/demo.json", suite | document)
+
+
+def make_store(path: Path, cells: Rows, changed: dict[str, Rows | None] | None = None) -> Store:
+    """A store at `path` with the suite in it, as `write` has it."""
+    store = Store(path)
+    write(store, cells, changed)
+    return store
+
+
+def names(results: Results) -> Names:
+    """What the board calls the methods of these results."""
+    return names_of(results.cells, cards=results.cards)
 
 
 def replace_record(store: Store, cell: dict[str, Any], table: pa.Table) -> None:

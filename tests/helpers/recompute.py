@@ -196,11 +196,11 @@ def chosen(
 
 
 class Grid(HTMLParser):
-    """Rows of the page's grid: their axes, and the sort values of their cells."""
+    """Rows of the page's grid: their attributes, and of each entry its class, its sort value and its text."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: list[tuple[dict[str, str | None], list[str]]] = []
+        self.rows: list[tuple[dict[str, str | None], list[list[str]]]] = []
         self.inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -209,8 +209,12 @@ class Grid(HTMLParser):
             self.inside = found.get("id") == "grid"
         if self.inside and tag == "tr" and "data-objective" in found:
             self.rows.append((found, []))
-        if self.inside and tag == "td" and found.get("class") == "num":
-            self.rows[-1][1].append(found.get("data-sort") or "")
+        if self.inside and tag == "td" and self.rows:
+            self.rows[-1][1].append([found.get("class") or "", found.get("data-sort") or "", ""])
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and self.rows and self.rows[-1][1]:
+            self.rows[-1][1][-1][2] += data.strip() + " "
 
 
 def check_page(board: Path, rows: list[tuple[Any, Numbers]]) -> None:
@@ -218,8 +222,10 @@ def check_page(board: Path, rows: list[tuple[Any, Numbers]]) -> None:
     page = Grid()
     page.feed((board / "index.html").read_text(encoding="utf-8"))
     shown = {
-        tuple(keys[f"data-{name}"] for name in ("objective", "attack", "repair", "seed", "rule")): values
-        for keys, values in page.rows
+        tuple(keys[f"data-{name}"] for name in ("objective", "attack", "repair", "seed", "rule")): [
+            value for kind, value, _ in entries if kind == "num"
+        ]
+        for keys, entries in page.rows
     }
     names = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor", "repaired_floor", "net_asr")
     same("grid:rows", len(shown), len(rows))

@@ -71,7 +71,12 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
 def test_the_higher_version_of_a_metric_stands_and_else_the_records_own(
     store: Store, version: int, expected: str
 ) -> None:
-    measure(store, "a" * 32, ATTACKED["record"], proportion("clean_accuracy", "zero_shot", 1, 2000, version))
+    measure(
+        store,
+        "a" * 32,
+        ATTACKED["record"],
+        proportion("clean_accuracy", "zero_shot", 1, 2000)._replace(version=version),
+    )
     found = numbers(store, "clean_accuracy").merge(compile_suite(store, "demo").cells, on="row")
     found = found[(found["record"] == ATTACKED["record"]) & (found["readout"] == "zero_shot")]
     assert found["source"].tolist() == [expected]

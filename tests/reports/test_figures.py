@@ -1,0 +1,97 @@
+"""The figures: points, fronts, legends; three formats of equal bytes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Patch
+
+from benchmark.stats import front
+from reports import style
+from reports.board import write_board
+from reports.compile import Results
+from reports.figures import gap_chart, scatter, scene
+from reports.grid import Names, names_of
+from reports.headline import repair_gaps
+from reports.labels import wrap
+from tests.helpers import fake_suite
+from tests.helpers.fake_suite import make_store, names
+
+
+def test_the_scatter_subtracts_the_floor_on_a_net_bound(results: Results) -> None:
+    net = scene(results.cells, results.trials, names(results), bound_on="net", bound=0.05)
+    absolute = scene(results.cells, results.trials, names(results), bound_on="absolute", bound=0.05)
+    floors = absolute.trials["x"] - net.trials["x"]
+    assert set(floors.round(6)) == {3.0}  # validation's own floor, which the rules subtract; test has 2.1 and 2.7
+    (panel, *_) = scatter(net, fake_suite.OBJECTIVES).axes
+    shaded = panel.patches[0].get_extents().transformed(panel.transData.inverted())
+    assert (round(shaded.x0), round(shaded.x1)) == (-5, 5)
+    assert net.bound == 5.0
+    assert net.hidden == 0
+
+
+def test_points_without_a_floor_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_suite, "VALIDATION_FLOOR", math.nan)
+    cells = fake_suite.grid((fake_suite.BADNET,), (0,))
+    store = make_store(tmp_path / "store", cells)
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert "72 validation points are left out" in page
+
+
+def test_panels_and_fronts(results: Results) -> None:
+    shown = scene(results.cells, results.trials, names(results), bound_on="net", bound=0.05)
+    figure = scatter(shown, fake_suite.OBJECTIVES)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["MMCL", "MMCL+SSL"]
+    assert figure.get_figwidth() == style.PAGE_WIDTH
+    own = shown.trials[(shown.trials["objective"] == "mmcl") & (shown.trials["attack"] == fake_suite.BADNET)]
+    best = own.iloc[front(own[["validation_accuracy", "validation_asr"]].to_numpy())]
+    drawn = np.asarray(figure.axes[0].lines[0].get_xydata())
+    np.testing.assert_allclose(drawn, best.sort_values("x")[["x", "y"]].to_numpy())
+
+
+def test_every_repair_has_a_mark_and_a_name_in_the_legend_and_no_search_is_told_of_where_there_is_none(
+    results: Results,
+) -> None:
+    cells = results.cells[results.cells["repair"].isin(["none", "fine-tuning"])]
+    made = [cells[cells["repair"] == "none"]]
+    made += [cells[cells["repair"] == "fine-tuning"].assign(repair=f"repair-{place}") for place in range(13)]
+    shown = scene(pd.concat(made), results.trials.iloc[:0], Names({}, {}, {}), bound_on="net", bound=0.05)
+    labels = {f"repair-{place}": f"Repair {place} (variant=as_released)" for place in range(13)}
+    known = names(results)
+    (legend,) = scatter(shown._replace(names=known._replace(repair=labels)), fake_suite.OBJECTIVES).legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert [text for text in texts if text.startswith("Repair")] == [
+        f"Repair {place}\n(variant=as_released)" for place in range(13)
+    ]
+    assert not {"oracle", "trigger-blind", "default"} & set(texts)
+    assert all(isinstance(handle, Patch) for handle in legend.legend_handles[:2])
+    assert len({handle.get_marker() for handle in legend.legend_handles[3:16]}) == 13
+
+
+def test_labels_in_figures_are_wrapped_before_they_are_cut() -> None:
+    assert wrap("CleanCLIP (variant=as_released)", 24) == "CleanCLIP\n(variant=as_released)"
+    assert wrap("MMCL", 16) == "MMCL"
+    assert wrap("x" * 100, 16) == "x" * 31 + "…"
+
+
+def test_figures_are_written_in_three_formats_and_equal_bytes(results: Results, tmp_path: Path) -> None:
+    (gap,) = repair_gaps(results.cells, fake_suite.OBJECTIVES)
+    first = style.save(gap_chart(gap, names(results)), tmp_path / "one" / "gap")
+    second = style.save(gap_chart(gap, names(results)), tmp_path / "two" / "gap")
+    assert [path.name for path in first] == ["gap.svg", "gap.png", "gap.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert gap_chart(gap, names(results)).get_figwidth() == style.COLUMN_WIDTH
+
+
+def test_labels_with_dollars_and_markup_are_drawn_as_they_are(results: Results) -> None:
+    cells = results.cells.assign(objective=results.cells["objective"].replace("mmcl", "$\\frac{<b>$"))
+    shown = scene(cells, results.trials.iloc[:0], names_of(cells), bound_on="net", bound=None)
+    figure = scatter(shown, ["$\\frac{<b>$"])
+    svg = style.inline_svg(figure, 'about "it"', prefix="x")
+    assert "$\\frac{&lt;b&gt;$" in svg
+    assert 'aria-label="about &#34;it&#34;"' in svg
+    assert "<style" not in svg
