@@ -17,7 +17,7 @@ from benchmark.store.schemas import ADDED, MEASURES, RECORDS, TRIALS
 from benchmark.types import Measure, proportion
 from reports.board import write_board
 from reports.compile import compile_suite
-from reports.stored import read_table
+from reports.stored import read_suite, read_table
 from tests.helpers import fake_suite
 
 CELLS = fake_suite.grid((fake_suite.BADNET,), (0,))
@@ -114,3 +114,10 @@ def test_a_table_without_the_added_columns_is_read_and_one_without_others_is_ref
     pq.write_table(older.drop_columns(["cell"]), tmp_path / "other.parquet")
     with pytest.raises(UserError, match="run the suite again"):
         read_table(tmp_path / "other.parquet", schema)
+
+
+def test_each_column_of_all_records_is_one_piece_since_lookups_in_thousands_take_minutes(store: Store) -> None:
+    stored = read_suite(store, CELLS)
+    for table in (stored.records, stored.trials):
+        assert len(table) > len(table["order"].unique()) > 1
+        assert {column.num_chunks for column in table.columns} == {1}
