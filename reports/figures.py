@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -116,15 +116,20 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
             best = group.iloc[front(group[["y", "x"]].to_numpy() / 100)].sort_values("x")
             dashes = style.DASHES[place % len(style.DASHES)]
             axes.plot(best["x"], best["y"], color=colour, lw=1.3, ls=dashes, drawstyle="steps-post", zorder=3)
-        for cell in cells[cells["attack"] == attack].itertuples():
-            marker = style.MARKERS[cell.selection] if cell.selection in _own(cell) else markers[cell.repair]
+        for marker, points in _points(cells[cells["attack"] == attack], markers).items():
+            x, y = zip(*points, strict=True)
             size = 95 if marker == "*" else 30
-            axes.scatter(cell.x, cell.y, s=size, marker=marker, color=colour, ec=style.PAPER, lw=0.7, zorder=5)
+            axes.scatter(x, y, s=size, marker=marker, color=colour, ec=style.PAPER, lw=0.7, zorder=5)
 
 
-def _own(cell: Any) -> tuple[str, ...]:
-    """The rules that a row is marked by; a repair that was not searched is marked by its name instead."""
-    return tuple(style.MARKERS) if cell.searched else ("undefended",)
+def _points(cells: Frame, markers: Mapping[str, Any]) -> dict[Any, list[tuple[float, float]]]:
+    """Test points by their mark: of the rule, but of the repair where it was not searched."""
+    found: dict[Any, list[tuple[float, float]]] = {}
+    for cell in cells.itertuples():
+        by_rule = cell.searched or cell.selection == "undefended"
+        marker = style.MARKERS[cell.selection] if by_rule else markers[cell.repair]
+        found.setdefault(marker, []).append((cell.x, cell.y))
+    return found
 
 
 def _repair_markers(scene: Scene) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,10 +26,11 @@ from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.measuring import finite
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
-from benchmark.store.schemas import RECORDS, SCHEMA_VERSION
-from benchmark.types import Training, proportion
+from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
+from benchmark.types import Measure, Training, proportion
 
 TEST = 2000
+VALIDATION = 600
 
 
 def run(_: Settings) -> list[Line]:
@@ -52,7 +54,7 @@ def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, see
         name="scale",
         title="Scale: made-up records",
         data=Shapes(num_rows=7800),
-        splits=Splits(pretrain=5000, clean=1000, validation=600, test=1200),
+        splits=Splits(pretrain=5000, clean=1000, validation=VALIDATION, test=1200),
         pretrain=Training(epochs=13, batch_size=128),
         objectives=(MMCL(), *(MMCLSSL(ssl_weight=1 + place / 10) for place in range(1, objectives))),
         attacks=tuple(BadNet(target="ring", poison_rate=(1 + place) / 1000) for place in range(attacks)),
@@ -64,13 +66,16 @@ def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, see
 
 
 def fill(store: Store, suite: Suite) -> None:
-    """Writes the suite's document and a record of every cell."""
-    cells = cells_of(suite)
+    """Writes the suite's document and a record of every cell, with the trials of those that are searched."""
+    cells, rng = cells_of(suite), np.random.default_rng(0)
     write_suite(store, suite, cells, command="backstop run scale.json", environment={})
     for cell in cells:
-        rows = [_row(cell, selection) for selection in _selections(cell)]
+        rows = [_row(cell, selection, rng) for selection in _selections(cell)]
         draft = store.draft("record", cell.keys.record)
         pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), draft.path("records.parquet"))
+        if cell.experiment.search:
+            trials = _trials(cell, cell.experiment.search, rng)
+            pq.write_table(pa.Table.from_pylist(trials, schema=TRIALS), draft.path("trials.parquet"))
         draft.commit({"statuses": {row["selection"]: row["status"] for row in rows}, "final": True})
 
 
@@ -80,12 +85,13 @@ def _selections(cell: Cell) -> tuple[str, ...]:
     return ("default", "oracle", "trigger_blind") if cell.experiment.search else ("default",)
 
 
-def _row(cell: Cell, selection: str) -> dict[str, Any]:
-    place = int(cell.keys.record, 16)
-    measures = [proportion("clean_accuracy", "zero_shot", TEST // 2 + place % 500, TEST)]
+def _row(cell: Cell, selection: str, rng: np.random.Generator) -> dict[str, Any]:
+    clean, triggered, floor = rng.integers(TEST // 2, TEST), rng.integers(TEST), TEST // 50
+    measures = [proportion("clean_accuracy", "zero_shot", int(clean), TEST)]
     if cell.experiment.attack:
-        measures.append(proportion("attack_success_rate", "zero_shot", place // 500 % TEST, TEST))
-        measures.append(proportion("floor", "zero_shot", TEST // 50, TEST))
+        measures.append(proportion("attack_success_rate", "zero_shot", int(triggered), TEST))
+        measures.append(proportion("floor", "zero_shot", floor, TEST))
+        measures.append(Measure("net_asr", "zero_shot", float(triggered - floor) / TEST, -1, TEST))
     return axes(cell.experiment) | {
         "schema_version": SCHEMA_VERSION,
         "suite": "scale",
@@ -101,3 +107,24 @@ def _row(cell: Cell, selection: str) -> dict[str, Any]:
         "specification": json.dumps(cell.experiment.to_dict()),
         "artifacts": json.dumps(cell.keys._asdict()),
     }
+
+
+def _trials(cell: Cell, search: Search, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """A row for every epoch of every trial, the defaults among them."""
+    epochs = CleanCLIP().epochs
+    measured = rng.random((search.trials + 1, epochs, 2))
+    return [
+        {
+            "cell": cell.keys.record,
+            "trial": trial,
+            "status": "ok",
+            "validation_floor": 0.02,
+            "epoch": epoch + 1,
+            "validation_accuracy": accuracy,
+            "validation_accuracy_total": VALIDATION,
+            "validation_asr": asr,
+            "validation_asr_total": VALIDATION,
+        }
+        for trial, rows in enumerate(measured.tolist())
+        for epoch, (accuracy, asr) in enumerate(rows)
+    ]
