@@ -53,6 +53,19 @@ def test_panels_and_fronts(results: Results) -> None:
     np.testing.assert_allclose(drawn, best.sort_values("x")[["x", "y"]].to_numpy())
 
 
+def test_all_points_of_an_attack_with_one_mark_are_drawn_at_once_since_a_board_may_have_thousands(
+    results: Results,
+) -> None:
+    cells = pd.concat([results.cells.assign(seed=seed) for seed in range(5)], ignore_index=True)
+    shown = scene(cells, results.trials.iloc[:0], names(results), bound_on="net", bound=0.05)
+    own = shown.cells[shown.cells["objective"] == "mmcl"]
+    marks = own.assign(by=own["repair"].where(~own["searched"].astype(bool), own["selection"]))
+    drawn = [points for points in scatter(shown, fake_suite.OBJECTIVES).axes[0].collections if points.get_zorder() == 5]
+    assert len(drawn) == len(marks[["attack", "by"]].drop_duplicates())
+    placed = np.concatenate([np.asarray(points.get_offsets()) for points in drawn])
+    np.testing.assert_allclose(np.sort(placed, axis=0), np.sort(own[["x", "y"]].to_numpy(dtype=float), axis=0))
+
+
 def test_every_repair_has_a_mark_and_a_name_in_the_legend_and_no_search_is_told_of_where_there_is_none(
     results: Results,
 ) -> None:
