@@ -71,6 +71,7 @@ class Found(NamedTuple):
 
     names: Names
     gaps: list[RepairGap]
+    headlines: list[headline.Headline]  # the gaps in words, the headline first
     objectives: Matrix | None
     matrices: list[Matrix]
     detectors: Detectors
@@ -82,9 +83,11 @@ class Found(NamedTuple):
 def _found(results: Results) -> Found:
     cells, detections, cards = results.cells, results.detections, results.cards
     names = names_of(cells, detections, cards)
+    gaps = headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"])))
     return Found(
         names,
-        headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"]))),
+        gaps,
+        [headline.headline(gap, cells, names) for gap in gaps],
         objective_matrix(cells, names, cards),
         repair_matrices(cells, names, cards),
         detectors(detections, cells, names, cards, detector_scales(results.measures)),
@@ -95,10 +98,9 @@ def _found(results: Results) -> Found:
 
 
 def _markdown(results: Results, found: Found) -> str:
-    said = headline.headline(found.gaps[0], results.cells, found.names) if found.gaps else None
     return markdown.document(
         plain(results.suite.get("title") or results.suite["suite"]),
-        headline=said,
+        headline=found.headlines[0] if found.headlines else None,
         matrices=[matrix for matrix in (found.objectives, *found.matrices) if matrix],
         found=found.detectors,
         floors=floor_rows(results.cells, found.names),
@@ -223,8 +225,8 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "num_rows": len(every),
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
-        "headline": headline.headline(gaps[0], cells, names) if gaps else None,
-        "other_gaps": [(names.repair[gap.repair], headline.headline(gap, cells, names)) for gap in gaps[1:]],
+        "headline": found.headlines[0] if found.headlines else None,
+        "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),
         "objectives": found.objectives,
         "matrices": found.matrices,
