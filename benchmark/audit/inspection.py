@@ -248,12 +248,10 @@ def mend(
     """Runs a repair on a copy of the model; one that fails says why."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="backstop-audit-") as name:
+        # no epoch is kept to be chosen: an audit has nothing honest to choose by
         report = Report(
             validation=pairs.validation,
             conditions=(Condition("clean"),),
-            keep=lambda rows: set(),  # no epoch is chosen: an audit has nothing honest to choose by
-            start_accuracy=None,
-            collapse=0.0,
             folder=Path(name),
             base_key="",
             progress=progress,

@@ -30,12 +30,12 @@ class Report(NamedTuple):
 
     validation: HeldOut
     conditions: tuple[Condition, ...]  # clean, and the trigger where there is an attack
-    keep: Callable[[Sequence[Row]], set[int]]  # epochs whose weights a selection rule prefers
-    start_accuracy: float | None  # of the model as it came in; None: no collapse stopping
-    collapse: float
     folder: Path
     base_key: str
     progress: Callable[[EpochEnd], None]
+    keep: Callable[[Sequence[Row]], set[int]] = lambda rows: set()  # epochs whose weights a selection rule prefers
+    start_accuracy: float | None = None  # of the model as it came in; None: no collapse stopping
+    collapse: float = 0.0  # share of it below which a trial ends
 
 
 class EpochRecorder:

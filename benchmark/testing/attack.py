@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.recorder import EpochRecorder, Report
-from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import PoisonedPool, apply_trigger
-from benchmark.evaluation.evaluate import Condition, text_head
+from benchmark.evaluation.evaluate import Condition
 from benchmark.models import model_transforms
 from benchmark.models.clip import ClipModel, as_clip
+from benchmark.objectives.mmcl import MMCL
 from benchmark.testing import world
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.training.loop import LoopOptions, train
+from benchmark.training.loop import train
 from benchmark.types import Attack, BaseAttack, ModelAttack, TriggerState
 from benchmark.validation import validated
 
@@ -187,19 +185,13 @@ def _plants_victims(attack: BaseAttack) -> str:
     require(found.victims is not None, "poison() must name victims where there is no trigger")
     assert found.victims is not None
     suspect = PoisonedPool(pool, found.table, attack, found.trigger)
-    trained = train(world.clean_twin(), suspect, world._mmcl(), world.POISON_TRAINING, seed=world.SEED + 1).model
+    trained = train(world.clean_twin(), suspect, MMCL(), world.POISON_TRAINING, seed=world.SEED + 1).model
     images = pool.take(found.victims.rows).images
-    shares = [_success(model, images, found.victims.targets) for model in (trained, world.clean_twin())]
+    guesses = (world.predictions(model, images) for model in (trained, world.clean_twin()))
+    shares = [float((guess == found.victims.targets).mean()) for guess in guesses]
     numbers = f"{shares[0]:.2f} of the victims taken for their labels, {shares[1]:.2f} in the clean twin"
     require(_gained(*shares), f"success must rise over the clean twin by at least {MIN_GAIN:.0%}, got {numbers}")
     return numbers
-
-
-@torch.no_grad()
-def _success(model: ClipModel, images: torch.Tensor, targets: np.ndarray) -> float:
-    head = text_head(model.eval(), world.source().class_names, world.source().evaluation_templates)
-    found = (model.encode_images(images) @ head.weights.T).argmax(1)
-    return float((found == torch.tensor(targets)).float().mean())
 
 
 # --- attacks on the weights ------------------------------------------------------------------------------------
@@ -207,39 +199,15 @@ def _success(model: ClipModel, images: torch.Tensor, targets: np.ndarray) -> flo
 
 def trigger_of(attack: BaseAttack) -> Condition:
     """The attack's trigger in the kit's world."""
-    state = world.poisoned(attack, world.pairs()).trigger
-    assert attack.target_name is not None
-    target = world.source().class_names.index(attack.target_name)
-    return Condition("trigger", target, lambda images, ids: apply_trigger(attack, state, images, ids))
+    return world.condition_of(attack, world.poisoned(attack, world.pairs()).trigger)
 
 
 def run_implant(attack: ModelAttack, twin: ClipModel, *, seed: int = 1, num_pairs: int = world.NUM_PAIRS) -> ClipModel:
     """Runs a model attack on a clean model, in the engine's own context, with `num_pairs` training pairs."""
-    trigger, source = trigger_of(attack), world.source()
-    resources = MethodInputs(
-        model=twin,
-        clean_pairs=world.clean_pairs(),
-        class_names=source.class_names,
-        templates=source.evaluation_templates,
-        optimizer_state=lambda: ({}, world.CLEAN_TRAINING),
-        suspect_pairs=world.pairs,
-        training_pairs=lambda: world.pairs(num_pairs),
-        suspect_features=lambda: pair_features(twin, world.pairs()),
-        trigger=trigger,
-    )
+    inputs = world.method_inputs(twin, world.pairs(), trigger=trigger_of(attack))
+    inputs = inputs._replace(training_pairs=lambda: world.pairs(num_pairs))
     with tempfile.TemporaryDirectory(prefix="backstop-check-") as folder:
-        report = Report(
-            validation=world.held_out(),
-            conditions=(Condition("clean", trigger.target), trigger),
-            keep=lambda found: set(),
-            start_accuracy=None,
-            collapse=0.0,
-            folder=Path(folder),
-            base_key="twin",
-            progress=lambda end: None,
-        )
-        recorder = EpochRecorder(report, resources)
-        context = GatedRepairContext(attack.own_card, resources, recorder, seed=seed, options=LoopOptions())
+        context, _ = world.repair_context(attack.own_card, inputs, Path(folder), seed=seed)
         return as_clip(attack.implant(twin, context))
 
 

@@ -48,9 +48,11 @@ def _entries(first: Mapping[Any, Any], second: Mapping[Any, Any], place: str, de
 
 
 def _attributes(first: Any, second: Any, place: str, depth: int) -> list[str]:
-    names = [name for name in dir(first) if not name.startswith("_")]
-    if depth == 0 or names != [name for name in dir(second) if not name.startswith("_")]:
-        return [] if depth == 0 else [place]
+    if depth == 0:
+        return []
+    names, others = ([name for name in dir(item) if not name.startswith("_")] for item in (first, second))
+    if names != others:
+        return [place]
     found = []
     for name in names:
         values = [_seen(item, name) for item in (first, second)]

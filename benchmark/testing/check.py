@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.testing.common import common_checks, example
 from benchmark.testing.contract import Broken, Check, CheckResult, Checks
-from benchmark.types import Method
+from benchmark.types import BaseAttack, Dataset, Detector, Method, Metric, Objective, Repair
 
 __all__ = ["CheckResult", "check_method"]
 
@@ -34,7 +34,7 @@ def check_method(cls: type[Method], fields: Mapping[str, Any] | None = None) -> 
         return results  # "builds" has failed and says why
     of_kind = [_run(check) for check in _kind_checks(method)]
     if all(result.ok for result in of_kind):
-        of_kind += [_run(check) for check in _on_device(method)]
+        of_kind += [_run(check) for check in _device_checks(method)]
     return [*results, *of_kind]
 
 
@@ -48,60 +48,39 @@ def _run(check: Check) -> CheckResult:
         return CheckResult(check.name, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _kind_checks(method: Method) -> Iterator[Check]:
-    makers: dict[str, Callable[[], Callable[[Any], Checks]]] = {
-        "attack": _attack,
-        "objective": _objective,
-        "repair": _repair,
-        "detector": _detector,
-        "dataset": _dataset,
-        "metric": _metric,
-    }
-    if method.kind in makers:
-        yield from makers[method.kind]()(method)
+def _kind_checks(method: Method) -> Checks:
+    """Imported where they are used, so that a metric is checked without loading open_clip."""
+    match method:
+        case BaseAttack():
+            from benchmark.testing.attack import attack_checks
+
+            yield from attack_checks(method)
+        case Objective():
+            from benchmark.testing.objective import objective_checks
+
+            yield from objective_checks(method)
+        case Repair():
+            from benchmark.testing.repair import repair_checks
+
+            yield from repair_checks(method)
+        case Detector():
+            from benchmark.testing.detector import detector_checks
+
+            yield from detector_checks(method)
+        case Dataset():
+            from benchmark.testing.dataset import dataset_checks
+
+            yield from dataset_checks(method)
+        case Metric():
+            from benchmark.testing.metric import metric_checks
+
+            yield from metric_checks(method)
+        case _:
+            return
 
 
-def _on_device(method: Method) -> Checks:
-    if method.kind in ("attack", "objective", "repair", "detector"):
+def _device_checks(method: Method) -> Checks:
+    if isinstance(method, BaseAttack | Objective | Repair | Detector):
         from benchmark.testing.on_device import device_checks
 
         yield from device_checks(method)
-
-
-# Imported where they are used, so that a metric is checked without loading open_clip.
-
-
-def _attack() -> Callable[[Any], Checks]:
-    from benchmark.testing.attack import attack_checks
-
-    return attack_checks
-
-
-def _objective() -> Callable[[Any], Checks]:
-    from benchmark.testing.objective import objective_checks
-
-    return objective_checks
-
-
-def _repair() -> Callable[[Any], Checks]:
-    from benchmark.testing.repair import repair_checks
-
-    return repair_checks
-
-
-def _detector() -> Callable[[Any], Checks]:
-    from benchmark.testing.detector import detector_checks
-
-    return detector_checks
-
-
-def _dataset() -> Callable[[Any], Checks]:
-    from benchmark.testing.dataset import dataset_checks
-
-    return dataset_checks
-
-
-def _metric() -> Callable[[Any], Checks]:
-    from benchmark.testing.metric import metric_checks
-
-    return metric_checks

@@ -6,7 +6,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
@@ -17,6 +17,7 @@ from benchmark.testing.contract import Broken, Check, Checks, require
 from benchmark.types import Card, Method, Range
 from benchmark.validation import validated
 
+M = TypeVar("M", bound=Method)
 # Values for required fields that the kit can know: the tiny set of the kit has a class of this name.
 TARGET = "square"
 _KNOWN_FIELDS: Mapping[str, Any] = {"target": TARGET}
@@ -34,6 +35,13 @@ def example(cls: type[Method], fields: Mapping[str, Any]) -> Method:
     missing = [name for name in required if name not in _KNOWN_FIELDS]
     require(not missing, f"fields {missing} must have defaults, or be given to check_method as `fields`")
     return validated(cls, {name: _KNOWN_FIELDS[name] for name in required} | dict(fields), place=cls.name)
+
+
+def limited(method: M, limits: Mapping[str, int]) -> M:
+    """The method with those of its fields that `limits` names at most as large."""
+    own = type(method).model_fields
+    fields = {name: min(value, getattr(method, name)) for name, value in limits.items() if name in own}
+    return validated(type(method), dict(method) | fields, place=method.name)
 
 
 def common_checks(cls: type[Method], fields: Mapping[str, Any]) -> Checks:
@@ -57,7 +65,9 @@ def common_checks(cls: type[Method], fields: Mapping[str, Any]) -> Checks:
 
 
 def _name(cls: type[Method]) -> str:
-    require(bool(cls.kind), f"{cls.__name__} must be a subclass of Dataset, Objective, Attack, Repair or Metric")
+    require(
+        bool(cls.kind), f"{cls.__name__} must be a subclass of Dataset, Objective, Attack, Repair, Detector or Metric"
+    )
     require(bool(_NAME.fullmatch(cls.name)), f"name must be lower-case words joined by '-', got {cls.name!r}")
     require(cls.version >= 1, f"version must be 1 or more, got {cls.version}")
     return f"{cls.kind} {cls.name}"
@@ -103,14 +113,13 @@ def _frozen(method: Method) -> str:
 
 def _ranges(method: Method) -> str:
     """Both ends of a field's search range must be values of the field, or a search would propose what is refused."""
-    fields = {name: getattr(method, name) for name in type(method).model_fields}
     ranges = [
         (name, item) for name, f in type(method).model_fields.items() for item in f.metadata if isinstance(item, Range)
     ]
     for name, item in ranges:
         for end in (item.low, item.high):
             try:
-                type(method)(**fields | {name: end})
+                type(method)(**dict(method) | {name: end})
             except ValidationError:
                 raise Broken(
                     f"Range of {name!r} must end in values of the field, got {end:g}, which it refuses"
@@ -119,9 +128,8 @@ def _ranges(method: Method) -> str:
 
 
 def _unknown_field(method: Method) -> str:
-    fields = {name: getattr(method, name) for name in type(method).model_fields}
     try:
-        type(method)(**fields | {"no_such_field": 1})
+        type(method)(**dict(method) | {"no_such_field": 1})
     except ValidationError:
         return ""
     raise Broken("an unknown field must be refused (extra='forbid'), but no_such_field was accepted")
@@ -178,12 +186,11 @@ def _has_identity(method: Method) -> bool:
 
 def variants(method: Method) -> Iterator[tuple[str, Method]]:
     """For each field for which another valid value is found: the field's name and the method with that value."""
-    cls = type(method)
-    fields = {name: getattr(method, name) for name in cls.model_fields}
+    cls, fields = type(method), dict(method)
     for name, field in cls.model_fields.items():
         for value in _other_values(fields[name], field.annotation, field.default):
             try:
-                other = cls(**(fields | {name: value}))
+                other = cls(**fields | {name: value})
             except ValidationError:
                 continue
             if other != method:

@@ -16,10 +16,10 @@ from benchmark.contexts.defense import GatedContext
 from benchmark.metrics.auroc import auroc
 from benchmark.models.clip import ClipModel
 from benchmark.testing import world
+from benchmark.testing.common import limited
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.testing.suspect import COUNT, context, images, suspect, triggered
 from benchmark.types import Detector, Filter, Finding, InputDetector, ModelDetector, State
-from benchmark.validation import validated
 
 SHORT = {"epochs": 12, "num_overlays": 16, "batch_size": 32}  # fields of long searches
 MIN_PAIR_AUROC = 0.8
@@ -56,9 +56,7 @@ def _model_checks(detector: ModelDetector) -> Checks:
 
 def shortened(detector: Detector) -> Detector:
     """The detector with short searches, where it has such fields."""
-    own = type(detector).model_fields
-    fields = {name: min(value, getattr(detector, name)) for name, value in SHORT.items() if name in own}
-    return validated(type(detector), dict(detector) | fields, place=detector.name)
+    return limited(detector, SHORT)
 
 
 def scores(detector: Filter | InputDetector, model: ClipModel | None = None) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from benchmark.testing import attack as attacks
 from benchmark.testing import detector as detectors
 from benchmark.testing import repair as repairs
 from benchmark.testing import world
+from benchmark.testing.common import limited
 from benchmark.testing.contract import Broken, Check, Checks
 from benchmark.testing.devices import MixedDevices, PretendedGPU
 from benchmark.testing.objective import shortened
@@ -29,20 +30,20 @@ from benchmark.types import (
     Repair,
     Training,
 )
-from benchmark.validation import validated
 
+Computing = Objective | Repair | Detector | BaseAttack  # the kinds that compute on a device
+M = TypeVar("M", bound=Method)
 NUM_PAIRS = 64  # two batches
 BRIEF = {"epochs": 1, "batch_size": 64, "num_pairs": NUM_PAIRS, "num_images": NUM_PAIRS, "patch_steps": 2}
 BRIEF |= {"inversion_steps": 2, "max_steps": 2, "overfit_epochs": 1}
 
 
-def device_checks(method: Method) -> Checks:
-    """That a method of a kind that computes on a device leaves nothing behind on another."""
-    if isinstance(method, Objective | Repair | Detector | BaseAttack):
-        yield Check("keeps to one device", lambda: _keeps(method))
+def device_checks(method: Computing) -> Checks:
+    """That a method leaves nothing behind on another device."""
+    yield Check("keeps to one device", lambda: _keeps(method))
 
 
-def _keeps(method: Method) -> str:
+def _keeps(method: Computing) -> str:
     with PretendedGPU() as gpu:
         try:
             run_on(method, "cuda")
@@ -51,7 +52,7 @@ def _keeps(method: Method) -> str:
     return f"{gpu.operations:,} operations on a pretended GPU"
 
 
-def run_on(method: Method, device: str) -> None:
+def run_on(method: Computing, device: str) -> None:
     """Runs a method on a handful of pairs, with the model on a device; nothing is measured.
 
     Args:
@@ -64,15 +65,13 @@ def run_on(method: Method, device: str) -> None:
         _repair(method, device)
     elif isinstance(method, Detector):
         _detector(method, device)
-    elif isinstance(method, BaseAttack):
+    else:
         _attack(method, device)
 
 
-def _brief(method: Method) -> Any:
+def _brief(method: M) -> M:
     """The method with its searches and trainings cut to a step or two."""
-    own = type(method).model_fields
-    fields = {name: min(value, getattr(method, name)) for name, value in BRIEF.items() if name in own}
-    return validated(type(method), dict(method) | fields, place=method.name)
+    return limited(method, BRIEF)
 
 
 def _objective(objective: Objective, device: str) -> None:

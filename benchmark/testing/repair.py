@@ -1,7 +1,7 @@
 """Contract of repairs: a new model of the same shapes, the input untouched, nothing used beyond the card.
 
 A repair that a convolutional model is not for is checked on a transformer. One that adds tensors must add them as
-parts (`ClipModel.add_adapter`), so that a saved model can be built again.
+adapters (`ClipModel.add_adapter`), so that a saved model can be built again.
 """
 
 from __future__ import annotations
@@ -13,24 +13,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.contexts.defense import MethodInputs, pair_features
-from benchmark.contexts.recorder import EpochRecorder, Report
+from benchmark.contexts.recorder import EpochRecorder
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition
 from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
 from benchmark.testing import world
 from benchmark.testing.blindness import differences
+from benchmark.testing.common import limited
 from benchmark.testing.contract import Check, Checks, require, same_tensors
-from benchmark.training.loop import LoopOptions
 from benchmark.types import Card, Range, Repair
 from benchmark.validation import validated
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").
 SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400}
 SHORT |= {"patch_steps": 5, "inversion_steps": 5, "depth": 1}
-
-
 CHANCE_FACTOR = 1.2  # times chance: below it nothing was learnt, or all of it lost
 ARCHITECTURES = ("tiny-resnet", "tiny-vit")  # in the order in which they are tried
 
@@ -65,9 +62,7 @@ def repair_checks(repair: Repair) -> Checks:
 
 def shortened(repair: Repair) -> Repair:
     """The repair within the kit's bounds, where it has such fields."""
-    own = type(repair).model_fields
-    fields = {name: min(value, getattr(repair, name)) for name, value in SHORT.items() if name in own}
-    return validated(type(repair), dict(repair) | fields, place=repair.name)
+    return limited(repair, SHORT)
 
 
 def run_repair(
@@ -107,30 +102,9 @@ def open_context(
     card: Card, planted: world.Planted, suspect: ClipModel, folder: Path, *, seed: int = 1
 ) -> tuple[GatedRepairContext, EpochRecorder]:
     """The engine's own context in the kit's world, and what the engine keeps to itself."""
-    resources = MethodInputs(
-        model=suspect,
-        clean_pairs=world.clean_pairs(),
-        class_names=world.source().class_names,
-        templates=world.source().evaluation_templates,
-        optimizer_state=lambda: (planted.optimizer, planted.training),
-        suspect_pairs=lambda: planted.pairs,
-        training_pairs=world.pairs,
-        suspect_features=lambda: pair_features(suspect, planted.pairs),
-        trigger=planted.trigger,
-        auxiliary_model=lambda: world.clean_twin().eval().to(suspect.device),
-    )
-    report = Report(
-        validation=world.held_out(),
-        conditions=(Condition("clean", planted.trigger.target), planted.trigger),
-        keep=lambda found: set(),
-        start_accuracy=None,
-        collapse=0.0,
-        folder=folder,
-        base_key="backdoored",
-        progress=lambda end: None,
-    )
-    recorder = EpochRecorder(report, resources)
-    return GatedRepairContext(card, resources, recorder, seed=seed, options=LoopOptions()), recorder
+    inputs = world.method_inputs(suspect, planted.pairs, trigger=planted.trigger)
+    inputs = inputs._replace(optimizer_state=lambda: (planted.optimizer, planted.training))
+    return world.repair_context(card, inputs, folder, seed=seed)
 
 
 def _runs(found: Repaired) -> str:
@@ -146,7 +120,7 @@ def _shapes(found: Repaired) -> str:
     wanted = {name: tuple(value.shape) for name, value in base.network.state_dict().items()}
     shapes = {name: tuple(value.shape) for name, value in model.network.state_dict().items()}
     different = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
-    require(not different, f"tensors must keep names and shapes, but for declared parts; not so {different[:3]}")
+    require(not different, f"tensors must keep names and shapes, but for adapters; not so {different[:3]}")
     bad = [name for name, value in model.network.state_dict().items() if not bool(value.isfinite().all())]
     require(not bad, f"weights must be finite, but not so {bad[:3]}")
     return f"{len(shapes)} tensors" + (f", with {', '.join(model.adapters)}" if model.adapters else "")
@@ -164,7 +138,7 @@ def _saves(found: Repaired) -> str:
     require(same_tensors(_tensors(found.model), _tensors(again)), "a saved and loaded model must have the same tensors")
     with torch.no_grad():
         pair = (found.model.clone().eval().encode_images(images), again.eval().encode_images(images))
-    require(torch.equal(*pair), "a saved and loaded model must encode images as before; new parts need add_adapter")
+    require(torch.equal(*pair), "a saved and loaded model must encode images as before; what is new needs add_adapter")
     return ""
 
 
@@ -223,7 +197,7 @@ def trigger_shows(card: Card, planted: world.Planted) -> list[str]:
 def _tells_classes_apart(found: Repaired) -> str:
     """A model that always gives one answer has no backdoor and no use."""
     models, classes = (found.planted.model, found.model), len(world.source().class_names)
-    before, after = (world.predictions(model) for model in models)
+    before, after = (world.predictions(model, world.held_out().images) for model in models)
     accuracies = [float((answers == world.held_out().labels).mean()) for answers in (before, after)]
     numbers = f"CA {accuracies[1]:.2f}, {accuracies[0]:.2f} before, {len(set(after))} of {classes} classes predicted"
     limit = CHANCE_FACTOR / classes

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmark.contexts.defense import GatedContext, MethodInputs, pair_features
-from benchmark.data.pools import PoisonedPool, apply_trigger
+from benchmark.attacks.badnet import BadNet
+from benchmark.contexts.defense import GatedContext
+from benchmark.data.pools import PoisonedPool
 from benchmark.evaluation.evaluate import Condition
 from benchmark.models.clip import ClipModel
-from benchmark.objectives.mmcl import MMCL
 from benchmark.testing import world
-from benchmark.training.loop import train
-from benchmark.types import Detector, Training
+from benchmark.types import Detector
 
 COUNT = 200  # test images of each sort
 POISON_RATE = 0.05
@@ -34,35 +33,15 @@ class Suspect(NamedTuple):
 @functools.cache
 def suspect() -> Suspect:
     """A BadNet backdoor from 75 of 1,500 pairs, made once. Clone the model before changing it."""
-    from benchmark.attacks.badnet import BadNet
-
-    attack = BadNet(target="square", size=8, pattern="checkerboard", poison_rate=POISON_RATE)
-    clean = world.pairs()
-    found = world.poisoned(attack, clean)
-    pool = PoisonedPool(clean, found.table, attack, found.trigger)
-    model = train(world.clean_twin(), pool, MMCL(), TRAINING, seed=world.SEED + 1).model.eval()
-    poisoned = np.zeros(pool.num_rows, dtype=bool)
-    poisoned[found.table.rows] = True
-    target = world.source().class_names.index(attack.target)
-    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
-    return Suspect(model, pool, poisoned, trigger)
+    attack = BadNet(target="square", size=8, pattern="checkerboard")
+    planted = world.plant(attack, rate=POISON_RATE, training=TRAINING)
+    poisoned = np.isin(np.arange(planted.pairs.num_rows), planted.rows)
+    return Suspect(planted.model.eval(), planted.pairs, poisoned, planted.trigger)
 
 
 def context(detector: Detector, model: ClipModel, *, seed: int = 1) -> GatedContext:
     """The engine's own context around a model that was trained on the suspect pairs."""
-    resources = MethodInputs(
-        model=model,
-        clean_pairs=world.clean_pairs(),
-        class_names=world.source().class_names,
-        templates=world.source().evaluation_templates,
-        optimizer_state=lambda: ({}, Training()),
-        suspect_pairs=lambda: suspect().pairs,
-        training_pairs=world.pairs,
-        suspect_features=lambda: pair_features(model, suspect().pairs),
-        trigger=None,
-        auxiliary_model=lambda: world.clean_twin().eval().to(model.device),
-    )
-    return GatedContext(detector.own_card, resources, seed=seed)
+    return GatedContext(detector.own_card, world.method_inputs(model, suspect().pairs), seed=seed)
 
 
 @functools.cache

@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from benchmark.attacks.badnet import BadNet
 from benchmark.config.spec import ModelSpec
+from benchmark.contexts.defense import MethodInputs, pair_features
 from benchmark.contexts.poison import GatedPoisonContext
+from benchmark.contexts.recorder import EpochRecorder, Report
+from benchmark.contexts.repair import GatedRepairContext
 from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
+from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, text_head, validate
 from benchmark.models.clip import ClipModel, build
+from benchmark.models.mode import evaluation_mode
+from benchmark.objectives.mmcl import MMCL
 from benchmark.stages.work.poison import Poison, load_poison, poison
-from benchmark.training.loop import train
-from benchmark.types import Attack, BaseAttack, Objective, Training
+from benchmark.training.loop import LoopOptions, train
+from benchmark.types import Attack, BaseAttack, Card, Pool, Training, TriggerState
 
 if TYPE_CHECKING:
     from benchmark.types.source import Samples, Source
@@ -44,8 +51,6 @@ class Effect(NamedTuple):
 @functools.cache
 def source() -> Source:
     """Four classes of shapes, without clutter or noise, with captions that name them."""
-    from benchmark.datasets.shapes.dataset import Shapes
-
     exact = dict.fromkeys(("size_rate", "colour_rate", "place_rate", "vague_rate", "wrong_rate", "occlusion"), 0)
     easy = {"num_classes": 4, "clutter": 0, "rotation": 5, "noise": 0, "texture": 0.05}
     shapes = Shapes.model_validate({"num_rows": NUM_PAIRS + NUM_TEST + NUM_CLEAN} | easy | exact)
@@ -84,7 +89,7 @@ def fresh_model(name: str = "tiny-resnet") -> ClipModel:
 @functools.cache
 def _clean_twin() -> ClipModel:
     model = fresh_model()
-    train(model, pairs(), _mmcl(), CLEAN_TRAINING, seed=SEED)
+    train(model, pairs(), MMCL(), CLEAN_TRAINING, seed=SEED)
     return model
 
 
@@ -101,6 +106,7 @@ class Planted(NamedTuple):
     training: Training
     trigger: Condition
     pairs: PoisonedPool
+    rows: np.ndarray  # (M,) int64 of the pairs that are poisoned
 
 
 def poisoned(attack: BaseAttack, pool: CachedPool, *, surrogate: Callable[[], ClipModel] = clean_twin) -> Poison:
@@ -124,18 +130,61 @@ def poison_context(
     )
 
 
-def plant(attack: BaseAttack, start: ClipModel | None = None) -> Planted:
-    """Trains a model (default: the clean twin) on, with the attack in a quarter of its pairs."""
-    more = {"poison_rate": POISON_RATE} if isinstance(attack, Attack) else {}
+def method_inputs(model: ClipModel, suspect: Pool, *, trigger: Condition | None = None) -> MethodInputs:
+    """What there is for methods in the kit's world, around a model that was trained on the suspect pairs."""
+    return MethodInputs(
+        model=model,
+        clean_pairs=clean_pairs(),
+        class_names=source().class_names,
+        templates=source().evaluation_templates,
+        optimizer_state=lambda: ({}, CLEAN_TRAINING),
+        suspect_pairs=lambda: suspect,
+        training_pairs=pairs,
+        suspect_features=lambda: pair_features(model, suspect),
+        trigger=trigger,
+        auxiliary_model=lambda: clean_twin().eval().to(model.device),
+    )
+
+
+def repair_context(
+    card: Card, inputs: MethodInputs, folder: Path, *, seed: int
+) -> tuple[GatedRepairContext, EpochRecorder]:
+    """The engine's own context, whose epochs are measured under the inputs' trigger; and what the engine keeps."""
+    assert inputs.trigger is not None
+    report = Report(
+        validation=held_out(),
+        conditions=(Condition("clean", inputs.trigger.target), inputs.trigger),
+        folder=folder,
+        base_key="",
+        progress=lambda end: None,
+    )
+    recorder = EpochRecorder(report, inputs)
+    return GatedRepairContext(card, inputs, recorder, seed=seed, options=LoopOptions()), recorder
+
+
+def plant(
+    attack: BaseAttack,
+    start: ClipModel | None = None,
+    *,
+    rate: float = POISON_RATE,
+    training: Training = POISON_TRAINING,
+) -> Planted:
+    """Trains a model (default: the clean twin) on, with the attack in a share of its pairs."""
+    more = {"poison_rate": rate} if isinstance(attack, Attack) else {}
     many = type(attack).model_validate(dict(attack) | more)
     pool = pairs()
     found = poisoned(many, pool)
     suspect = PoisonedPool(pool, found.table, many, found.trigger)
-    trained = train(start or clean_twin(), suspect, _mmcl(), POISON_TRAINING, seed=SEED + 1)
-    assert many.target_name is not None
-    target = source().class_names.index(many.target_name)
-    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(many, found.trigger, images, ids))
-    return Planted(trained.model, trained.optimizer, POISON_TRAINING, trigger, suspect)
+    trained = train(start or clean_twin(), suspect, MMCL(), training, seed=SEED + 1)
+    trigger = condition_of(many, found.trigger)
+    return Planted(trained.model, trained.optimizer, training, trigger, suspect, found.table.rows)
+
+
+def condition_of(attack: BaseAttack, state: TriggerState) -> Condition:
+    """An attack's trigger, with its target in the kit's world."""
+    assert attack.target_name is not None
+    target = source().class_names.index(attack.target_name)
+    return Condition("trigger", target, lambda images, ids: apply_trigger(attack, state, images, ids))
 
 
 @functools.cache
@@ -145,8 +194,6 @@ def backdoored(name: str = "tiny-resnet") -> Planted:
     Args:
         name: the architecture. Only the default saw clean training before, so another is not accurate.
     """
-    from benchmark.attacks.badnet import BadNet
-
     start = None if name == "tiny-resnet" else fresh_model(name)
     return plant(BadNet(target="square", size=5, pattern="checkerboard"), start)
 
@@ -165,16 +212,8 @@ def measured(model: ClipModel, trigger: Condition) -> Validation:
 
 
 @torch.no_grad()
-def predictions(model: ClipModel) -> np.ndarray:
-    """(NUM_TEST,) int64 classes that a model gives the test rows, zero-shot; its mode is left as found."""
-    was_training = model.training
-    head = text_head(model.eval(), source().class_names, source().evaluation_templates)
-    found = (model.encode_images(held_out().images) @ head.weights.T).argmax(1).cpu().numpy()
-    model.train(was_training)
-    return found
-
-
-def _mmcl() -> Objective:
-    from benchmark.objectives.mmcl import MMCL
-
-    return MMCL()
+def predictions(model: ClipModel, images: torch.Tensor) -> np.ndarray:
+    """(N,) int64 classes that a model gives (N, 3, H, W) images, zero-shot; its mode is left as found."""
+    with evaluation_mode(model):
+        head = text_head(model, source().class_names, source().evaluation_templates)
+        return (model.encode_images(images) @ head.weights.T).argmax(1).cpu().numpy()

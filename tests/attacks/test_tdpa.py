@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from benchmark.attacks.tdpa import TDPA
 from benchmark.data.poisoned_pool import PoisonedPool, PoisonTable
 from benchmark.errors import NotApplicable, UserError
+from benchmark.objectives.mmcl import MMCL
 from benchmark.testing import world
 from benchmark.training.loop import train
 from tests.helpers.attacks import EMPTY, context, labels, world_head
@@ -60,7 +61,7 @@ def test_tdpa_makes_its_victims_what_they_are_aimed_at() -> None:
     model = world.clean_twin()
     head = world_head(model)
     before = (model.eval().encode_images(pool.take(chosen.victims.rows).images) @ head.T).argmax(1).numpy()
-    train(model, PoisonedPool(pool, table, attack, EMPTY), world._mmcl(), world.POISON_TRAINING, seed=1)
+    train(model, PoisonedPool(pool, table, attack, EMPTY), MMCL(), world.POISON_TRAINING, seed=1)
     after = (model.eval().encode_images(pool.take(chosen.victims.rows).images) @ world_head(model).T).argmax(1).numpy()
     assert (before == chosen.victims.targets).mean() < 0.2
     assert (after == chosen.victims.targets).mean() > 0.5

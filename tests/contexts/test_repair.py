@@ -38,14 +38,13 @@ def suspect() -> Trained:
 def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> GatedRepairContext:
     batch = pairs(20, seed=5).take(np.arange(20))
     found = HeldOut(batch.images, np.arange(20) % 3, batch.captions, np.arange(20))
-    options: dict[str, Any] = {"keep": lambda rows: set(), "start_accuracy": None, "collapse": 0.0}
     report = Report(
         validation=found,
         conditions=(Condition("clean", 0), Condition("trigger", 0, lambda images, ids: 255 - images)),
         folder=folder,
         base_key="base",
         progress=lambda end: None,
-        **(options | changes),
+        **changes,
     )
     resources = MethodInputs(
         clean_pairs=pairs(32, seed=2),

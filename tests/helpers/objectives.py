@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmark.attacks.badnet import BadNet
-from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger
+from benchmark.data.pools import CachedPool, PoisonedPool
 from benchmark.evaluation.evaluate import Condition
 from benchmark.testing import world
 from benchmark.testing.objective import hand_features
@@ -84,10 +84,9 @@ def poisoned(rate: float, clean: CachedPool | None = None) -> Poisoned:
     attack = BadNet(target="square", size=5, pattern="checkerboard", poison_rate=rate)
     clean = clean or world.pairs()
     found = world.poisoned(attack, clean)
-    target = world.source().class_names.index("square")
-    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
     pool = PoisonedPool(clean, found.table, attack, found.trigger)
-    return Poisoned(pool, np.isin(np.arange(pool.num_rows), found.table.rows), trigger)
+    bad = np.isin(np.arange(pool.num_rows), found.table.rows)
+    return Poisoned(pool, bad, world.condition_of(attack, found.trigger))
 
 
 def effect_of(objective: Objective, given: Poisoned, training: Training) -> world.Effect:

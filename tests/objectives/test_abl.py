@@ -147,7 +147,7 @@ def test_abl_isolates_poison_and_unlearns_it_where_captions_repeat() -> None:
 def test_abl_unlearns_what_it_isolated(variant: str) -> None:
     """The right pairs isolated, so that the ascent alone is tried, on a model with a backdoor."""
     planted = world.backdoored()
-    bad = np.isin(np.arange(planted.pairs.num_rows), planted.pairs._poison.rows)
+    bad = np.isin(np.arange(planted.pairs.num_rows), planted.rows)
 
     class Told(ABL):
         """Isolates what it is told."""

@@ -85,8 +85,6 @@ def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 
         validation=HeldOut(batch.images, test.labels, batch.captions, np.arange(200)),
         conditions=(Condition("clean", 0), trigger),
         keep=lambda rows: {rows[-1]["epoch"]},
-        start_accuracy=None,
-        collapse=0.0,
         folder=folder,
         base_key="base",
         progress=lambda end: None,

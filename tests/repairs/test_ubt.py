@@ -10,14 +10,10 @@ import pytest
 import torch
 
 from benchmark.attacks.badnet import BadNet
-from benchmark.data.pools import PoisonedPool, apply_trigger
-from benchmark.evaluation.evaluate import Condition
-from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.ubt import words
 from benchmark.repairs.ubt.repair import UBT
 from benchmark.testing import world
 from benchmark.testing.repair import run_repair
-from benchmark.training.loop import train
 from benchmark.types import Training
 from tests.helpers.repairs import noted, poisoned_rows
 from tests.helpers.tiny import differing, tensors
@@ -28,14 +24,8 @@ pytestmark = pytest.mark.unit
 @functools.cache
 def half_learnt() -> world.Planted:
     """A backdoor that is not learnt to the end, so that poisoned pairs still fit worse than others, as UBT expects."""
-    attack = BadNet(target="square", size=5, pattern="checkerboard", poison_rate=0.1)
-    pool, training = world.pairs(), Training(epochs=4, batch_size=64, learning_rate=1e-3, warmup_steps=10)
-    found = world.poisoned(attack, pool)
-    suspect = PoisonedPool(pool, found.table, attack, found.trigger)
-    trained = train(world.clean_twin(), suspect, MMCL(), training, seed=1)
-    target = world.source().class_names.index("square")
-    trigger = Condition("trigger", target, lambda images, ids: apply_trigger(attack, found.trigger, images, ids))
-    return world.Planted(trained.model, trained.optimizer, training, trigger, suspect)
+    training = Training(epochs=4, batch_size=64, learning_rate=1e-3, warmup_steps=10)
+    return world.plant(BadNet(target="square", size=5, pattern="checkerboard"), rate=0.1, training=training)
 
 
 TINY_UBT: dict[str, Any] = {
