@@ -24,9 +24,8 @@ from benchmark.data.text_augmentation import augment_captions
 from benchmark.models.clip import ClipModel, build
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.perf.photos import SIZE, Photos, decoded, load_photos
-from benchmark.perf.report import Line, Settings, at_least, in_turn, paired, seconds
-from benchmark.perf.training import BareStep, Resident
-from benchmark.training.loop import EpochEnd, LoopOptions, train
+from benchmark.perf.report import Line, Settings, at_least, in_turn, seconds
+from benchmark.perf.training import BareStep, Resident, epochs_in_turn
 from benchmark.training.views import make_inputs
 from benchmark.types import Training
 
@@ -114,17 +113,11 @@ def _end_to_end(pool: CachedPool, published: TwoDecodes) -> Line:
     """Whole epochs of MMCL+SSL: our loop against the bare step behind the baseline's input."""
     training = Training(epochs=3, batch_size=BATCH, learning_rate=1e-3)
     bare = BareStep(MMCLSSL(), training)
-    ours, baseline = [], []
 
     def epoch_of_theirs() -> None:
         for batch in _theirs(published):
             bare(batch)
 
-    def on_epoch(end: EpochEnd, _: ClipModel) -> None:
-        ours.append(end.wall_s)
-        baseline.append(seconds(epoch_of_theirs))
-
-    train(build(ModelSpec(), seed=0), pool, MMCLSSL(), training, seed=0, options=LoopOptions(on_epoch=on_epoch))
-    times = paired(ours[1:], baseline[1:])
+    times = epochs_in_turn(pool, MMCLSSL(), training, epoch_of_theirs)
     rates = (f"{PAIRS / times.ours:,.0f}", f"{PAIRS / times.baseline:,.0f}")
     return Line("end to end, mmcl-ssl (pairs/s)", *rates, 1 / times.ratio)

@@ -42,9 +42,9 @@ def load_photos(folder: Path | None, count: int) -> Photos:
 
 def _from_folder(folder: Path, count: int) -> Photos:
     source = Cifar10(path=str(folder), expected_rows={}).open(image_size=SIZE)
-    items = [item for item in islice(source.stream(seed=None), count) if isinstance(item.image, bytes)]
-    encoded = [item.image for item in items if isinstance(item.image, bytes)]
-    return _photos(source, encoded, [item.caption for item in items], np.array([item.label for item in items]))
+    pairs = [(item, item.image) for item in islice(source.stream(seed=None), count) if isinstance(item.image, bytes)]
+    captions, labels = [item.caption for item, _ in pairs], np.array([item.label for item, _ in pairs])
+    return _photos(source, [image for _, image in pairs], captions, labels)
 
 
 def _photos(source: Source, encoded: list[bytes], captions: list[str], labels: np.ndarray) -> Photos:

@@ -7,12 +7,13 @@ asks the banks for neighbours, scores all pairs and fits the mixture besides.
 from __future__ import annotations
 
 from benchmark.config.spec import ModelSpec
-from benchmark.models.clip import ClipModel, build
+from benchmark.models.clip import build
 from benchmark.objectives.safeclip import SafeCLIP
 from benchmark.objectives.ssl import picks
 from benchmark.perf.photos import decoded, load_photos
-from benchmark.perf.report import Line, Settings, at_most, paired, seconds
-from benchmark.training.loop import EpochEnd, LoopOptions, train
+from benchmark.perf.report import Line, Settings, at_most
+from benchmark.perf.training import epochs_in_turn
+from benchmark.training.loop import train
 from benchmark.types import Features, Loss, Plan, PlanContext, State, Training
 
 PAIRS, BATCH, BANK_SIZE, LIMIT = 2560, 128, 256, 1.25
@@ -46,18 +47,13 @@ def run(settings: Settings) -> list[Line]:
             return Loss((image + text) / 2, {}, state)
 
     training = Training(epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-3)
-    other, ours, baseline = build(ModelSpec(), seed=0), [], []
+    other = build(ModelSpec(), seed=0)
 
     def epoch_of_bare_passes() -> None:
         train(other, pool, Bare(bank_size=1), training.model_copy(update={"epochs": 1}), seed=0)
 
-    def on_epoch(end: EpochEnd, _: ClipModel) -> None:
-        ours.append(end.wall_s)
-        baseline.append(seconds(epoch_of_bare_passes))
-
     objective = Recorded(unimodal_epochs=0, slow_epochs=0, bank_size=BANK_SIZE)
-    train(build(ModelSpec(), seed=0), pool, objective, training, seed=0, options=LoopOptions(on_epoch=on_epoch))
-    times = paired(ours[1:], baseline[1:])
+    times = epochs_in_turn(pool, objective, training, epoch_of_bare_passes)
     return [
         at_most(
             f"epoch of {PAIRS:,} pairs (s)",

@@ -7,9 +7,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from typing import NamedTuple
 
-from benchmark.perf.report import Line, Settings, seconds
+from benchmark.perf.report import Line, Settings
 
 # Runs the command in a fresh interpreter and tells which heavy libraries it has loaded.
 _PROBE = """
@@ -83,14 +84,9 @@ def _backstop(words: list[str], store: str) -> Ended:
         RuntimeError: it failed; the last lines it wrote are in the message.
     """
     environment = os.environ | {"BACKSTOP_STORE": store}
-    found: list[subprocess.CompletedProcess[str]] = []
-
-    def call() -> None:
-        command = [sys.executable, "-c", _PROBE, *words]
-        found.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=False))
-
-    wall_s = seconds(call)
-    done = found[0]
+    command, began = [sys.executable, "-c", _PROBE, *words], time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    wall_s = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"backstop {' '.join(words)} failed: {done.stderr.strip()[-800:] or done.stdout[-800:]}")
     return Ended(wall_s, done.stderr.rpartition("heavy:")[2].strip())

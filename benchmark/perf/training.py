@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from benchmark.models.clip import ClipModel, build
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.perf.photos import decoded, load_photos
-from benchmark.perf.report import Line, Settings, at_least, paired, seconds
+from benchmark.perf.report import Line, Pair, Settings, at_least, paired, seconds
 from benchmark.training.loop import EpochEnd, LoopOptions, train
 from benchmark.training.optimizer import adamw
 from benchmark.training.views import make_inputs
@@ -79,6 +80,18 @@ def resident(pool: CachedPool, model: ClipModel, views: frozenset[View], *, batc
     return found
 
 
+def epochs_in_turn(pool: CachedPool, objective: Objective, training: Training, other: Callable[[], None]) -> Pair:
+    """Epochs of our loop on a fresh model, each followed by one of another side; the first of each warms up."""
+    ours, baseline = [], []
+
+    def on_epoch(end: EpochEnd, _: ClipModel) -> None:
+        ours.append(end.wall_s)
+        baseline.append(seconds(other))
+
+    train(build(ModelSpec(), seed=0), pool, objective, training, seed=0, options=LoopOptions(on_epoch=on_epoch))
+    return paired(ours[1:], baseline[1:])
+
+
 def run(settings: Settings) -> list[Line]:
     """Both objectives at both batch sizes."""
     pool = decoded(load_photos(settings.data, PAIRS))
@@ -89,20 +102,13 @@ def _line(pool: CachedPool, objective: Objective, limit: float, batch_size: int)
     training = Training(epochs=EPOCHS, batch_size=batch_size, learning_rate=1e-3)
     bare = BareStep(objective, training)
     batches = resident(pool, bare.model, objective.views, batch_size=batch_size)
-    ours, baseline, views = [], [], 0
+    views = sum(len(batch.images) for batch in batches)
 
     def epoch_of_bare_steps() -> None:
         for batch in batches:
             bare(batch)
 
-    def on_epoch(end: EpochEnd, _: ClipModel) -> None:
-        nonlocal views
-        ours.append(end.wall_s)
-        baseline.append(seconds(epoch_of_bare_steps))
-        views = end.images
-
-    train(build(ModelSpec(), seed=0), pool, objective, training, seed=0, options=LoopOptions(on_epoch=on_epoch))
-    times = paired(ours[1:], baseline[1:])
+    times = epochs_in_turn(pool, objective, training, epoch_of_bare_steps)
     return at_least(
         f"{objective.name}, batch {batch_size} (views/s)",
         f"{views / times.ours:,.0f}",
