@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ from benchmark.cli import plan as planning
 from benchmark.engine.probe import Pace
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Draft, Store
-from tests.helpers.miniature import PLUGIN, SETTINGS, records, run
+from tests.cli.conftest import Call
+from tests.helpers.miniature import PLUGIN, WORDS, records, run
 
 COMMANDS = {
     "list": {"--plugin", "--json"},
@@ -47,18 +47,6 @@ COMMANDS = {
 }
 
 
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command, in this process."""
-    monkeypatch.setattr(sys, "argv", ["backstop", *words])
-    try:
-        app.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
 def test_the_command_line_is_frozen() -> None:
     found = {
         name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
@@ -76,8 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-MINI = [part for text in SETTINGS for part in ("--set", text)]
-GROWN = ["smoke", *MINI, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1"]
+GROWN = ["smoke", *WORDS, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1"]
 
 
 @pytest.mark.timeout(600)
@@ -90,60 +77,54 @@ def test_a_run_ends_in_records_with_a_status_each(finished: Path) -> None:
     assert all(row["measures"] for row in outside)
 
 
-def test_a_finished_suite_is_done(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = call(capsys, monkeypatch, "plan", *GROWN, "--store", str(finished), "--json")
+def test_a_finished_suite_is_done(finished: Path, call: Call) -> None:
+    code, out, _ = call("plan", *GROWN, "--store", str(finished), "--json")
     plan = json.loads(out)
     assert (code, plan["cells"], plan["to_do"], plan["disk_bytes"]) == (0, 30, 0, 0)
     before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())
-    code, out, _ = call(capsys, monkeypatch, "run", *GROWN, "--store", str(finished), "--json")
+    code, out, _ = call("run", *GROWN, "--store", str(finished), "--json")
     assert (code, json.loads(out)["cells"]) == (0, 30)
     assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file()) == before
 
 
 @pytest.mark.parametrize("place", [1, 5, 29])
 def test_a_record_alone_shows_its_cell_and_the_cell_runs_to_the_same_record(
-    place: int, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: int, finished: Path, tmp_path: Path, call: Call
 ) -> None:
     record = (Store(finished).read_json("suites/smoke.json") or {})["cells"][place]["record"]
     store = ["--store", str(finished)]
-    code, out, err = call(capsys, monkeypatch, "show", record[:12], "--plugin", str(PLUGIN), *store)
+    code, out, err = call("show", record[:12], "--plugin", str(PLUGIN), *store)
     assert (code, err) == (0, "")
     file = tmp_path / "cell.json"
     file.write_text(out)
-    code, out, _ = call(capsys, monkeypatch, "plan", str(file), *store, "--json")
+    code, out, _ = call("plan", str(file), *store, "--json")
     assert (code, json.loads(out)["suite"], json.loads(out)["to_do"]) == (0, f"smoke-{record[:8]}", 0)
-    code, _, _ = call(capsys, monkeypatch, "run", str(file), *store, "--json")
-    _, out, _ = call(capsys, monkeypatch, "status", str(file), *store, "--json")
+    code, _, _ = call("run", str(file), *store, "--json")
+    _, out, _ = call("status", str(file), *store, "--json")
     assert record in [cell["record"] for cell in json.loads(out)["cells"]]
 
 
-def test_status_and_board_show_the_run(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = call(capsys, monkeypatch, "status", "smoke", "--store", str(finished), "--json")
+def test_status_and_board_show_the_run(finished: Path, tmp_path: Path, call: Call) -> None:
+    code, out, _ = call("status", "smoke", "--store", str(finished), "--json")
     assert code == 0
     assert {cell["status"] for cell in json.loads(out)["cells"]} <= {"ok", "repair_failed"}
-    code, out, _ = call(capsys, monkeypatch, "board", "smoke", "--store", str(finished), "--out", str(tmp_path))
+    code, out, _ = call("board", "smoke", "--store", str(finished), "--out", str(tmp_path))
     assert code == 0
     assert "interpolated" in (tmp_path / "index.html").read_text().lower()
     assert (tmp_path / "figures" / "scatter.pdf").stat().st_size > 1000
 
 
-def test_a_part_of_the_grid_leaves_the_suite_whole(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_the_grid_leaves_the_suite_whole(tmp_path: Path, call: Call) -> None:
     """One cell, whose twin is made as its input; the suite's document names all 24."""
     store, only = ["--store", str(tmp_path)], ["--only", "objective=mmcl,attack=badnet"]
-    words = ["run", "smoke", *MINI, *store, *only, "--limit", "1", "--local", "--quiet"]
-    code, out, _ = call(capsys, monkeypatch, *words)
+    words = ["run", "smoke", *WORDS, *store, *only, "--limit", "1", "--local", "--quiet"]
+    code, out, _ = call(*words)
     assert code == 0
     assert out.startswith("smoke: 1 of 24 cells, 1 records (1 ok) in ")
     assert len(list((tmp_path / "pretrain").iterdir())) == 2
-    code, out, _ = call(capsys, monkeypatch, "status", "smoke", *store, "--json")
+    code, out, _ = call("status", "smoke", *store, "--json")
     assert [cell["status"] for cell in json.loads(out)["cells"]].count("missing") == 23
-    code, out, _ = call(capsys, monkeypatch, "status", "smoke", *store, *only, "--json")
+    code, out, _ = call("status", "smoke", *store, *only, "--json")
     assert [cell["status"] for cell in json.loads(out)["cells"]] == ["ok", "missing", "missing", "missing"]
 
 
@@ -185,20 +166,19 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_two(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case: str, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, expected = BAD[case]
     monkeypatch.setenv("BACKSTOP_STORE", str(tmp_path))
-    code, _, err = call(capsys, monkeypatch, *words, *(["--quiet"] if words[0] == "run" else []))
+    code, _, err = call(*words, *(["--quiet"] if words[0] == "run" else []))
     last = err.strip().splitlines()[-1]
     assert code == 2
     assert last.startswith("backstop: ")
     assert expected in last
-    assert "Traceback" not in err
 
 
 def test_a_plan_without_past_records_gives_the_time_of_a_probe(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int]] = []
 
@@ -208,14 +188,14 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
 
     monkeypatch.setattr(planning, "pace_of", told)
     words = ["plan", "smoke", "--store", str(tmp_path)]
-    _, out, _ = call(capsys, monkeypatch, *words, "--json")
+    _, out, _ = call(*words, "--json")
     plan = json.loads(out)
     assert asked == [("tiny-resnet", 128)]
     assert plan["seconds"] == pytest.approx(sum(stage["work"] for stage in plan["stages"]) / 1000)
     assert plan["probe"]["tiny-resnet"]["views_per_s"] == 1000.0
-    _, out, _ = call(capsys, monkeypatch, *words)
+    _, out, _ = call(*words)
     assert "estimated from a 2 s probe" in " ".join(out.split())
-    _, out, _ = call(capsys, monkeypatch, *words, "--no-probe")
+    _, out, _ = call(*words, "--no-probe")
     assert len(asked) == 2
     assert "no probe was made" in " ".join(out.split())
 
@@ -231,11 +211,9 @@ def test_a_slot_larger_than_the_cluster_is_refused() -> None:
         check_slot(ComputeOptions(gpus_per_slot=0.5), 2.0, 0.0)
 
 
-def test_a_list_can_be_of_one_kind_or_of_one_suite(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_can_be_of_one_kind_or_of_one_suite(call: Call) -> None:
     def listed(*words: str) -> dict[str, set[str]]:
-        _, out, _ = call(capsys, monkeypatch, "list", *words, "--json")
+        _, out, _ = call("list", *words, "--json")
         found = json.loads(out)
         return {kind: set(names) for kind, names in found["methods"].items()} | {"suite": set(found["suites"])}
 
@@ -249,15 +227,13 @@ def test_a_list_can_be_of_one_kind_or_of_one_suite(
     assert set(smoke) == {"suite", "dataset", "objective", "attack", "repair"}
 
 
-def test_a_full_disk_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Draft, facts: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
 
     monkeypatch.setattr(Draft, "commit", full)
-    words = ["run", "smoke", "--local", "--quiet", "--store", str(tmp_path), *MINI]
-    code, _, err = call(capsys, monkeypatch, *words)
+    words = ["run", "smoke", "--local", "--quiet", "--store", str(tmp_path), *WORDS]
+    code, _, err = call(*words)
     assert code == 2
     assert "there must be space left on the device" in err.strip().splitlines()[-1]
     assert not list(tmp_path.glob("*/*/manifest.json"))

@@ -5,38 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from benchmark.cli import app
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.suites import resolve
 from benchmark.stages.cells import cells_of
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
+from tests.cli.conftest import Call
 from tests.helpers import fake_suite
 
 CLEAN = ["smoke", "--set", "attacks=[]", "--set", "repairs=[]"]  # two cells
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Exit code, stdout and stderr of one command, in this process."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backstop", *words])
-        with pytest.raises(SystemExit) as end:
-            app.main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def finish(root: Path, status: str) -> None:

@@ -28,24 +28,13 @@ SETTINGS = (
     "gate.min_asr_on=absolute",
     "gate.max_accuracy_drop=1.0",
 )
+WORDS = [part for text in SETTINGS for part in ("--set", text)]  # of the command
 PLUGIN = Path(__file__).parents[1] / "plugin" / "interpolated_repair.py"
 
 
 def start(store: Path, *more: str) -> subprocess.Popen[str]:
     """Starts `backstop run smoke` in a session of its own, single-threaded, so that equal runs give equal bits."""
-    settings = [part for text in SETTINGS for part in ("--set", text)]
-    words = [
-        sys.executable,
-        "-m",
-        "benchmark.cli",
-        "run",
-        "smoke",
-        "--store",
-        str(store),
-        "--quiet",
-        *settings,
-        *more,
-    ]
+    words = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", str(store), "--quiet", *WORDS, *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return subprocess.Popen(
         words, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
