@@ -319,7 +319,7 @@ def test_without_target_the_rank_is_minus_one() -> None:
         batch_size=64,
     )
     assert set(found.outcomes["clean"]["target_rank"].to_pylist()) == {-1}
-    assert found.total_s >= found.encode_s + found.probe_fit_s > 0
+    assert found.encode_s > 0 and found.probe_fit_s > 0
 
 
 def test_bad_conditions_are_refused() -> None:
