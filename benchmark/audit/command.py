@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.audit import options
-from benchmark.config import plugins, registry
+from benchmark.config import plugins
 from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
 from benchmark.models.architectures import threads_for
@@ -58,14 +58,12 @@ def audit(given: Options) -> None:
             fails on its way is told the same way, after the report on the rest is written.
     """
     plugins.load_files(given.plugins)
-    chosen = [cast(ModelDetector, options.method("detector", text)) for text in given.detectors]
+    texts = given.detectors or options.model_detectors()
+    detectors = [cast(ModelDetector, options.method("detector", text)) for text in texts]
     repair = cast(Repair, options.method("repair", given.repair)) if given.repair else None
-    detectors = chosen or [
-        cast(ModelDetector, registry.build("detector", each, {})) for each in options.model_detectors()
-    ]
     out = Path(given.out).expanduser()
     with tempfile.TemporaryDirectory(prefix="backstop-audit-") as scratch, Monitor() as monitor:
-        found, folder = _run(given, detectors, repair, out, Path(scratch), monitor, named=bool(chosen))
+        found, folder = _run(given, detectors, repair, out, Path(scratch), monitor, named=bool(given.detectors))
     if given.as_json:
         print_json(found | {"out": str(folder)})
     else:

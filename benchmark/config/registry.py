@@ -88,11 +88,6 @@ def suite(name: str) -> Callable[[], Any]:
     return point.load()
 
 
-def build(kind: str, name: str, fields: Mapping[str, Any]) -> Method:
-    """Builds a method from its name and fields, with one-line errors for unknown or bad fields."""
-    return validated(method(kind, name), fields, place=f"{kind} {name}")
-
-
 def from_dict(kind: str, written: Mapping[str, Any]) -> Method:
     """Rebuilds a method from what `Method.to_dict` wrote.
 
