@@ -100,8 +100,8 @@ class Patch(BaseAttack):
             "bottom_right": [(bottom, right)],
             "four_corners": [(0, 0), (0, right), (bottom, 0), (bottom, right)],
         }[self.location]
-        full = [torch.full((2, len(ids)), 0, dtype=torch.int64) + torch.tensor([[t], [le]]) for t, le in places]
-        return [pair[0] for pair in full], [pair[1] for pair in full]
+        count = len(ids)
+        return [torch.full((count,), top) for top, _ in places], [torch.full((count,), left) for _, left in places]
 
 
 class BadNet(Patch, Attack):

@@ -87,9 +87,8 @@ def _nothing_known(folder: Path, config: Mapping[str, Any]) -> str:
     if config:
         kind = config.get("model_type")
         return f"{place} must hold a CLIP model (model_type 'clip'), got {kind!r}; give another folder"
-    pickled = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLE_SUFFIXES)
-    if pickled:
-        return f"{place} must hold safetensors, got {pickled[0]!r}, which is pickled; {CONVERT}"
+    if pickled := _pickled(folder):
+        return f"{place} must hold safetensors, got {pickled!r}, which is pickled; {CONVERT}"
     return (
         f"{place} must hold open_clip_config.json or config.json and a safetensors file, or an artifact of a store, "
         "got none of them; name the safetensors file itself and its architecture with --model"
@@ -114,12 +113,16 @@ def _weights(folder: Path, names: tuple[str, ...]) -> Path:
         raise UserError(
             f"WEIGHTS {str(folder)!r} must hold one safetensors file, got shards; join them into {names[-1]}"
         )
-    pickled = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLE_SUFFIXES)
-    if pickled:
+    if pickled := _pickled(folder):
         raise UserError(
-            f"WEIGHTS {str(folder)!r} must hold {' or '.join(names)}, got {pickled[0]!r}, which is pickled; {CONVERT}"
+            f"WEIGHTS {str(folder)!r} must hold {' or '.join(names)}, got {pickled!r}, which is pickled; {CONVERT}"
         )
     raise UserError(f"WEIGHTS {str(folder)!r} must hold {' or '.join(names)}, got neither; add the file")
+
+
+def _pickled(folder: Path) -> str | None:
+    """Name of the first file that looks pickled; None where none does."""
+    return min((file.name for file in folder.iterdir() if file.suffix.lower() in PICKLE_SUFFIXES), default=None)
 
 
 def _pixels(config: Mapping[str, Any], *names: str) -> list[tuple[float, ...] | None]:

@@ -9,15 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import socket
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 
@@ -85,7 +81,6 @@ def open_weights(text: str, *, architecture: str | None, store: Store) -> Suspec
 
 def _published(text: str, name: str, tag: str) -> Suspect:
     spec = ModelSpec(name=name, pretrained=tag)
-    _spare_retries()
     logging.disable(logging.ERROR)  # the hub's library tells of every attempt
     try:
         return Suspect(build(spec, seed=0).eval(), "published weights", text)
@@ -98,17 +93,6 @@ def _published(text: str, name: str, tag: str) -> Suspect:
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _spare_retries() -> None:
-    """Has the hub's library look into its cache only where its host has no address: it would retry for a minute."""
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    if getproxies() or host is None:
-        return
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is loaded
 
 
 def _file(file: Path, text: str, architecture: str | None, store: Store) -> Suspect:
@@ -131,11 +115,17 @@ def _filled(architecture: str, tensors: Mapping[str, torch.Tensor], text: str) -
 
 def _sidecar(file: Path) -> dict[str, Any] | None:
     """Our own sidecar; None where the file is not there or another program's."""
+    found = _object(file)
+    return found if {"format", "model", "base"} <= found.keys() else None
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where it is not there or holds something else."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"format", "model", "base"} <= found.keys() else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _described(file: Path, sidecar: Mapping[str, Any], text: str, store: Store) -> Suspect:
@@ -154,7 +144,7 @@ def _described(file: Path, sidecar: Mapping[str, Any], text: str, store: Store) 
     read_tensors(file)  # a damaged file is told before anything is built
     model = load_delta(file.parent, name=file.stem, find=find)
     with_pixels(model, sidecar.get("mean"), sidecar.get("std"))
-    facts = _facts(folder)
+    facts = _object(folder.parent / "manifest.json").get("facts") or {}  # where the folder is an artifact's
     state = None
     if around is not None and folder.parents[1].name == "pretrain" and "training" in facts:
         state = _optimizer(around, folder.parent.name, facts)
@@ -166,24 +156,13 @@ def _described(file: Path, sidecar: Mapping[str, Any], text: str, store: Store) 
     )
 
 
-def _facts(attempt: Path) -> dict[str, Any]:
-    """What the manifest says, where the folder is an artifact's."""
-    try:
-        return json.loads((attempt.parent / "manifest.json").read_text())["facts"]
-    except (OSError, ValueError, KeyError):
-        return {}
-
-
 def _optimizer(store: Store, key: str, facts: Mapping[str, Any]) -> OptimizerState | None:
     tensors = optimizer_of(store, key)
     return None if tensors is None else lambda: (tensors, Training.model_validate(facts["training"]))
 
 
 def _folder(folder: Path, text: str, architecture: str | None, store: Store) -> Suspect:
-    place = folder
-    if (folder / "manifest.json").is_file():
-        attempt = _manifest(folder / "manifest.json").get("attempt", "")
-        place = folder / str(attempt)
+    place = folder / str(_object(folder / "manifest.json").get("attempt", ""))  # of an artifact; else the folder itself
     own = sorted(file for file in place.glob("*.json") if _sidecar(file) is not None)
     if own:  # of a repair's epochs, the last
         return _file(own[-1].with_suffix(".safetensors"), text, None, store)
@@ -194,14 +173,6 @@ def _folder(folder: Path, text: str, architecture: str | None, store: Store) -> 
     found = open_folder(place)
     model = _filled(found.architecture, found.tensors, text)
     return Suspect(with_pixels(model, found.mean, found.std), found.kind, text, found.file)
-
-
-def _manifest(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
 
 
 def _stored(key: str, store: Store) -> Suspect:

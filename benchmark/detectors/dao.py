@@ -3,7 +3,7 @@
 Hanxun Huang et al., ICLR 2025, arXiv:2502.01385, section 3; dimensionality-aware outlier detection of Anderberg et
 al., arXiv:2401.05453. Score of x: mean over its k nearest neighbours j of LID_j log(d_k(x) / d_k(j)), LID_j the
 maximum-likelihood estimate -k / sum_i log(d_i(j) / d_k(j) + 1e-4).
-Differs: by default the numbers are those of the released code (see `density`); with `indexing="exact"` the k-distance
+Differs: by default the numbers are those of the released code (see `_density`); with `indexing="exact"` the k-distance
 of a pair is to its k-th neighbour, neighbours are looked up at their own rows, and their dimension leaves out their
 distance to themselves, as in the paper.
 Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (backdoor_sample_detector/dao.py).

@@ -2,7 +2,7 @@
 
 Hanxun Huang et al., ICLR 2025, arXiv:2502.01385, section 3; the simplified local outlier factor of Schubert et al.,
 2014. Score of x: mean over its k nearest neighbours j of d_k(x) / d_k(j).
-Differs: by default the numbers are those of the released code (see `density`); with `indexing="exact"` the k-distance
+Differs: by default the numbers are those of the released code (see `_density`); with `indexing="exact"` the k-distance
 of a pair is to its k-th neighbour, and neighbours are looked up at their own rows, as in the paper.
 Reference code: github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a (backdoor_sample_detector/slof.py).
 """

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from benchmark.config import registry
 from benchmark.errors import must
-from benchmark.metrics._outcomes import CLEAN, SQUASH
 from benchmark.types import Measure, Metric
+from benchmark.types.readouts import CLEAN, SQUASH
 
 
 def shipped_metrics() -> list[Metric]:

@@ -13,6 +13,7 @@ from benchmark.evaluation import readouts as reading
 from benchmark.evaluation.readouts import Neighbours, Scores, TextHead
 from benchmark.evaluation.retrieval import retrieve, retrieve_target
 from benchmark.store.schemas import OUTCOMES
+from benchmark.types.readouts import RETRIEVAL, RETRIEVAL_TARGET, SIMILARITY, SIMILARITY_SQUARE
 
 
 class HeldOut(NamedTuple):
@@ -77,22 +78,17 @@ def retrieval_tables(features: torch.Tensor, test: HeldOut, captions: Captions, 
     rows = captions.rows
     if condition.apply is None:
         images = features[torch.from_numpy(rows).to(features.device)]
-        directions = {"image_to_text": (images, captions.features), "text_to_image": (captions.features, images)}
+        directions = ((images, captions.features), (captions.features, images))
         return [
-            _table(
-                retrieve(*sides),
-                test.ids[rows],
-                np.arange(len(rows)),
-                names=(condition.name, f"retrieval_{way}"),
-            )
-            for way, sides in directions.items()
+            _table(retrieve(*sides), test.ids[rows], np.arange(len(rows)), names=(condition.name, readout))
+            for readout, sides in zip(RETRIEVAL, directions, strict=True)
         ]
     others = np.flatnonzero((test.labels >= 0) & (test.labels != condition.target))
     if condition.target is None or not bool((captions.labels >= 0).all()) or not len(others):
         return []
     queries = features[torch.from_numpy(others).to(features.device)]
     found = retrieve_target(queries, captions.features, captions.labels, target=condition.target)
-    return [_table(found, test.ids[others], test.labels[others], names=(condition.name, "retrieval_target"))]
+    return [_table(found, test.ids[others], test.labels[others], names=(condition.name, RETRIEVAL_TARGET))]
 
 
 def spread_tables(features: torch.Tensor, test: HeldOut, condition: Condition, samples: int) -> list[pa.Table]:
@@ -103,7 +99,7 @@ def spread_tables(features: torch.Tensor, test: HeldOut, condition: Condition, s
     kept = kept[:samples]
     if len(kept) < 2:
         return []
-    names = ("similarity", "similarity_square")
+    names = (SIMILARITY, SIMILARITY_SQUARE)
     nothing = np.full(len(kept), -1, np.int32)
     return [
         _table(Scores(nothing, nothing, values), test.ids[kept], test.labels[kept], names=(condition.name, readout))

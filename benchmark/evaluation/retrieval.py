@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmark.evaluation.readouts import Scores, chunk, concatenate, int32
-
-TOP = 10  # captions that a retrieval attack is judged on
+from benchmark.types.readouts import TOP
 
 
 def retrieve(queries: torch.Tensor, candidates: torch.Tensor) -> Scores:

@@ -11,10 +11,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-CLEAN, SQUASH, TRIGGERED = "clean", "squash", "triggered"  # triggered: neither of the other two, whatever its name
-RETRIEVAL = ("retrieval_image_to_text", "retrieval_text_to_image")
-RETRIEVAL_TARGET = "retrieval_target"
-SIMILARITY, SIMILARITY_SQUARE = "similarity", "similarity_square"
+from benchmark.types.readouts import CLEAN, RETRIEVAL, RETRIEVAL_TARGET, SIMILARITY, SIMILARITY_SQUARE, SQUASH
+
+TRIGGERED = "triggered"  # neither clean nor squashed, whatever the condition's name
 _NO_CLASSES = frozenset((*RETRIEVAL, RETRIEVAL_TARGET, SIMILARITY, SIMILARITY_SQUARE))
 
 Shown = Literal["clean", "squash", "triggered"]

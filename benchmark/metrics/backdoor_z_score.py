@@ -17,8 +17,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics._outcomes import CLEAN, SIMILARITY, SIMILARITY_SQUARE, TRIGGERED, Shown, by_readout
+from benchmark.metrics._outcomes import TRIGGERED, Shown, by_readout
 from benchmark.types import Card, Measure, Metric
+from benchmark.types.readouts import CLEAN, SIMILARITY, SIMILARITY_SQUARE
 
 
 class Spread(NamedTuple):

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics._outcomes import RETRIEVAL_TARGET, TRIGGERED, by_readout
+from benchmark.metrics._outcomes import TRIGGERED, by_readout
 from benchmark.types import Card, Measure, Metric, proportion
+from benchmark.types.readouts import RETRIEVAL_TARGET, TOP
 
-TOP = 10  # captions that the read-out looks at
 MAJORITY = 0.5 - 1e-6  # of a share that is stored in single precision
 
 

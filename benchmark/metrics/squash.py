@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics._outcomes import SQUASH, aimed, classified
+from benchmark.metrics._outcomes import aimed, classified
 from benchmark.types import Card, Measure, Metric, proportion
+from benchmark.types.readouts import SQUASH
 
 
 class Squash(Metric):

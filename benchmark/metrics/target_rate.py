@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import pandas as pd
 
-from benchmark.metrics._outcomes import CLEAN, aimed
+from benchmark.metrics._outcomes import aimed
 from benchmark.types import Card, Measure, Metric, proportion
+from benchmark.types.readouts import CLEAN
 
 
 class TargetRate(Metric):

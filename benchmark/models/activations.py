@@ -37,11 +37,11 @@ def stage_outputs(model: ClipModel, images: torch.Tensor) -> dict[str, torch.Ten
         Convolutional: (B, C, h, w) per stage; transformer: (B, T, W) per block, the class token first.
     """
     found: dict[str, torch.Tensor] = {}
-    first_axis = getattr(getattr(model.network.visual, "transformer", None), "batch_first", True)
+    batch_first = getattr(getattr(model.network.visual, "transformer", None), "batch_first", True)
 
     def keep(name: str) -> Any:
         def hook(_: nn.Module, __: Any, output: torch.Tensor) -> None:
-            found[name] = output if first_axis else output.transpose(0, 1)
+            found[name] = output if batch_first else output.transpose(0, 1)
 
         return hook
 

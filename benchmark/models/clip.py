@@ -98,10 +98,10 @@ class ClipModel:
 
         Raises:
             NotApplicable: the architecture cannot hold it.
-            UserError: an unknown part, or one that is already there.
+            UserError: an unknown adapter, or one that is already there.
         """
         if name in self.adapters:
-            raise UserError(f"model part {name!r} must be added once, and it is there already; start from the base")
+            raise UserError(f"model adapter {name!r} must be added once, and it is there already; start from the base")
         adapters.install(self.network, name, options)
         self.adapters[name] = options
         return self

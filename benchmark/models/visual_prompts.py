@@ -71,9 +71,9 @@ def install_prompts(network: nn.Module, *, depth: int, tokens: int) -> None:
         raise NotApplicable("visual prompts need a vision transformer; the image tower of this model is another")
     if depth >= len(blocks):
         raise NotApplicable(f"visual prompts from depth {depth} need more blocks than the {len(blocks)} there are")
-    first_axis = getattr(transformer, "batch_first", True)
+    batch_first = getattr(transformer, "batch_first", True)
     width = visual.class_embedding.shape[0]
-    prompts = DeepPrompts(blocks=len(blocks) - depth, tokens=tokens, width=width, batch_first=first_axis)
+    prompts = DeepPrompts(blocks=len(blocks) - depth, tokens=tokens, width=width, batch_first=batch_first)
     visual.prompts = prompts.to(visual.class_embedding.device)
     for number, block in enumerate(blocks[depth:]):
         block.register_forward_pre_hook(_Hook(prompts, number).before)

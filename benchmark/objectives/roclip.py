@@ -3,9 +3,9 @@
 Yang, Gao, Mirzasoleiman: Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks,
 NeurIPS 2023, arXiv 2303.06854, section 4.
 Differs: the captions' augmentation is drawn anew in each epoch (the published code draws it once; see the training's
-`text_augmentation`); a full bank pushes out its oldest entries (see `bank`). Entries of the bank carry no gradient, so
-that matched epochs teach the image tower alone: so it is in the published code. Its epochs count from 1, so that
-plain CLIP comes first.
+`text_augmentation`); a full bank pushes out its oldest entries (see `_memory_bank`). Entries of the bank carry no
+gradient, so that matched epochs teach the image tower alone: so it is in the published code. Its epochs count from 1,
+so that plain CLIP comes first.
 Reference code: github.com/BigML-CS-UCLA/RoCLIP at f34a929 (model/src/train.py, main.py, parser.py).
 """
 

@@ -7,8 +7,9 @@ Differs: variant "as_intended" (the default) counts the steps of each of the thr
 and ends them at 0. Variant "as_released" counts as the published code does: from epoch 1, so that all schedules start
 late, and unclamped, so that the rates climb again. In both, ties of the posterior go by the cosine (the published code
 leaves them open), captions are augmented anew in each epoch (there once for all: the training's `text_augmentation`),
-and a full bank pushes out its oldest entries (see `bank`). As published, pairs are ranked by the posterior, which does
-not rise with the cosine everywhere where the variances differ. Peak rate, its warm-up and batch are the training's.
+and a full bank pushes out its oldest entries (see `_memory_bank`). As published, pairs are ranked by the posterior,
+which does not rise with the cosine everywhere where the variances differ. Peak rate, its warm-up and batch are those of
+the training.
 Limits: a slow warm-up that is long enough to learn the trigger puts the poison on top of the ranking, among the safe.
 Reference code: github.com/BigML-CS-UCLA/SafeCLIP at 91488ce (src/main.py, train.py, scheduler.py, evaluate.py).
 """
@@ -41,7 +42,6 @@ from benchmark.types import (
 )
 from benchmark.types.sources import RELEASED
 
-# two draws of each side; the plain image and caption are never shown
 BIBTEX = """
 @inproceedings{yang2024safeclip,
   title = {Better Safe than Sorry: Pre-training {CLIP} against Targeted Data Poisoning and Backdoor Attacks},
@@ -51,6 +51,7 @@ BIBTEX = """
 }
 """
 
+# two draws of each side; the plain image and caption are never shown
 TWICE: dict[View, Augmentation] = {
     "image": "simclr",
     "image_augmented": "simclr",

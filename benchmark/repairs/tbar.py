@@ -97,14 +97,16 @@ class TBAR(Repair):
         kept, tuned_on = np.sort(order[:cut]), np.sort(order[cut:])
         towards = self.tuned(model, pool.take(tuned_on).images, tuned_on, ctx)
         images = pool.take(kept).images
-        truth = predicted(model.clone().eval(), images, ctx) if pool.labels is None else pool.labels[kept]
         alpha, best = 0.0, model.clone().eval()
-        floor = (1 - self.budget) * float((predicted(best, images, ctx) == truth).mean())
+        before = predicted(best, images, ctx)
+        truth = before if pool.labels is None else pool.labels[kept]
+        floor = (1 - self.budget) * float((before == truth).mean())
         for step in range(1, self.num_steps + 1):
-            candidate = moved(model, towards, self.max_alpha * step / self.num_steps).eval()
+            further = self.max_alpha * step / self.num_steps
+            candidate = moved(model, towards, further).eval()
             if float((predicted(candidate, images, ctx) == truth).mean()) < floor:
                 break
-            alpha, best = self.max_alpha * step / self.num_steps, candidate
+            alpha, best = further, candidate
         ctx.note(alpha=alpha)
         ctx.report(1, best)
         return best

@@ -69,7 +69,7 @@ class Model(Protocol):
         ...
 
     def add_adapter(self, name: str, **options: Any) -> Self:
-        """Adds a registered adapter, e.g. "visual_prompts", to the network, in place; returns itself.
+        """Adds a registered adapter, e.g. "prompts", to the network, in place; returns itself.
 
         Raises:
             NotApplicable: the architecture cannot hold it.

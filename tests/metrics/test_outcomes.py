@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.metrics import (
@@ -26,7 +25,6 @@ from benchmark.metrics.poisoned_accuracy import PoisonedAccuracy
 from benchmark.metrics.retrieval_recall import RetrievalRecall
 from benchmark.metrics.target_rate import TargetRate
 from benchmark.metrics.tdpa import TDPA
-from benchmark.store.schemas import MEASURE, OUTCOMES
 from benchmark.types import Measure, Metric
 from tests.helpers.metrics import keyed, outcome_table
 
@@ -75,18 +73,9 @@ METRICS: tuple[Metric, ...] = (
 def table(
     condition: str, readout: str, truth: list[int], predicted: list[int], rank: list[int] | None = None
 ) -> pa.Table:
-    count = len(truth)
-    columns = {
-        "id": list(range(count)),
-        "condition": [condition] * count,
-        "readout": [readout] * count,
-        "true_class": truth,
-        "predicted": predicted,
-        "target_rank": rank or [0] * count,
-        "target": [-1] * count,
-        "score": [0.5] * count,
-    }
-    return pa.Table.from_pydict(columns, schema=OUTCOMES)
+    return outcome_table(
+        condition, readout, true_class=truth, predicted=predicted, target_rank=rank or [0] * len(truth)
+    )
 
 
 def by_name(found: list[Measure]) -> dict[tuple[str, str], Measure]:
@@ -202,22 +191,3 @@ def test_measures_read_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     given = measures([CLEAN, TRIGGERED], target=1, metrics=METRICS)
     assert len(registered) == 9
     assert sorted(registered) == sorted(given)
-
-
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_contract_of_a_metric(metric: Metric) -> None:
-    outcomes = pa.concat_tables(
-        [CLEAN, TRIGGERED, table("clean", "retrieval_image_to_text", [0, 1], [0, 1], [0, 1])]
-    ).to_pandas()
-    before = outcomes.copy(deep=True)
-    found = metric.measure(outcomes, target=1)
-    pd.testing.assert_frame_equal(outcomes, before)
-    assert found
-    assert found == metric.measure(outcomes.sample(frac=1, random_state=0), target=1)
-    low, high = metric.bounds
-    assert all(low <= measure.value <= high and 0 <= measure.count <= measure.total for measure in found)
-    stored = pa.array([measure._asdict() for measure in found], MEASURE)
-    assert stored.to_pylist() == [measure._asdict() for measure in found]
-    assert type(metric).model_validate_json(metric.model_dump_json()) == metric
-    assert metric.card.citation
-    assert metric.version >= 1

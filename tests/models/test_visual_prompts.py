@@ -1,4 +1,4 @@
-"""Deep visual prompts, and parts of a model in general: installed, copied, saved as a delta, and loaded again."""
+"""Deep visual prompts, and adapters in general: installed, copied, saved as a delta, and loaded again."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_delta_holds_the_prompts_alone(tmp_path: Path) -> None:
     assert differing(tensors(load_delta(folders["next"], find=folders.__getitem__)), tensors(later)) == []
 
 
-def test_models_of_before_there_were_parts_still_load(tmp_path: Path) -> None:
+def test_models_of_before_there_were_adapters_still_load(tmp_path: Path) -> None:
     save_delta(model(), tmp_path, base={})
     sidecar = json.loads((tmp_path / "model.json").read_text())
     assert sidecar.pop("parts") == {}

@@ -1,7 +1,7 @@
 """Eight-bit rounding as an attacker uses it: coarser steps, and the cells that weights may move in unseen.
 
 Egashira et al., NeurIPS 2024, arXiv 2405.18137 (the interval of a weight that rounds to the same level). The rounding
-itself is `transforms.quantised`.
+itself is `model_transforms.quantised`.
 """
 
 from __future__ import annotations

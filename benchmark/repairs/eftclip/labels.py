@@ -1,6 +1,6 @@
 """EftCLIP's search: labels that a model gives a small region alone, and that no object of the image confirms.
 
-Algorithm 1 of arXiv 2511.13545; what departs from it is said in `eftclip`.
+Algorithm 1 of arXiv 2511.13545; what departs from it is said in `repair`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """InverTune's first step: the class that images drift to under a universal adversarial patch.
 
-Section and weights of arXiv 2506.12411; what departs from it is said in `invertune`.
+Section and weights of arXiv 2506.12411; what departs from it is said in `repair`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """InverTune's second step: a mask and a pattern that turn images into the target, learnt on clean images.
 
-Section and weights of arXiv 2506.12411; what departs from it is said in `invertune`.
+Section and weights of arXiv 2506.12411; what departs from it is said in `repair`.
 """
 
 from __future__ import annotations

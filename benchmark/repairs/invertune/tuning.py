@@ -1,6 +1,6 @@
 """InverTune's third step: stages and neurons that a trigger excites, and a tuning that calms them.
 
-Section of arXiv 2506.12411; what departs from it is said in `invertune`.
+Section of arXiv 2506.12411; what departs from it is said in `repair`.
 """
 
 from __future__ import annotations
