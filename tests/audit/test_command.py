@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from benchmark.audit import layouts, report
+from benchmark.audit import report
 from benchmark.audit.inspection import Accuracy
 from benchmark.audit.weights import open_weights
 from benchmark.cli import app
-from benchmark.config.spec import ModelSpec
 from benchmark.models.clip import save_delta
 from benchmark.store.artifacts import Store
 from benchmark.testing import world
-from tests.helpers.tiny import differing, model, tensors
+from tests.helpers.checkpoints import open_clip_folder, transformers_folder
+from tests.helpers.tiny import differing, tensors
 
 CLASSES = ("circle", "ring", "square", "star")
 QUICK = ("--detector", "decree:epochs=1,num_images=32")
@@ -72,14 +72,6 @@ def captioned(shapes: Any, folder: Path, tmp_path_factory: pytest.TempPathFactor
     lines += [f'{files[row]},"{caption}"' for row, caption in enumerate(shapes.captions)]
     (root / "pairs.csv").write_text("\n".join(lines))
     return root
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A safetensors file without a sidecar."""
-    file = tmp_path_factory.mktemp("weights") / "bare.safetensors"
-    save_file(tensors(model()), file)
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -233,134 +225,6 @@ def test_wilson_interval_against_the_formula() -> None:
     assert Accuracy("", hits, total).interval == pytest.approx((middle - half, middle + half))
 
 
-# --- what WEIGHTS may be -----------------------------------------------------------------------------------------
-
-
-def _opened(place: Path | str, tmp_path: Path, architecture: str | None = None) -> Any:
-    return open_weights(str(place), architecture=architecture, store=Store(tmp_path / "store"))
-
-
-def test_a_bare_file_and_one_with_a_sidecar_open_alike(bare: Path, tmp_path: Path) -> None:
-    save_delta(model(), tmp_path, base={})
-    first, second = _opened(bare, tmp_path, "tiny-resnet"), _opened(tmp_path / "model.safetensors", tmp_path)
-    assert differing(tensors(first.model), tensors(model())) == []
-    assert differing(tensors(second.model), tensors(model())) == []
-    assert first.sha256 is not None
-    assert not first.model.training
-
-
-def test_a_shared_prefix_is_dropped(tmp_path: Path) -> None:
-    save_file({f"module.{name}": value for name, value in tensors(model()).items()}, tmp_path / "m.safetensors")
-    assert (
-        differing(tensors(_opened(tmp_path / "m.safetensors", tmp_path, "tiny-resnet").model), tensors(model())) == []
-    )
-
-
-def test_an_artifact_opens_by_key_folder_attempt_and_file(tmp_path: Path) -> None:
-    store, key, later = Store(tmp_path / "store"), "a" * 32, "b" * 32
-    base = store.draft("pretrain", key)
-    save_delta(model(), base.folder, base={})
-    facts = {"class_names": ["x", "y"], "evaluation_templates": ["one {}"], "training": {"epochs": 3}}
-    save_file({"step": torch.zeros(1)}, base.path("optimizer.safetensors"))
-    base.commit(facts)
-    repaired = store.draft("defend", later)
-    changed = model()
-    scale: Any = changed.network.logit_scale
-    with torch.no_grad():
-        scale.add_(1)
-    save_delta(changed, repaired.folder, name="epoch-0001", base={"artifact": key}, of=model())
-    save_delta(changed, repaired.folder, name="epoch-0002", base={"artifact": key}, of=model())
-    repaired.commit({})
-    for place in (key, base.folder, base.folder.parent, base.path("model.safetensors")):
-        found = _opened(place, tmp_path)
-        assert differing(tensors(found.model), tensors(model())) == []
-        assert found.class_names == ("x", "y")
-        assert found.optimizer_state()[1].epochs == 3
-    for place in (later, repaired.folder, repaired.path("epoch-0001.safetensors")):
-        assert differing(tensors(_opened(place, tmp_path).model), tensors(model())) == ["logit_scale"]
-
-
-def _open_clip_folder(root: Path, name: str, **changed: Any) -> Path:
-    """A folder as open_clip pushes it to the hub."""
-    from benchmark.models.architectures import TINY
-
-    config = json.loads(json.dumps(TINY[name])) | changed
-    pixels = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
-    (root / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": pixels}))
-    save_file(tensors(model(name)), root / "open_clip_model.safetensors")
-    return root
-
-
-def test_a_folder_of_open_clip_with_its_pixels(tmp_path: Path) -> None:
-    found = _opened(_open_clip_folder(tmp_path, "tiny-vit"), tmp_path)
-    assert found.model.spec.name == "tiny-vit"
-    assert differing(tensors(found.model), tensors(model("tiny-vit"))) == []
-    assert found.model.mean.tolist() == pytest.approx([0.5, 0.4, 0.3])
-    assert found.model.clone().std.tolist() == pytest.approx([0.2, 0.2, 0.1])
-    # and they survive being repaired and opened again
-    (tmp_path / "new").mkdir()
-    report.save_checkpoint(found.model, tmp_path / "new")
-    assert _opened(tmp_path / "new", tmp_path).model.mean.tolist() == pytest.approx([0.5, 0.4, 0.3])
-
-
-def _transformers_folder(root: Path) -> Path:
-    """tiny-vit as transformers would name it, written the other way round than the reader does it."""
-    found, out = tensors(model("tiny-vit")), {}
-    for tower, ours in (("vision", "visual.transformer"), ("text", "transformer")):
-        for layer in range(2 if tower == "vision" else 1):
-            there, here = f"{tower}_model.encoder.layers.{layer}", f"{ours}.resblocks.{layer}"
-            for kind in ("weight", "bias"):
-                for part, chunk in zip("qkv", found[f"{here}.attn.in_proj_{kind}"].chunk(3), strict=True):
-                    out[f"{there}.self_attn.{part}_proj.{kind}"] = chunk.clone()
-                out[f"{there}.self_attn.out_proj.{kind}"] = found[f"{here}.attn.out_proj.{kind}"]
-                out[f"{there}.mlp.fc1.{kind}"] = found[f"{here}.mlp.c_fc.{kind}"]
-                out[f"{there}.mlp.fc2.{kind}"] = found[f"{here}.mlp.c_proj.{kind}"]
-                out[f"{there}.layer_norm1.{kind}"] = found[f"{here}.ln_1.{kind}"]
-                out[f"{there}.layer_norm2.{kind}"] = found[f"{here}.ln_2.{kind}"]
-    for kind in ("weight", "bias"):
-        out[f"vision_model.pre_layrnorm.{kind}"] = found[f"visual.ln_pre.{kind}"]
-        out[f"vision_model.post_layernorm.{kind}"] = found[f"visual.ln_post.{kind}"]
-        out[f"text_model.final_layer_norm.{kind}"] = found[f"ln_final.{kind}"]
-    out["vision_model.embeddings.class_embedding"] = found["visual.class_embedding"]
-    out["vision_model.embeddings.patch_embedding.weight"] = found["visual.conv1.weight"]
-    out["vision_model.embeddings.position_embedding.weight"] = found["visual.positional_embedding"]
-    out["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
-    out["text_model.embeddings.token_embedding.weight"] = found["token_embedding.weight"]
-    out["text_model.embeddings.position_embedding.weight"] = found["positional_embedding"]
-    out["visual_projection.weight"] = found["visual.proj"].T.contiguous()
-    out["text_projection.weight"] = found["text_projection"].T.contiguous()
-    out["logit_scale"] = found["logit_scale"]
-    save_file(out, root / "model.safetensors")
-    vision = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"patch_size": 8, "image_size": 32, "hidden_act": "gelu"}
-    text |= {"max_position_embeddings": 16, "vocab_size": 4096, "hidden_act": "gelu"}
-    config = {"model_type": "clip", "projection_dim": 64, "vision_config": vision, "text_config": text}
-    (root / "config.json").write_text(json.dumps(config))
-    (root / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1] * 3, "image_std": [0.2] * 3}))
-    return root
-
-
-def test_a_folder_of_transformers_is_renamed(tmp_path: Path) -> None:
-    found = _opened(_transformers_folder(tmp_path), tmp_path)
-    assert found.model.spec.name == "tiny-vit"
-    assert differing(tensors(found.model), tensors(model("tiny-vit"))) == []
-    assert found.model.mean.tolist() == pytest.approx([0.1] * 3)
-
-
-@pytest.mark.parametrize("name", ["RN50", "ViT-B-32", "ViT-B-32-quickgelu", "ViT-L-14", "tiny-resnet"])
-def test_an_architecture_is_known_by_its_configuration(name: str) -> None:
-    from benchmark.models.architectures import TINY, configurations
-
-    config = TINY[name] if name in TINY else json.loads(configurations()[name].read_text())
-    assert layouts.architecture_of(config, place="here") == name
-
-
-def test_the_published_models_of_transformers_have_names() -> None:
-    config = {"model_type": "clip", "projection_dim": 512, "vision_config": {}, "text_config": {}}
-    assert layouts.architecture_of(layouts.translated(config, place="here"), place="here") == "ViT-B-32-quickgelu"
-
-
 # --- bad input ---------------------------------------------------------------------------------------------------
 
 
@@ -384,9 +248,9 @@ def bad(bare: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> d
         (places["few"] / str(row % 2)).mkdir(exist_ok=True)
         (places["few"] / str(row % 2) / file.name).write_bytes(file.read_bytes())
     (places["other"] / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    _open_clip_folder(places["open"], "tiny-vit", embed_dim=65)
-    _open_clip_folder(places["custom"], "tiny-vit", custom_text=True)
-    _transformers_folder(places["vit"])
+    open_clip_folder(places["open"], "tiny-vit", embed_dim=65)
+    open_clip_folder(places["custom"], "tiny-vit", custom_text=True)
+    transformers_folder(places["vit"])
     config = json.loads((places["vit"] / "config.json").read_text())
     config["text_config"]["hidden_act"] = "relu"
     (places["vit"] / "config.json").write_text(json.dumps(config))
@@ -512,16 +376,3 @@ def test_an_earlier_audit_is_replaced_whole(
     assert call(capsys, monkeypatch, *words).code == 0
     assert not (out / "stale.png").exists()
     assert (out / "audit.html").exists()
-
-
-@pytest.mark.parametrize("tag", ["openai"])
-def test_weights_that_cannot_be_fetched_are_one_line(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.audit import weights
-    from benchmark.errors import UserError
-
-    def offline(spec: ModelSpec, *, seed: int) -> None:
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(weights, "build", offline)
-    with pytest.raises(UserError, match=r"cannot be fetched .no route to host.; connect to the network"):
-        _opened(f"RN50:{tag}", tmp_path)

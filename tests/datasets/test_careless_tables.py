@@ -24,12 +24,6 @@ SIZES = Splits(clean=4, validation=4, test=4)
 WORDS = [("cat", "dog")[row % 2] for row in range(ROWS)]
 
 
-@pytest.fixture(autouse=True)
-def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
-
-
 def images(folder: Path) -> list[str]:
     (folder / "images").mkdir(parents=True)
     for row in range(ROWS):

@@ -67,9 +67,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("title", LAYOUTS)
-def test_the_command_under_each_layout_reads_it(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
+def test_the_command_under_each_layout_reads_it(title: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     LAYOUTS[title](folder)

@@ -21,12 +21,6 @@ pytestmark = pytest.mark.unit
 NAMES = ("red", "green", "red", "blue")
 
 
-@pytest.fixture(autouse=True)
-def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf-cache"))
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "user-cache"))
-
-
 def encoded(value: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (value, 0, 0)).save(buffer, "PNG")

@@ -8,96 +8,32 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from torch.nn import functional
 
 from benchmark.config.spec import Readouts
 from benchmark.errors import UserError
 from benchmark.evaluation import readouts as reading
-from benchmark.evaluation.evaluate import Condition, HeldOut, encode, evaluate, text_head, validate
-from benchmark.store.keys import derive_seed
+from benchmark.evaluation.evaluate import Condition, HeldOut, encode, evaluate, text_head
 from benchmark.store.schemas import OUTCOMES
-
-CLASSES = ["circle", "square", "star", "cross"]
-TEMPLATES = ["a photo of a {}.", "a drawing of a {}", "the {}"]
-SIZE, EMBED, TARGET = 6, 16, 2
-
-
-class FakeModel:
-    """A fixed linear image encoder and hashed captions; counts what it encodes, and in which mode."""
-
-    def __init__(self) -> None:
-        self.device, self.embed_dim, self.training = torch.device("cpu"), EMBED, True
-        self.images_seen, self.captions_seen = 0, []
-        self._weights = torch.randn(3 * SIZE * SIZE, EMBED, generator=torch.Generator().manual_seed(0))
-
-    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        assert not self.training
-        assert images.dtype == torch.uint8
-        self.images_seen += len(images)
-        return functional.normalize((images.float() / 255 - 0.5).flatten(1) @ self._weights, dim=1)
-
-    def encode_captions(self, captions: list[str]) -> torch.Tensor:
-        assert not self.training
-        self.captions_seen += captions
-        seeds = [derive_seed("caption", caption) for caption in captions]
-        rows = [torch.randn(EMBED, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return functional.normalize(torch.stack(rows), dim=1)
-
-    def logit_scale(self) -> torch.Tensor:
-        return torch.tensor(20.0, requires_grad=True)
-
-    def train(self, mode: bool = True) -> FakeModel:
-        self.training = mode
-        return self
-
-
-def held_out(count: int, seed: int) -> HeldOut:
-    """Noisy class prototypes."""
-    generator = torch.Generator().manual_seed(seed)
-    prototypes = torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(99))
-    labels = torch.randint(0, 4, (count,), generator=generator)
-    noise = torch.randn(count, 3, SIZE, SIZE, generator=generator) * 0.35
-    images = ((prototypes[labels] + noise).clamp(0, 1) * 255).to(torch.uint8)
-    captions = [f"a {CLASSES[label]} with number {row % 37}" for row, label in enumerate(labels.tolist())]
-    return HeldOut(images, labels.numpy(), captions, np.arange(count) + 1000 * seed)
-
-
-def stamp(images: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
-    stamped = images.clone()
-    stamped[:, :, :2, :2] = torch.from_numpy(ids % 256).to(torch.uint8).view(-1, 1, 1, 1)
-    return stamped
-
-
-CLEAN = Condition("clean")
-BADNET = Condition("badnet", TARGET, stamp)
-TEST, SPLIT = held_out(150, seed=1), held_out(120, seed=2)
-
-
-def run(model: FakeModel, wanted: Readouts | None = None, **changes: object) -> dict[str, pa.Table]:
-    arguments = {
-        "class_names": CLASSES,
-        "templates": TEMPLATES,
-        "readouts": wanted or Readouts(knn_neighbours=7, retrieval_pairs=60),
-        "clean": SPLIT,
-        "target": TARGET,
-        "batch_size": 64,
-    } | changes
-    return evaluate(model, TEST, [CLEAN, BADNET], **arguments).outcomes
+from tests.helpers.evaluation import (
+    BADNET,
+    CLASSES,
+    CLEAN,
+    EMBED,
+    SPLIT,
+    TARGET,
+    TEMPLATES,
+    TEST,
+    FakeModel,
+    features_of,
+    rows,
+    run,
+    stamp,
+)
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, pa.Table]:
     return run(FakeModel())
-
-
-def rows(outcomes: dict[str, pa.Table], condition: str, readout: str) -> dict[str, np.ndarray]:
-    frame = outcomes[condition].to_pandas()
-    part = frame[(frame["readout"] == readout) & (frame["condition"] == condition)]
-    return {name: part[name].to_numpy() for name in part}
-
-
-def features_of(split: HeldOut, condition: Condition = CLEAN) -> np.ndarray:
-    return encode(FakeModel(), split, condition, batch_size=1000).numpy()
 
 
 def rank_by_hand(scores: np.ndarray, target: int) -> list[int]:
@@ -337,42 +273,3 @@ def test_bad_conditions_are_refused() -> None:
             target=None,
             batch_size=8,
         )
-
-
-def test_validation_equals_the_outcomes(outcomes: dict[str, pa.Table]) -> None:
-    model = FakeModel()
-    found = validate(model, TEST, [CLEAN, BADNET], class_names=CLASSES, templates=TEMPLATES, batch_size=64)
-    clean, triggered = rows(outcomes, "clean", "zero_shot"), rows(outcomes, "badnet", "zero_shot")
-    others = TEST.labels != TARGET
-    assert found.total == 150
-    assert found.accuracy == pytest.approx((clean["predicted"] == TEST.labels).mean())
-    assert found.asr_total == others.sum()
-    assert found.asr == pytest.approx((triggered["predicted"][others] == TARGET).mean())
-    assert found.poisoned_accuracy == pytest.approx((triggered["predicted"] == TEST.labels)[others].mean())
-    assert model.images_seen == 150 + others.sum()  # samples of the target class are not encoded twice
-    assert model.training
-
-
-def test_validation_loss_by_hand() -> None:
-    split = held_out(300, seed=5)
-    split.captions[4] = ""
-    found = validate(FakeModel(), split, [CLEAN], class_names=CLASSES, templates=TEMPLATES, batch_size=64)
-    model = FakeModel().train(False)
-    kept = [row for row in range(300) if row != 4]
-    losses = []
-    for batch in (kept[:128], kept[128:256]):  # the short rest does not count
-        images = torch.from_numpy(features_of(split)[batch])
-        logits = 20 * images @ model.encode_captions([split.captions[row] for row in batch]).T
-        truth = torch.arange(128)
-        losses.append((functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.T, truth)) / 2)
-    assert found.loss == pytest.approx(float(sum(losses)) / 2, rel=1e-5)
-    assert (found.asr, found.asr_total, found.poisoned_accuracy) == (None, 0, None)
-
-
-def test_validation_loss_of_few_or_no_captions() -> None:
-    few = held_out(20, seed=6)
-    found = validate(FakeModel(), few, [CLEAN], class_names=CLASSES, templates=TEMPLATES, batch_size=8)
-    assert found.loss > 0
-    none = few._replace(captions=[""] * 20)
-    found = validate(FakeModel(), none, [CLEAN], class_names=CLASSES, templates=TEMPLATES, batch_size=8)
-    assert np.isnan(found.loss)
