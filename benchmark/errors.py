@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+CRASHES = (Exception, SystemExit)  # what code of others may raise, sys.exit too; an interrupt is the user's
 Failure = Literal["failed", "out_of_memory", "timed_out", "not_applicable", "attack_did_not_plant"]
 
 
@@ -66,9 +67,18 @@ def status_of(error: BaseException) -> Failure:
 
 def reason_of(error: BaseException) -> str:
     """An exception in one line, `KeyError: 'x'`: its first, and the second where that only leads to it."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in _text_of(error).splitlines() if line.strip()]
     told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return f"{type(error).__name__}: {told}" if told else type(error).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the code called sys.exit({error.code!r})"
+    try:
+        return str(error)
+    except Exception:  # an exception of others, whose own text fails
+        return ""
 
 
 def tells_no_space(text: str) -> bool:

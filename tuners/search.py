@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from benchmark.errors import CRASHES
 from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, failed
 from tuners.rounds import warm_up
 from tuners.slots import Slots
@@ -48,7 +49,7 @@ def run_locally(proposal: Proposal, execute: Execute) -> TrialResult:
     began, config = time.monotonic(), proposal.config()
     try:
         report = execute(config)
-    except Exception as error:
+    except CRASHES as error:
         report = failed(error)
     return TrialResult.of(config, {"wall_s": time.monotonic() - began, **report})
 

@@ -7,6 +7,7 @@ store may be a stranger's: it is run only for a user who says so.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 from pydantic import ValidationError
 
 from benchmark.config import registry
-from benchmark.errors import UserError, must
+from benchmark.errors import CRASHES, UserError, must, reason_of
 from benchmark.store.artifacts import Store
-from benchmark.types.base import Method, Part
+from benchmark.types.base import Card, Method, Part
 from benchmark.validation import one_line
 
 Base = TypeVar("Base")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # written in `NAME:FIELD=VALUE,…`, and on pages
 _PREFIX = "backstop_plugin_"  # of the names of their modules
 
 
@@ -46,7 +48,19 @@ def read_plugin(path: str | Path) -> Plugin:
     file = Path(path)
     if not file.is_file() or file.suffix != ".py":
         raise UserError(f"--plugin {str(path)!r} must be a Python file, got none there; give the path of one")
-    return Plugin(file.stem, file.read_text())
+    return Plugin(file.stem, read_source(file))
+
+
+def read_source(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise must(str(file), "UTF-8 text", error.reason, "save it so") from None
 
 
 def load_files(paths: Iterable[str | Path]) -> tuple[Plugin, ...]:
@@ -95,13 +109,17 @@ def load_module(plugin: Plugin) -> ModuleType:
     module = sys.modules[name] = ModuleType(name)
     try:
         exec(compile(plugin.source, f"{plugin.name}.py", "exec"), module.__dict__)
-    except Exception as error:
+    except CRASHES as error:
         del sys.modules[name]
-        place = f"plugin {plugin.name}.py"
-        if isinstance(error, ValidationError):
-            raise UserError(one_line(error, f"{place}: {error.title}", remedy="mend the file")) from error
-        raise UserError(f"{place}: {type(error).__name__}: {error}; mend the file") from error
+        raise _broken(f"plugin {plugin.name}.py", error) from error
     return module
+
+
+def _broken(place: str, error: BaseException) -> UserError:
+    """The one line for code of a plugin that does not run."""
+    if isinstance(error, ValidationError):
+        return UserError(one_line(error, f"{place}: {error.title}", remedy="mend the file"))
+    return UserError(f"{place}: {reason_of(error)}; mend the file")
 
 
 def is_plugin(module: str) -> bool:
@@ -146,7 +164,11 @@ def defines_suite(module: ModuleType) -> bool:
 
 
 def _check(cls: type[Method], place: str) -> None:
-    """Refuses a built-in's name, which would stand for something else, and defaults that are no values."""
+    """Refuses a built-in's name, which would stand for something else, and what is no method with its defaults."""
+    if not _PLAIN.fullmatch(cls.name):
+        raise must(f"{place}: name", "letters, digits, '-', '_' and '.'", cls.name, "choose another")
+    if not isinstance(getattr(cls, "card", None), Card):
+        raise must(f"{place}: {cls.__name__}.card", "a Card", getattr(cls, "card", None), "add one")
     if registry.installed(cls.kind, cls.name):
         raise must(f"{place}: name", "its own", cls.name, f"an installed {cls.kind} has this name: choose another")
     fields = cls.model_fields.items()
@@ -156,6 +178,8 @@ def _check(cls: type[Method], place: str) -> None:
     except ValidationError as error:
         if any(each["type"] != "missing" for each in error.errors()):
             raise UserError(one_line(error, f"{place}: {cls.__name__}", remedy="mend the default")) from None
+    except CRASHES as error:
+        raise _broken(f"{place}: {cls.__name__}", error) from error
 
 
 # --- in the store -----------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from benchmark.config.plugins import Plugin, defines_suite, load_module, load_plugin
+from benchmark.config.plugins import Plugin, defines_suite, load_module, load_plugin, read_source
 from benchmark.config.spec import Suite
-from benchmark.errors import UserError
+from benchmark.errors import CRASHES, UserError, reason_of
 from benchmark.validation import one_line
 
 SUFFIXES = (".json", ".py")
@@ -22,8 +22,9 @@ def read_document(path: str) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a JSON object.
     """
+    text = _text(path)
     try:
-        written = json.loads(_text(path))
+        written = json.loads(text)
     except ValueError as error:
         where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
@@ -52,8 +53,8 @@ def read_python(path: str) -> tuple[Suite, Plugin]:
         raise UserError(one_line(error, f"suite {path}: {error.title}", remedy="mend the file")) from None
     except UserError as error:
         raise UserError(f"suite {path}: {error}") from None
-    except Exception as error:
-        raise UserError(f"suite {path}: {type(error).__name__}: {error}; mend the file") from error
+    except CRASHES as error:
+        raise UserError(f"suite {path}: {reason_of(error)}; mend the file") from error
     if not isinstance(found, Suite):
         raise UserError(f"suite {path} must be a benchmark.config.spec.Suite, got a {type(found).__name__}")
     return found, plugin
@@ -64,4 +65,4 @@ def _text(path: str) -> str:
         raise UserError(
             f"suite {path} must be a file, got none there; give the path of one, or a name without a suffix"
         )
-    return Path(path).read_text()
+    return read_source(Path(path))

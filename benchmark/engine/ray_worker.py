@@ -92,11 +92,15 @@ class Worker:
         """Runs one trial of a search."""
         from benchmark.engine.executor import trial_key, trial_label, trial_work
         from benchmark.stages.trial import run_trial
+        from tuners.queue import failed
 
         cell = self._cell(config["cell"])
         tick = self._ticker(trial_key(config), trial_label(cell, config), trial_work(cell))
         tick("", 0.0)
-        return run_trial(self._store, cell, config, compute=self._compute, tick=tick)
+        try:
+            return run_trial(self._store, cell, config, compute=self._compute, tick=tick)
+        except SystemExit as end:  # which would end this worker
+            return failed(end)
 
     def _cell(self, key: str) -> Any:
         """A searched cell; fetched at its first trial, and by a worker that was restarted."""

@@ -57,7 +57,9 @@ class Evaluate(Stage):
 
 
 def _model_label(cell: Cell, model: ModelRef) -> str:
-    if model.stage == "defend" or model.key == cell.keys.retrained:
+    if model.stage == "defend":
+        return f"{cell_label(cell.experiment)} · epoch {model.epoch}"
+    if model.key == cell.keys.retrained:
         return cell_label(cell.experiment)
     if model.key == cell.keys.outside:
         return "outside · " + model_label(outside_of(cell.experiment))

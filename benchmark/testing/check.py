@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.errors import UserError
+from benchmark.errors import CRASHES, UserError, reason_of
 from benchmark.testing.common import common_checks, example
 from benchmark.testing.contract import Broken, Check, CheckResult, Checks
 from benchmark.types import BaseAttack, Dataset, Detector, Method, Metric, Objective, Repair
@@ -44,8 +44,8 @@ def _run(check: Check) -> CheckResult:
         return CheckResult(check.name, True, check.run())
     except Broken as error:
         return CheckResult(check.name, False, str(error))
-    except Exception as error:
-        return CheckResult(check.name, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    except CRASHES as error:
+        return CheckResult(check.name, False, reason_of(error))
 
 
 def _kind_checks(method: Method) -> Checks:

@@ -47,6 +47,20 @@ def source(name: str = "tried", old: str = "", new: str = "") -> str:
             source(old="epochs: int = 1", new="rate: Annotated[float, Range(1e-2, 1e-5)] = 1e-3"),
             "plugin p.py: ValueError: Range must have low below high, got low 0.01 and high 1e-05; mend the file",
         ),
+        (
+            source(old="    card: ClassVar[Card] = Card(", new="    other: ClassVar[Card] = Card("),
+            "plugin p.py: Tried.card must be a Card, got None; add one",
+        ),
+        (source("../tried"), "plugin p.py: name must be letters, digits, '-', '_' and '.', got '../tried'; choose"),
+        (
+            source(
+                old="    epochs: int = 1\n", new="    def __init__(self, **given):\n        raise OSError('a\\nb')\n"
+            ),
+            "plugin p.py: Tried: OSError: a; mend the file",
+        ),
+        ("raise KeyError('a')", "plugin p.py: KeyError: 'a'; mend the file"),
+        ("raise ValueError('two\\nlines')", "plugin p.py: ValueError: two; mend the file"),
+        ("import sys; sys.exit(0)", "plugin p.py: SystemExit: the code called sys.exit(0); mend the file"),
         ("x = 1", "plugin p.py: defines no method; "),
         ("x = ", "plugin p.py: SyntaxError: "),
     ],

@@ -19,6 +19,13 @@ pytestmark = pytest.mark.unit
 FULL = "Error while serializing: I/O error: No space left on device (os error 28)"
 
 
+class Mute(Exception):
+    """An exception whose own text fails."""
+
+    def __str__(self) -> str:
+        raise KeyError("text")
+
+
 def ended(store: Path, error: BaseException) -> tuple[str, str, bool]:
     class Raises(Stage):
         name = "pretrain"
@@ -55,10 +62,13 @@ def test_a_full_disk_stops_the_run_with_one_line(error: BaseException, tmp_path:
         (SafetensorError("Error while deserializing header: header too small"), "failed"),
         (MemoryError("4 GiB"), "out_of_memory"),
         (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "failed"),
+        (SystemExit(0), "failed"),  # a method's; the run goes on
+        (Mute("hidden"), "failed"),
     ],
 )
 def test_another_error_is_a_status_with_a_log(error: BaseException, status: str, tmp_path: Path) -> None:
     found, reason, mistake = ended(tmp_path, error)
     assert (found, mistake) == (status, False)
-    assert reason.startswith(f"{type(error).__name__}: ")
+    assert reason.startswith(type(error).__name__)
+    assert reason.endswith(": the code called sys.exit(0)") == isinstance(error, SystemExit)
     assert "Traceback" in (tmp_path / "logs" / "pretrain-k.txt").read_text()

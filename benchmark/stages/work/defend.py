@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
 from benchmark.contexts.repair import GatedRepairContext
-from benchmark.models.clip import ClipModel, as_clip, load_delta, save_delta
+from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
-from benchmark.stages.work.weights import load_pretrained
+from benchmark.stages.work.weights import given_back, load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import Diverged, LoopOptions
@@ -47,7 +47,7 @@ def defend_stage(
     )
     status, reason = "ok", ""
     try:
-        repaired = as_clip(repair.repair(model, context))
+        repaired = given_back(repair.repair(model, context))
         recorder.measure_result(repaired)
     except Collapsed as error:
         status, reason = "collapsed", str(error)
@@ -78,7 +78,7 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     context, recorder = repair_context(
         store, cell, attack.own_card, NOTHING_KEPT, compute, draft.folder, twin, tick, base=keys.twin
     )
-    attacked = as_clip(attack.implant(twin, context))
+    attacked = given_back(attack.implant(twin, context))
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts
     facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from benchmark.models.clip import ClipModel, load_delta
+from benchmark.models.clip import ClipModel, as_clip, load_delta
 from benchmark.stages.common import required
 from benchmark.store.artifacts import Store
+from benchmark.training.loop import Diverged
+from benchmark.types import Model
 
 
 def load_pretrained(store: Store, key: str) -> ClipModel:
@@ -21,3 +23,16 @@ def optimizer_of(store: Store, key: str) -> dict[str, torch.Tensor] | None:
 
     file = required(store, "pretrain", key).folder / "optimizer.safetensors"
     return load_file(file) if file.exists() else None
+
+
+def given_back(model: Model) -> ClipModel:
+    """What a method gave back, where it can be measured: of NaN no class is the nearest, yet one would be read out.
+
+    Raises:
+        Diverged: a weight is NaN or infinite.
+    """
+    found = as_clip(model)
+    for name, weight in found.network.named_parameters():
+        if not weight.isfinite().all():
+            raise Diverged(f"the method must give back finite weights, got others in {name}")
+    return found

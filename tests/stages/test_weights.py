@@ -1,0 +1,23 @@
+"""Weights that a method gives back: finite, or the method has failed; NaN would be read out as a class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmark.stages.work.weights import given_back
+from benchmark.testing import world
+from benchmark.training.loop import Diverged
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_a_failure(value: float) -> None:
+    model = world.fresh_model()
+    assert given_back(model) is model
+    name, weight = list(model.network.named_parameters())[-1]
+    with torch.no_grad():
+        weight.view(-1)[-1] = value
+    with pytest.raises(Diverged, match=f"must give back finite weights, got others in {name}"):
+        given_back(model)
