@@ -238,7 +238,9 @@ def main() -> None:
             print("backstop: interrupted; run the same command again to go on", file=sys.stderr)
         raise
     except Exception as error:
-        told = refusal(error)
+        from benchmark.config.plugins import fault_of
+
+        told = refusal(error) or fault_of(error)
         if told is None:
             raise
         sys.exit(_mistake(told))

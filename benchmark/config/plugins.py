@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from benchmark.types.base import Card, Method, Part
 from benchmark.validation import one_line
 
 Base = TypeVar("Base")
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # written in `NAME:FIELD=VALUE,…`, and on pages
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # written in `NAME:FIELD=VALUE,…`, and on pages
 _PREFIX = "backstop_plugin_"  # of the names of their modules
 
 
@@ -127,6 +128,19 @@ def is_plugin(module: str) -> bool:
     return module.startswith(_PREFIX)
 
 
+def fault_of(error: BaseException) -> str | None:
+    """The one line for what code of a plugin raised or let through; None where none took part."""
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if is_plugin(str(frame.f_globals.get("__name__", "")))
+    ]
+    if not frames:
+        return None
+    code, line = frames[-1][0].f_code, frames[-1][1]
+    return f"plugin {code.co_filename}: {reason_of(error)} (line {line}, in {code.co_name}); mend the file"
+
+
 def file_of(method: Method) -> str | None:
     """The file that defines a method of the user's own; None where an installed package registers it.
 
@@ -165,7 +179,7 @@ def defines_suite(module: ModuleType) -> bool:
 
 def _check(cls: type[Method], place: str) -> None:
     """Refuses a built-in's name, which would stand for something else, and what is no method with its defaults."""
-    if not _PLAIN.fullmatch(cls.name):
+    if not PLAIN_NAME.fullmatch(cls.name):
         raise must(f"{place}: name", "letters, digits, '-', '_' and '.'", cls.name, "choose another")
     if not isinstance(getattr(cls, "card", None), Card):
         raise must(f"{place}: {cls.__name__}.card", "a Card", getattr(cls, "card", None), "add one")

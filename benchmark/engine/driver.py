@@ -18,7 +18,7 @@ from benchmark.engine.graph import NodeGraph
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.task import Task, TaskResult, execute
-from benchmark.errors import UserError
+from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell
 from benchmark.stages.every import stages_of
 from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
@@ -60,10 +60,18 @@ class SuiteRun:
             while not self.graph.done:
                 self._do_here()
                 self._start()
+                self._check_progress()
                 if not self.graph.done:
                     for task, result in self.executor.ended():
                         self._end(task, result)
                     self._tell_running()
+
+    def _check_progress(self) -> None:
+        stuck = self.graph.stuck()
+        if stuck:
+            names = [f"{node.label} ({node.stage.name})" for node in stuck[:3]]
+            more = ", …" if len(stuck) > len(names) else ""
+            raise must("nodes", "free of circles", f"{', '.join(names)}{more}", "mend `nodes` or `then` of the stage")
 
     def _nodes(self) -> Iterable[Node]:
         rows = row_counter(self.store)

@@ -74,6 +74,12 @@ class NodeGraph:
         first = next(failed, None)
         return first and Ended(first.status, first.reason)
 
+    def stuck(self) -> list[Node]:
+        """The nodes that can never begin, where nothing runs and nothing is ready: they wait for each other."""
+        if self.running or self._ready:
+            return []
+        return [node for ref, node in self.nodes.items() if ref not in self.ended]
+
     def begin(self, ref: Ref) -> None:
         """A node runs."""
         self._ready.discard(ref)
@@ -96,6 +102,7 @@ class NodeGraph:
     def _path(self, ref: Ref) -> float:
         """Work of the longest chain that begins with a node."""
         if ref not in self._paths:
+            self._paths[ref] = 0.0  # so that a circle ends
             rest = max((self._path(item) for item in self._followers.get(ref, ())), default=0.0)
             self._paths[ref] = self.nodes[ref].work + rest
         return self._paths[ref]

@@ -58,7 +58,7 @@ def execute(task: Task, at: Workplace) -> TaskResult:
     """Runs a task in this process and turns every failure into a status with its reason and a log in the store."""
     began = time.perf_counter()
     try:
-        facts = task.stage.run(task.nodes, at)
+        facts = task.stage.run(task.nodes, at) or {}  # a plugin's may return nothing
         return TaskResult("ok", "", time.perf_counter() - began, facts)
     except UserError as error:
         return TaskResult("failed", str(error), time.perf_counter() - began, user_error=True)

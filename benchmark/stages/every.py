@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmark.config.plugins import Plugin, defined_in
+from benchmark.config.plugins import PLAIN_NAME, Plugin, defined_in
 from benchmark.config.spec import Suite
 from benchmark.errors import must
 from benchmark.stages.defend import Defend
@@ -42,11 +42,15 @@ def stages_of(suite: Suite, plugins: Iterable[Plugin] = ()) -> tuple[Stage, ...]
     """The stages of a run: those of every run, what plugins add, and each metric that records do not hold.
 
     Raises:
-        UserError: a plugin's stage with a name that another stage has.
+        UserError: a plugin's stage without a title, or with a name that is none or that another stage has.
     """
     found: dict[str, Stage] = {stage.name: stage for stage in (*STAGES, *map(Measure, suite.metrics))}
     more: list[Stage] = []
     for cls in (cls for plugin in plugins for cls in defined_in(plugin, Stage)):
+        if not PLAIN_NAME.fullmatch(cls.name):
+            raise must(f"stage {cls.__name__}: name", "letters, digits, '-', '_' and '.'", cls.name, "choose another")
+        if not getattr(cls, "title", ""):
+            raise must(f"stage {cls.__name__}: title", "given", "", "add one, for plans and summaries")
         if cls.name in found or cls.name == Measure.name:
             raise must(f"stage {cls.__name__}: name", "its own", cls.name, "another stage has it: choose another")
         found[cls.name] = stage = cls()

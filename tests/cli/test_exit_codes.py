@@ -63,6 +63,48 @@ def test_a_plugin_that_prints_leaves_json_alone(tmp_path: Path, call: Call) -> N
     assert "HELLO" in err
 
 
+STAGE = """
+from benchmark.stages.node import Node, Ref, Stage
+
+
+class Odd(Stage):
+    name, title, place, finished, lasting = "odd", "odd things", "driver", True, False
+
+    def nodes(self, cell, rows):
+        yield Node(self, "k", "one", after=WAITS)
+
+    def run(self, nodes, at):
+        RUN
+
+    def then(self, node, ended):
+        THEN
+        return ()
+"""
+FAULTS = {
+    "circle": ({"WAITS": '(Ref("odd", "k"),)'}, 2, "nodes must be free of circles, got 'one (odd)'; mend `nodes` or"),
+    "then": ({"THEN": 'raise KeyError("x")'}, 2, "plugin odd.py: KeyError: 'x' (line 15, in then); mend the file"),
+    "nodes": ({"WAITS": "1 / 0"}, 2, "plugin odd.py: ZeroDivisionError: division by zero (line 9, in nodes); mend"),
+    "run": ({"RUN": 'raise ValueError("x")'}, 1, "failed: ValueError: x"),
+    "exit": ({"RUN": "raise SystemExit(0)"}, 1, "failed: SystemExit: the code called sys.exit(0)"),
+    "name": ({'"odd",': '"../odd",'}, 2, "stage Odd: name must be letters, digits, '-', '_' and '.', got '../odd';"),
+    "title": ({'"odd things"': '""'}, 2, "stage Odd: title must be given, got ''; add one"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_stage_of_a_plugin_that_is_broken_is_one_line(fault: str, tmp_path: Path, call: Call) -> None:
+    changes, code, told = FAULTS[fault]
+    source = STAGE
+    for old, new in ({"WAITS": "()", "RUN": "return None", "THEN": "pass"} | changes).items():
+        source = source.replace(old, new)
+    (tmp_path / "odd.py").write_text(source)
+    finish(tmp_path, "ok")
+    found, out, err = call("run", *CLEAN, "--local", "--store", str(tmp_path), "--plugin", str(tmp_path / "odd.py"))
+    assert found == code
+    (line,) = [line for line in (out + err).splitlines() if told in line]
+    assert line.startswith("backstop: ") or code == 1
+
+
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: SuiteRun) -> None:
         raise KeyboardInterrupt

@@ -55,6 +55,16 @@ def test_a_node_is_ready_when_all_that_it_waits_for_has_ended() -> None:
     assert made.done
 
 
+def test_nodes_that_wait_for_each_other_are_told() -> None:
+    made = graph(node("a"), node("b", "a", "c"), node("c", after=("b",)))
+    assert keys(made.ready()) == ["a"]  # the longest way behind it ends, though it goes round
+    assert made.stuck() == []
+    made.begin(Ref("early", "a"))
+    assert made.stuck() == []
+    made.end(Ref("early", "a"), Ended("ok"))
+    assert keys(made.stuck()) == ["b", "c"]
+
+
 def test_one_name_is_one_node_that_waits_for_what_either_waits_for() -> None:
     made = graph(node("a"), node("b"), node("c", "a"))
     assert made.add([node("c", "b")]) == []
