@@ -6,6 +6,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def test_every_name_of_a_kind_without_an_underscore_is_registered(kind: str) -> 
     assert there == _registered(kind)
 
 
-def _loaded_by(code: str) -> list[str]:
-    """Which of the heavy packages a fresh interpreter has loaded after this code."""
-    tail = f"\nimport sys\nprint('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
+def _loaded_by(code: str, packages: Sequence[str] = HEAVY) -> list[str]:
+    """Which of these packages a fresh interpreter has loaded after this code."""
+    tail = f"\nimport sys\nprint('LOADED', *[name for name in {packages!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code + tail], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.rpartition("LOADED")[2].split()
 
@@ -54,6 +55,10 @@ API = {
 @pytest.mark.parametrize("name", API)
 def test_what_the_package_offers_loads_nothing_heavy(name: str) -> None:
     assert _loaded_by(API[name]) == []
+
+
+def test_plans_and_status_wait_for_no_tables() -> None:
+    assert _loaded_by("import benchmark.cli.plan, benchmark.cli.status, benchmark.engine.suites", ("pandas",)) == []
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["plan", "smoke"], ["show", "smoke"]])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from benchmark.config import registry
 from benchmark.errors import must
 from benchmark.types import Measure, Metric
 from benchmark.types.readouts import CLEAN, SQUASH
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def shipped_metrics() -> list[Metric]:

@@ -6,10 +6,12 @@ A frame holds the clean condition, at most one triggered condition, and the "squ
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from benchmark.types.readouts import CLEAN, RETRIEVAL, RETRIEVAL_TARGET, SIMILARITY, SIMILARITY_SQUARE, SQUASH
 
@@ -88,12 +90,14 @@ def retrieval_ranks(outcomes: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def by_readout(outcomes: pd.DataFrame, *, shown: Shown = CLEAN) -> Iterator[tuple[str, np.ndarray]]:
     """Positions (n,) of each read-out under a condition; of two columns, not of all as a group of the frame would."""
+    from pandas import factorize  # here, so that a plan, which knows the metrics too, need not wait for it
+
     conditions = outcomes["condition"]
     if shown == TRIGGERED:
         rows = np.flatnonzero((conditions != CLEAN).to_numpy())
         rows = rows[np.asarray(conditions.array.take(rows) != SQUASH)]
     else:
         rows = np.flatnonzero((conditions == shown).to_numpy())
-    codes, names = pd.factorize(outcomes["readout"].array.take(rows))
+    codes, names = factorize(outcomes["readout"].array.take(rows))
     for code, name in enumerate(names):
         yield str(name), rows[codes == code]

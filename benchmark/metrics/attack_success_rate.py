@@ -7,12 +7,13 @@ Differs: samples of the target class are left out of numerator and denominator; 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.metrics._outcomes import aimed
 from benchmark.types import Card, Measure, Metric, proportion
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class AttackSuccessRate(Metric):

@@ -5,12 +5,13 @@ As in Sahil Verma et al., arXiv:2311.14948.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, ClassVar
 
 from benchmark.metrics._outcomes import classified
 from benchmark.types import Card, Measure, Metric, proportion
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class CleanAccuracy(Metric):
