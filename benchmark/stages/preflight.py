@@ -13,6 +13,7 @@ from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretr
 from benchmark.errors import must
 from benchmark.models.architectures import image_size
 from benchmark.stages.cells import Cell
+from benchmark.stages.once import Once
 from benchmark.stages.outside import asks_outside, methods_of
 from benchmark.store.artifacts import Store
 from benchmark.text import target_index
@@ -36,9 +37,9 @@ def check_data(experiments: Iterable[Experiment]) -> None:
     Raises:
         UserError: the first mistake, with place, rule, value and remedy.
     """
-    known: dict[str, Outlook] = {}
+    known, once = dict[str, Outlook](), Once()
     for experiment in experiments:
-        outlook = _outlook(experiment, known)
+        outlook = _outlook(experiment, known, once)
         _check_classes(experiment, outlook)
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
@@ -68,19 +69,20 @@ def _starts(cell: Cell) -> Iterator[tuple[str | None, str]]:
 
 def doubts(experiments: Iterable[Experiment]) -> list[str]:
     """What can run but is hardly meant, a line each; nothing that `check_data` refuses."""
-    known: dict[str, Outlook] = {}
-    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, known))]
+    known, once = dict[str, Outlook](), Once()
+    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, known, once))]
     return list(dict.fromkeys(found))
 
 
-def _outlook(experiment: Experiment, known: dict[str, Outlook]) -> Outlook:
+def _outlook(experiment: Experiment, known: dict[str, Outlook], once: Once) -> Outlook:
     """Opens the data of an experiment, once for all that share them.
 
     Raises:
         UserError: files, columns or splits that are not there, or too few rows.
     """
     asked = any(asks_outside(method) for method in methods_of(experiment))
-    place = repr([experiment.data, experiment.evaluation, experiment.splits, experiment.model.name, asked])
+    shared = (experiment.data, experiment.evaluation, experiment.splits)
+    place = repr([*(once(repr, part) for part in shared), experiment.model.name, asked])
     if place not in known:
         known[place] = _look(experiment, asked=asked)
     return known[place]

@@ -23,19 +23,19 @@ def canonical_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    # scalars are nearly all there is, and a suite has thousands of keys: they need no call, and floats no slow question
     if type(value) in _SCALARS:
         return value
-    if type(value) is dict or isinstance(value, Mapping):
-        # scalars are nearly all there is, and a suite has thousands of keys: they need no call
-        items = cast("Mapping[Any, Any]", value).items()
-        return {str(key): item if type(item) in _SCALARS else _plain(item) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in cast("Sequence[Any]", value)]
-    if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in cast("Iterable[Any]", value))
     if isinstance(value, float):
         # 1.0 and 1 are the same number, so they must give the same key
         return int(value) if math.isfinite(value) and value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, (list, tuple)):
+        return [item if type(item) in _SCALARS else _plain(item) for item in cast("Sequence[Any]", value)]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(item) for item in cast("Iterable[Any]", value))
+    if type(value) is dict or isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {str(key): item if type(item) in _SCALARS else _plain(item) for key, item in items}
     return value
 
 

@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class Root:
     fs: Any
     base: str  # the path inside the file system
 
-    @property
+    @cached_property
     def local(self) -> Path | None:
         """The folder, where it is on this machine."""
         protocol = self.fs.protocol
@@ -43,7 +44,10 @@ class Root:
     def read(self, name: str) -> bytes | None:
         """A small file in one piece; None where it is not there."""
         try:
-            return self.fs.cat_file(f"{self.base}/{name}")
+            if self.local is None:
+                return self.fs.cat_file(f"{self.base}/{name}")
+            with open(f"{self.base}/{name}", "rb") as file:  # fsspec takes five times as long, and there are thousands
+                return file.read()
         except _ABSENT:
             return None
 
