@@ -46,7 +46,7 @@ class Learnt(Attack):
     name: ClassVar[str] = "learnt"
 
     def fit(self, ctx: Any, *, image_size: int, seed: int) -> dict[str, torch.Tensor]:
-        mean = ctx.take(np.arange(3)).images.float().mean()
+        mean = ctx.images(np.arange(3)).float().mean()
         return {"patch": torch.full((image_size,), float(mean)).reshape(2, -1).T}
 
     def poison(self, ctx: PoisonContext) -> PoisonRows:
