@@ -64,5 +64,5 @@ def _standing(entry: Mapping[str, Any], facts: Mapping[str, Any] | None, made: s
     if statuses or failed:  # a record that is not final tells of a failure
         status, reason = failed or (next(value for value in statuses.values() if value != "ok"), "")
         return Standing("failed", ": ".join(filter(None, (status.replace("_", " "), reason))), statuses)
-    missing = next((ref.stage for ref in nodes if ref not in made), "record")
-    return Standing("waiting", TITLES.get(missing, missing), statuses)
+    missing = next((ref.stage for ref in nodes[:-1] if ref not in made), "")
+    return Standing("waiting", TITLES.get(missing, missing) or "a run that asks for its record", statuses)

@@ -22,8 +22,9 @@ from benchmark.errors import UserError
 from benchmark.store.cache import new_draft, user_cache
 from benchmark.store.download import Damaged, cache_folder, fetch, remote_damage
 from benchmark.store.format import check_format, write_format
+from benchmark.store.documents import parse_document
 from benchmark.store.manifest import Manifest, bare_name, parse_manifest
-from benchmark.store.roots import Root, make_folder, open_root, parse_json
+from benchmark.store.roots import Root, make_folder, open_root
 from benchmark.store.verify import Verifier, sha256
 
 _log = logging.getLogger(__name__)
@@ -175,13 +176,13 @@ class Store:
         self._roots[0].write(name, json.dumps(value, indent=1, sort_keys=True))
 
     def read_json(self, name: str) -> Any | None:
-        """Reads a JSON document at the store's root; None if it is not there or torn."""
+        """Reads a JSON document at the store's root; None if it is not there, torn, or not of its folder's form."""
         _check_names(*name.split("/"))
         data = self._roots[0].read(name)
         try:
-            return None if data is None else parse_json(data)
-        except ValueError:
-            self._say(f"{self.root}/{name} must be JSON, got something else; it counts as absent")
+            return None if data is None else parse_document(name, data)
+        except ValueError as error:
+            self._say(f"{self.root}/{name} must be a document as runs write it, got {error}; it counts as absent")
             return None
 
     def write_text(self, name: str, text: str) -> None:

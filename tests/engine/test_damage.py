@@ -61,7 +61,7 @@ def damage(root: Path) -> list[str]:
         "epochs.parquet is missing",
         "model.safetensors is not what was written",
         "manifest.json: Invalid JSON",
-        "suites/smoke.json must be JSON",
+        "suites/smoke.json must be a document as runs write it",
         "checkpoint.safetensors cannot be read",
     ]
 

@@ -37,6 +37,10 @@ def test_a_cell_without_a_record_waits_for_the_first_stage_that_is_not_there(tmp
     store.draft("pretrain", KEYS["pretrain"])  # begun, and never finished
     (one,) = standings(store, ENTRIES, last_run(store, "s"))
     assert (one.state, one.what) == ("waiting", "pre-train")
+    for stage in ("pretrain", "defend"):
+        finished(store, stage, KEYS[stage])
+    (one,) = standings(store, ENTRIES, last_run(store, "s"))  # for others: a part of the grid was run
+    assert (one.state, one.what) == ("waiting", "a run that asks for its record")
 
 
 def test_what_runs_and_what_failed_is_known_from_the_journal_until_the_run_is_gone(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.engine.journal import last_run
 from benchmark.errors import UserError
 from benchmark.store import verify
 from benchmark.store.artifacts import Store
@@ -161,9 +162,43 @@ def test_a_torn_document_counts_as_absent(tmp_path: Path, caplog: pytest.LogCapt
     store.write_json("suites/demo.json", {"cells": []})
     (tmp_path / "suites" / "demo.json").write_text('{"cells": [')
     assert store.read_json("suites/demo.json") is None
-    assert "suites/demo.json must be JSON, got something else; it counts as absent" in caplog.text
-    store.write_json("suites/demo.json", {"cells": [1]})
-    assert store.read_json("suites/demo.json") == {"cells": [1]}
+    assert "suites/demo.json must be a document as runs write it, got Invalid JSON" in caplog.text
+    store.write_json("suites/demo.json", SUITE)
+    assert store.read_json("suites/demo.json") == SUITE
+
+
+SUITE = {
+    "suite": "demo",
+    "cells": [{"record": "r", "nodes": [["data", "k"]], "objective": "o", "attack": "a", "repair": "r", "seed": 0}],
+}
+JOURNAL = {"updated": 1.5, "ended": False, "host": "h", "process": 7, "running": [], "failed": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "told"),
+    [
+        ("suites/demo.json", [1], "Input should be an object"),
+        ("suites/demo.json", {}, "suite: Field required"),
+        ("suites/demo.json", SUITE | {"cells": [{}]}, "cells.0.record: Field required"),
+        ("suites/demo.json", SUITE | {"methods": []}, "methods: Input should be an object"),
+        ("runs/demo.json", [], "Input should be an object"),
+        ("runs/demo.json", JOURNAL | {"process": 10**30}, "process: Input should be less than"),
+        ("runs/demo.json", JOURNAL | {"process": -1}, "process: Input should be greater than 0"),
+        ("runs/demo.json", JOURNAL | {"running": [["a", "b"]]}, "running.0: List should have at least 3 items"),
+    ],
+)
+def test_a_document_of_another_form_counts_as_absent(
+    name: str, written: object, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.write_json("suites/demo.json", SUITE)
+    store.write_json("runs/demo.json", JOURNAL)
+    assert last_run(store, "demo").process == 7
+    store.write_json(name, written)
+    assert store.read_json(name) is None
+    (line,) = caplog.messages
+    assert f"{name} must be a document as runs write it, got {told}" in line
+    assert last_run(store, "demo").state == ("none" if name.startswith("runs") else "died")
 
 
 @pytest.mark.parametrize("text", ["[]", '{"version": "1"}', "{}", "", '{"version":'])
