@@ -28,10 +28,7 @@ def same(what: str, found: Any, expected: Any) -> None:
     if found is None or expected is None or isinstance(found, (str, dict, list)):
         equal = found == expected
     else:
-        found, expected = float(found), float(expected)
-        equal = (math.isnan(found) and math.isnan(expected)) or math.isclose(
-            found, expected, rel_tol=1e-9, abs_tol=1e-12
-        )
+        equal = np.isclose(float(found), float(expected), rtol=1e-9, atol=1e-12, equal_nan=True)
     if not equal:
         sys.exit(f"{what}: the board has {found}, the files give {expected}")
 
@@ -221,10 +218,9 @@ def check_page(board: Path, rows: list[tuple[Any, Numbers]]) -> None:
     """The grid of the page: CA, ASR, PA, floor, repaired floor, net ASR, cost, trials, clean pairs."""
     page = Grid()
     page.feed((board / "index.html").read_text(encoding="utf-8"))
+    axes = ("objective", "attack", "repair", "seed", "rule")
     shown = {
-        tuple(keys[f"data-{name}"] for name in ("objective", "attack", "repair", "seed", "rule")): [
-            value for kind, value, _ in entries if kind == "num"
-        ]
+        tuple(keys[f"data-{axis}"] for axis in axes): [value for kind, value, _ in entries if kind == "num"]
         for keys, entries in page.rows
     }
     names = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor", "repaired_floor", "net_asr")
