@@ -31,7 +31,7 @@ def test_a_local_search_runs_the_defaults_and_the_whole_budget_of_every_cell() -
         assert [result.round for result in found] == [0, 1, 1, 2, 2, 3, 3]
         assert found[0].parameters == DEFAULTS
     assert sorted(seen) == sorted(result for found in results.values() for result in found)
-    left = run_search_locally(_cells()[:1], lambda config: sys.exit(2))["cell-0"]  # a method's own, in the middle
+    left = run_search_locally(cells(1), lambda config: sys.exit(2))["cell-0"]  # a method's own, in the middle
     assert {result.reason for result in left} == {"SystemExit: the code called sys.exit(2)"}
     broken = results["cell-1"][3]
     assert (broken.status, broken.reason, broken.accuracy) == ("failed", "RuntimeError: the matrix is singular", None)
