@@ -83,12 +83,12 @@ def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAG
         lines = math.ceil(len(handles) / listed)
         figure = style.empty_figure(width, 0.4 + 0.14 * max(lines, 3) + rows * (2.75 if columns > 1 else 2.4))
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        _limits(panels[0], scene)  # before anything is drawn: else every mark looks for new limits
         for axes, objective in zip(panels, objectives, strict=False):
             _panel(axes, scene, objective, attacks)
             axes.set_title(shorten(scene.names.objective[objective], 40))
         for axes in panels[len(objectives) :]:
             axes.remove()
-        _limits(panels[0], scene)
         for place, axes in enumerate(panels[: len(objectives)]):
             if place + columns >= len(objectives):
                 axes.set_xlabel("Net ASR = ASR − floor (%)" if scene.net else "Attack success rate (%)")
@@ -125,10 +125,10 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
 def _points(cells: Frame, markers: Mapping[str, Any]) -> dict[Any, list[tuple[float, float]]]:
     """Test points by their mark: of the rule, but of the repair where it was not searched."""
     found: dict[Any, list[tuple[float, float]]] = {}
-    for cell in cells.itertuples():
-        by_rule = cell.searched or cell.selection == "undefended"
-        marker = style.MARKERS[cell.selection] if by_rule else markers[cell.repair]
-        found.setdefault(marker, []).append((cell.x, cell.y))
+    columns = (cells[name] for name in ("searched", "selection", "repair", "x", "y"))
+    for searched, selection, repair, x, y in zip(*columns, strict=True):
+        by_rule = searched or selection == "undefended"
+        found.setdefault(style.MARKERS[selection] if by_rule else markers[repair], []).append((x, y))
     return found
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath, PureWindowsPath
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+_BARE = re.compile(r"(?!\.\.?\Z)(?!.:)[^/\\\0]+", re.DOTALL)  # no `.` or `..`, no drive, no separator
 
 
 def bare_name(name: str) -> str:
@@ -14,8 +16,7 @@ def bare_name(name: str) -> str:
     Raises:
         ValueError: it is empty, absolute, `.` or `..`, or has a separator, a drive or a NUL in it.
     """
-    plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
-    if not plain or name in ("", ".", "..") or "\0" in name:
+    if not _BARE.fullmatch(name):
         raise ValueError(f"must be a bare name, got {name!r}")
     return name
 
