@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import signal
 from collections.abc import Iterable
 from typing import Literal
 
@@ -79,6 +80,11 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     except Exception:  # an exception of others, whose own text fails
         return ""
+
+
+def is_sent_away(error: BaseException) -> bool:
+    """Whether the process itself was told to end: Ray answers SIGTERM, as of a node that is taken away, with this exit."""
+    return isinstance(error, SystemExit) and error.code == signal.SIGTERM
 
 
 def tells_no_space(text: str) -> bool:

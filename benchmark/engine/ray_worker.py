@@ -11,6 +11,7 @@ import ray
 
 from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.engine.task import Task, TaskResult, execute
+from benchmark.errors import is_sent_away
 from benchmark.stages.node import Workplace
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Worker:
         try:
             return run_trial(self._store, cell, config, compute=self._compute, tick=tick)
         except SystemExit as end:  # which would end this worker
+            if is_sent_away(end):
+                raise
             return failed(end)
 
     def _cell(self, key: str) -> Any:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from benchmark.errors import CRASHES, UserError, reason_of, status_of, tells_no_space
+from benchmark.errors import CRASHES, UserError, is_sent_away, reason_of, status_of, tells_no_space
 from benchmark.stages.node import Ended, Node, Stage, Workplace
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
@@ -63,6 +63,8 @@ def execute(task: Task, at: Workplace) -> TaskResult:
     except UserError as error:
         return TaskResult("failed", str(error), time.perf_counter() - began, user_error=True)
     except CRASHES as error:
+        if is_sent_away(error):
+            raise
         reason, seconds = reason_of(error), time.perf_counter() - began
         if tells_no_space(reason):
             return TaskResult("failed", no_space(at.store, error), seconds, user_error=True)

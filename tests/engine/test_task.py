@@ -55,6 +55,11 @@ def test_a_full_disk_stops_the_run_with_one_line(error: BaseException, tmp_path:
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_worker_that_is_sent_away_goes(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):  # Ray's answer to SIGTERM: the task is given to another worker, it has not failed
+        ended(tmp_path, SystemExit(15))
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
