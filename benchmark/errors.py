@@ -83,7 +83,7 @@ def _text_of(error: BaseException) -> str:
 
 
 def is_sent_away(error: BaseException) -> bool:
-    """Whether the process itself was told to end: Ray answers SIGTERM, as of a node that is taken away, with this exit."""
+    """Whether the process was told to end: Ray answers SIGTERM, as of a node that is taken away, with this exit."""
     return isinstance(error, SystemExit) and error.code == signal.SIGTERM
 
 
