@@ -139,9 +139,6 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and value == value else None
 
 
-# --- writing -----------------------------------------------------------------------------------------------------
-
-
 def check_out(out: Path) -> None:
     """Refuses a folder that the report must not replace.
 

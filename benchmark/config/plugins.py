@@ -196,9 +196,6 @@ def _check(cls: type[Method], place: str) -> None:
         raise _broken(f"{place}: {cls.__name__}", error) from error
 
 
-# --- in the store -----------------------------------------------------------------------------------------------
-
-
 def keep_sources(store: Store, plugins: Iterable[Plugin]) -> None:
     """Writes the plugins' sources into the store, each once."""
     for plugin in plugins:

@@ -106,9 +106,6 @@ def _take(images: torch.Tensor, order: np.ndarray) -> torch.Tensor:
     return images.index_select(0, torch.from_numpy(order).to(images.device))
 
 
-# --- the draw --------------------------------------------------------------------------------------------------
-
-
 class _Table(NamedTuple):
     codes: np.ndarray  # (25, 2) int64, 1-based position in OPERATIONS
     chances: np.ndarray  # (25, 2) float32
@@ -156,7 +153,7 @@ def amount(name: str, level: int, turned: bool) -> float:
     return 0.0
 
 
-# --- operations: (n, 3, H, W) uint8 and (n,) float32 amounts -> (n, 3, H, W) uint8 ------------------------------
+# Operations: (n, 3, H, W) uint8 and (n,) float32 amounts -> (n, 3, H, W) uint8.
 
 
 def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,7 @@ def _in_floats(
     return laid_out_as(images, augment(values, seed=seed, ids=np.asarray(ids)).mul_(255).round_().to(torch.uint8))
 
 
-# --- simclr: (B, 3, H, W) float32 in [0, 1] in and out ---------------------------------------------------------
+# simclr: (B, 3, H, W) float32 in [0, 1] in and out.
 
 
 def simclr(images: torch.Tensor, *, seed: int, ids: np.ndarray) -> torch.Tensor:
@@ -227,9 +227,6 @@ def blur(images: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
 def kernel_size(side: int) -> int:
     """The odd number nearest to 21/224 of the shorter side, at least 3."""
     return max(3, 2 * round((BLUR_SHARE * side - 1) / 2) + 1)
-
-
-# --- noise_cutout ----------------------------------------------------------------------------------------------
 
 
 def noise_cutout(images: torch.Tensor, *, seed: int, ids: np.ndarray) -> torch.Tensor:

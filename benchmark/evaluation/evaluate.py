@@ -174,9 +174,6 @@ def validate(
     return Validation(_share(hits[labelled]), int(labelled.sum()), asr, len(rows), poisoned_accuracy, loss)
 
 
-# --- the parts -------------------------------------------------------------------------------------------------
-
-
 def _scale(model: Encoder) -> float:
     return float(model.logit_scale().detach())
 

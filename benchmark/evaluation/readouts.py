@@ -79,9 +79,6 @@ class Neighbours(NamedTuple):
     labels: torch.Tensor  # (n,) int64
 
 
-# --- text ------------------------------------------------------------------------------------------------------
-
-
 def encode_texts(model: Encoder, captions: Sequence[str]) -> torch.Tensor:
     """Encodes captions in large batches, each distinct one once; (N, D) float32. The caller sets the mode."""
     distinct = {caption: position for position, caption in enumerate(dict.fromkeys(captions))}
@@ -107,9 +104,6 @@ def text_head(model: Encoder, class_names: Sequence[str], templates: Sequence[st
         embeddings = functional.normalize(encode_texts(model, prompts), dim=1)
     mean = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)
     return TextHead(functional.normalize(mean, dim=1))
-
-
-# --- class scores ----------------------------------------------------------------------------------------------
 
 
 def zero_shot(features: torch.Tensor, head: TextHead, *, logit_scale: float, target: Target) -> Scores:

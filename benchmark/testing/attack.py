@@ -194,9 +194,6 @@ def _plants_victims(attack: BaseAttack) -> str:
     return numbers
 
 
-# --- attacks on the weights ------------------------------------------------------------------------------------
-
-
 def trigger_of(attack: BaseAttack) -> Condition:
     """The attack's trigger in the kit's world."""
     return world.condition_of(attack, world.poisoned(attack, world.pairs()).trigger)

@@ -44,7 +44,7 @@ class DefenderContext(Protocol):
 
     seed: int
 
-    # --- resources: `card.needs` must name them ---
+    # Resources: `card.needs` must name them.
 
     @property
     def clean_pairs(self) -> Pool:
@@ -89,8 +89,6 @@ class DefenderContext(Protocol):
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name; NotApplicable where it needs weights that are not there."""
         ...
-
-    # --- services ---
 
     @property
     def generator(self) -> torch.Generator:
