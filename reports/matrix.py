@@ -84,7 +84,7 @@ def repair_matrices(cells: Frame, names: Names, cards: Cards) -> list[Matrix]:
             continue
         attacks = repaired_attacks(own)
         undefended = _row(own, "none", "no repair", attacks, NO_CARD)
-        rows = [(_card(cards.repair, repair), repair) for repair in repairs]
+        rows = [(cards.repair.get(repair, NO_CARD), repair) for repair in repairs]
         groups = [("", [undefended])]
         for model in sorted({threat_model(card) for card, _ in rows}, key=_place(rows)):
             mine = [(card, repair) for card, repair in rows if threat_model(card) == model]
@@ -105,13 +105,9 @@ def objective_matrix(cells: Frame, names: Names, cards: Cards) -> Matrix | None:
         mine = own[own["objective"] == objective]
         mine = mine.assign(accuracy_lost=lost_to_twin(mine))
         entries = [_entry(mine[mine["attack"] == attack]) for attack in attacks]
-        card = _card(cards.objective, objective)
+        card = cards.objective.get(objective, NO_CARD)
         rows.append(Row(names.objective[objective], objective, needs_text(card), card.summary, entries))
     return Matrix("Pre-training", _heads(attacks, names, cards), [("", rows)])
-
-
-def _card(cards: Mapping[str, Card], label: str) -> Card:
-    return cards.get(label, NO_CARD)
 
 
 def _place(rows: Sequence[tuple[Card, str]]) -> Callable[[str], tuple[bool, int]]:
@@ -123,17 +119,16 @@ def _place(rows: Sequence[tuple[Card, str]]) -> Callable[[str], tuple[bool, int]
 def _heads(attacks: Sequence[str], names: Names, cards: Cards) -> list[tuple[str, str]]:
     heads = []
     for attack in attacks:
-        under = _card(cards.attack, attack).transform
+        under = cards.attack.get(attack, NO_CARD).transform
         named = names.attack[attack], under and f"in {under}"
         heads.append(("no attack", "clean twin") if attack == "none" else named)
     return heads
 
 
 def _row(cells: Frame, repair: str, title: str, attacks: Sequence[str], card: Card) -> Row:
-    entries = []
-    for attack in attacks:
-        own = cells[cells["attack"] == attack]
-        entries.append(_entry(own[own["repair"] == repair]))
+    own = cells[cells["repair"] == repair]
+    found = dict(iter(own.groupby("attack", sort=False)))
+    entries = [_entry(found.get(attack, own.iloc[:0])) for attack in attacks]
     return Row(title, repair, needs_text(card), card.summary, entries)
 
 

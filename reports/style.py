@@ -83,7 +83,7 @@ def empty_figure(width: float, height: float) -> Figure:
 def settle(figure: Figure) -> None:
     """Lays a finished figure out once, instead of again for every format that it is written in."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would leave one in its place, for which every format is drawn twice
 
 
 def save(figure: Figure, path_stem: Path) -> list[Path]:

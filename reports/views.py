@@ -60,17 +60,13 @@ def objective_cards(cells: Frame, names: Names, cards: Mapping[str, Card], *, ru
         own = cells[cells["objective"] == objective]
         models: dict[str, list[str]] = {}
         for label in own["repair"].unique():
-            if label != "none" and ORACLE not in _card(cards, label).needs:
-                models.setdefault(threat_model(_card(cards, label)), []).append(label)
+            if label != "none" and ORACLE not in cards.get(label, NO_CARD).needs:
+                models.setdefault(threat_model(cards.get(label, NO_CARD)), []).append(label)
         attacks = [attack for attack in repaired_attacks(own) if attack != "none"]
         lines = [_attack_line(own[own["attack"] == attack], attack, names, models.values(), rule) for attack in attacks]
         twin = percent(at(own, objective, "none", "none", "undefended")["clean_accuracy"].mean())
         found.append(ObjectiveCard(names.objective[objective], twin, list(models), lines))
     return found
-
-
-def _card(cards: Mapping[str, Card], label: str) -> Card:
-    return cards.get(label, NO_CARD)
 
 
 def _attack_line(cells: Frame, attack: str, names: Names, models: Iterable[Sequence[str]], rule: Rule) -> AttackLine:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.cli.collecting import uncollected
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 
 
+@uncollected()
 def board(name: str | None, out: str | None, store: Store) -> None:
     """Writes the board of one suite, or of every suite in the store."""
     from reports.board import write_board

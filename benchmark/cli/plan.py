@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.cli.collecting import uncollected
 from benchmark.config.spec import Experiment
 from benchmark.engine.asked import Only, first_left, select, share_of
 from benchmark.engine.plan import plan as make_plan
@@ -22,6 +23,7 @@ from benchmark.store.artifacts import Store
 RAY_START_S = 30.0  # of Ray and its workers, on two cores
 
 
+@uncollected()
 def plan(
     resolved: Resolved, store: Store, only: Only, limit: int | None, *, may_probe: bool = True, as_json: bool
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmark.cli.collecting import uncollected
 from benchmark.engine.asked import Only, select_places, share_of
 from benchmark.engine.journal import LastRun, last_run
 from benchmark.engine.live import clock
@@ -19,6 +20,7 @@ from benchmark.store.artifacts import Store
 AXES = ("objective", "attack", "defense", "seed")
 
 
+@uncollected()
 def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     """Prints how the cells of a suite stand; the suite's document, its records and the journal of its run tell."""
     document = store.read_json(f"suites/{name}.json")

@@ -91,8 +91,8 @@ def _wanted(
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
     found = {ref: _Want(node, cell, ref not in made) for ref, (node, cell) in needed.items()}
-    # what only finished cells are made of need not be there any more
-    for cell, node in nodes_of(done, stages, rows):
+    # what only finished cells are made of need not be there any more; of it the stages of the table are enough
+    for cell, node in nodes_of(done, [stage for stage in stages if stage.shown], rows):
         if node.ref not in found:
             found[node.ref] = _Want(node, cell, False)
     wants = defaultdict[str, list[_Want]](list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 from pathlib import Path
 
@@ -256,3 +257,12 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
     expected = load_pretrained(store, key).network.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.network.state_dict().items())
     assert cells_of(based)[0].keys.pretrain != cells_of(fresh)[0].keys.pretrain
+
+
+def test_commands_that_only_build_tables_look_for_no_garbage_and_leave_the_process_as_it_was() -> None:
+    from benchmark.cli.collecting import uncollected
+
+    with pytest.raises(KeyError), uncollected():
+        assert not gc.isenabled()
+        raise KeyError("x")
+    assert gc.isenabled()
