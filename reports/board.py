@@ -78,6 +78,7 @@ class Found(NamedTuple):
     forms: list[Form]
     measured: list[MeasureTable]
     reasons: list[Reason]
+    methods: list[views.MethodRow]
 
 
 def _found(results: Results) -> Found:
@@ -94,6 +95,7 @@ def _found(results: Results) -> Found:
         forms(cells, names, results.transforms),
         measure_tables(results, names),
         reasons(cells, detections, names),
+        views.method_rows(names, cards),
     )
 
 
@@ -108,7 +110,7 @@ def _markdown(results: Results, found: Found) -> str:
         measured=found.measured,
         reasons=found.reasons,
         skipped=[plain(line) for line in results.skipped],
-        methods=(found.names, results.cards),
+        methods=found.methods,
     )
 
 
@@ -235,7 +237,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "measured": found.measured,
         "reasons": found.reasons,
         "skipped": [plain(line) for line in results.skipped],
-        "methods": views.method_rows(names, results.cards),
+        "methods": found.methods,
         "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
         "measures": MEASURES,
         "grid": grid_rows(cells, names, bound=bound, rate=rate),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from reports.compile import Frame
 from reports.grid import Names
-from reports.labels import NO_VALUE, known, signed
+from reports.labels import NO_VALUE, known, off_words, signed
 from reports.numbers import Number, proportion
 
 FORM_RULES = ("undefended", "default")
@@ -42,7 +42,12 @@ def forms(cells: Frame, names: Names, transforms: tuple[str, ...]) -> list[Form]
 
 def _rows(cells: Frame, transform: str, names: Names) -> list[FormRow]:
     return [
-        FormRow(_shown(axes, names), _off(group), bool((group["under"] == transform).all()), _both(group, transform))
+        FormRow(
+            _shown(axes, names),
+            off_words(group["status"]),
+            bool((group["under"] == transform).all()),
+            _both(group, transform),
+        )
         for axes, group in cells.groupby(["objective", "attack", "repair"], sort=False)
     ]
 
@@ -72,7 +77,3 @@ def _shown(axes: Any, names: Names) -> dict[str, str]:
     attacked = "clean twin" if attack == "none" else names.attack[attack]
     repaired = "no repair" if repair == "none" else names.repair[repair]
     return {"objective": names.objective[objective], "attack": attacked, "repair": repaired}
-
-
-def _off(group: Frame) -> str:
-    return ", ".join(dict.fromkeys(status.replace("_", " ") for status in group["status"] if status != "ok"))

@@ -10,7 +10,7 @@ from reports.cards import NO_CARD, Cards, needs_text
 from reports.compile import DETECTOR_READOUTS, JUDGED, Frame
 from reports.deployed import mean
 from reports.grid import TONES, Names
-from reports.labels import NO_VALUE, known, outside_note, percent, plain, signed
+from reports.labels import NO_VALUE, known, off_words, outside_note, percent, plain, signed
 from reports.numbers import BLANK, Number, Scale, decimal, heading, mean_number, scales_of, shown_names
 from reports.statistics import auroc
 
@@ -216,7 +216,7 @@ def _status(rows: Frame) -> tuple[str, str, str]:
     """Status, its tone and the reasons of rows, "" where all are ok; an ok row keeps its reason."""
     off = list(dict.fromkeys(status for status in rows["status"] if status != "ok"))
     reason = "; ".join(dict.fromkeys(plain(reason) for reason in rows["reason"] if reason))
-    return ", ".join(status.replace("_", " ") for status in off), TONES.get(off[0], "bad") if off else "", reason
+    return off_words(off), TONES.get(off[0], "bad") if off else "", reason
 
 
 def _judge(label: Any, rows: Frame, names: Names, cards: Cards) -> Judge:

@@ -36,6 +36,11 @@ MEASURES: Mapping[str, str] = {
 NO_VALUE = "–"
 
 
+def off_words(statuses: Iterable[str]) -> str:
+    """The statuses that are not ok, once each, in words; "" where all are."""
+    return ", ".join(dict.fromkeys(str(status).replace("_", " ") for status in statuses if status != "ok"))
+
+
 def outside_note(accuracy: float) -> str:
     """How good the model from outside is that an attack or a defense used; "" where there is none."""
     return f"model from outside: CA {percent(accuracy)}" if known(accuracy) else ""

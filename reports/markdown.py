@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from reports.cards import Cards, needs_text
 from reports.deployed import Form
 from reports.detection import Column, Detectors, Group, Judge
 from reports.floors import FloorRow
 from reports.further import MeasureTable
-from reports.grid import Names
 from reports.headline import Headline
 from reports.matrix import Entry, Matrix
 from reports.numbers import Number
 from reports.standing import Reason
+from reports.views import MethodRow
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 
@@ -42,7 +41,7 @@ def document(
     measured: Sequence[MeasureTable],
     reasons: Sequence[Reason],
     skipped: Sequence[str],
-    methods: tuple[Names, Cards],
+    methods: Sequence[MethodRow],
 ) -> str:
     """All main tables, one after another."""
     parts = [f"# {escape(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
@@ -65,8 +64,8 @@ def document(
     if reasons or skipped:
         parts += ["## What did not run or does not count", *(escape(line) for line in skipped)]
         parts += [_reasons(reasons)] if reasons else []
-    if cards := _cards(*methods):
-        parts += ["## Methods", cards]
+    if methods:
+        parts += ["## Methods", _methods(methods)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,15 +137,9 @@ def _reasons(reasons: Sequence[Reason]) -> str:
     return table(["status", "reason", "methods", "models"], rows)
 
 
-def _cards(names: Names, cards: Cards) -> str:
-    rows = [
-        [kind, titles[label], card.citation, card.access, needs_text(card), "; ".join(card.differs), card.summary]
-        for kind, titles, found in zip(Names._fields, names, cards, strict=True)
-        for label, card in found.items()
-        if label in titles
-    ]
-    return (
-        table(["kind", "method", "source", "access", "needs", "published, where it differs", "in short"], rows)
-        if rows
-        else ""
+def _methods(methods: Sequence[MethodRow]) -> str:
+    header = ["kind", "method", "source", "access", "needs", "published, where it differs", "in short"]
+    return table(
+        header,
+        ([one.kind, one.title, one.citation, one.access, one.needs, one.differs, one.summary] for one in methods),
     )

@@ -131,9 +131,8 @@ def _measuring(store: Store, orders: Mapping[str, int], metrics: Sequence[Mappin
     named: dict[str, list[Mapping[str, Any]]] = {}
     for metric in metrics:
         named.setdefault(metric["name"], []).append(metric)
-    for key in store.keys("measure"):
-        facts = store.facts("measure", key)
-        if facts is None or orders.keys().isdisjoint(facts.get("cells", ())):
+    for key, facts in store.facts_of("measure", store.keys("measure")).items():
+        if orders.keys().isdisjoint(facts.get("cells", ())):
             continue
         metric = facts.get("metric", {})
         if metric not in named.get(metric.get("name"), [metric]):  # its source, version or fields were others

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from reports.cards import NO_CARD, ORACLE, Card, Cards, needs_text, threat_model
 from reports.compile import JUDGED, Frame, at, repaired_attacks
 from reports.grid import BAND, Names
-from reports.labels import NO_VALUE, known, percent, plain, settings, signed
+from reports.labels import NO_VALUE, known, off_words, percent, plain, settings, signed
 from reports.matrix import seeds_there
 from reports.numbers import Number
 
@@ -153,9 +153,8 @@ def control_rows(cells: Frame, names: Names, controls: Container[str]) -> list[C
     found = []
     for (objective, attack, repair), group in rows.groupby(["objective", "attack", "repair"], sort=False):
         accuracy, asr = (_points((group[column] - group[f"{column}_0"]).mean()) for column in columns)
-        statuses = dict.fromkeys([*group["status_0"], *group["status"]])
-        words = [str(name).replace("_", " ") for name in statuses if name != "ok"]
-        status = ", ".join([*words, *filter(None, [seeds_there(group)])])
+        words = off_words([*group["status_0"], *group["status"]])
+        status = ", ".join(filter(None, [words, seeds_there(group)]))
         labels = names.objective[objective], names.attack[attack], names.repair[repair]
         found.append(ControlRow(*labels, accuracy, asr, status))
     return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from benchmark.store.manifest import first_mistake
 from benchmark.store.roots import parse_json
 
 _OPEN = ConfigDict(extra="allow")
@@ -65,6 +66,4 @@ def parse_document(name: str, data: bytes) -> Any:
     try:
         return parse_json(data) if form is None else form.validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        raise ValueError(first_mistake(error)) from None

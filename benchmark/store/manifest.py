@@ -45,7 +45,12 @@ def parse_manifest(text: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        said = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{place}: {said}" if place else said) from None
+        raise ValueError(first_mistake(error)) from None
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first thing that is wrong with a document of a store, in one line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said}" if place else said
