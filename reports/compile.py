@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from benchmark.errors import unknown
 from benchmark.store.artifacts import Store
+from benchmark.store.documents import suite_document
 from reports.cards import Cards, cards_of
 from reports.labels import with_field
 from reports.stored import read_suite
@@ -67,9 +67,7 @@ def compile_suite(store: Store, name: str) -> Results:
     Raises:
         UserError: the store holds no such suite, or a record that this version cannot read.
     """
-    suite = store.read_json(f"suites/{name}.json")
-    if suite is None:
-        raise unknown(f"suite in store {store.root}:", name, store.list_json("suites"))
+    suite = suite_document(store, name)
     metrics = suite.get("specification", {}).get("metrics", ())
     entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"], metrics), cards_of(suite)
     cells = _with_missing(entries, stored.records.drop_columns(["measures"]).to_pandas())

@@ -162,7 +162,7 @@ def test_a_model_that_was_not_made_names_the_command(suite: str, store: Path) ->
 
 
 def test_results_of_a_suite_that_was_not_run_are_one_line(store: Path) -> None:
-    with pytest.raises(UserError, match=r"unknown suite in store .*'smok'; did you mean smoke"):
+    with pytest.raises(UserError, match=r"store .*: unknown suite 'smok'; did you mean smoke"):
         bm.load_results(store, "smok")
 
 

@@ -13,9 +13,9 @@ from benchmark.engine.asked import Only, select_places, share_of
 from benchmark.engine.journal import LastRun, last_run
 from benchmark.engine.live import clock
 from benchmark.engine.standing import Standing, standings
-from benchmark.errors import UserError, unknown
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
+from benchmark.store.documents import suite_document
 
 AXES = ("objective", "attack", "defense", "seed")
 
@@ -23,11 +23,7 @@ AXES = ("objective", "attack", "defense", "seed")
 @uncollected()
 def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     """Prints how the cells of a suite stand; the suite's document, its records and the journal of its run tell."""
-    document = store.read_json(f"suites/{name}.json")
-    if document is None:
-        known = store.list_json("suites")
-        told = unknown("suite", name, known) if known else f"unknown suite {name!r}; none was run in it yet"
-        raise UserError(f"store {store.root}: {told}{'' if known else f'; run it first with `backstop run {name}`'}")
+    document = suite_document(store, name)
     cells = [document["cells"][place] for place in select_places(document["cells"], only)]
     run = last_run(store, name)
     found = standings(store, cells, run)
