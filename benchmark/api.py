@@ -20,10 +20,11 @@ from benchmark.config.plugins import file_of, is_plugin
 from benchmark.engine import running
 from benchmark.engine.asked import NOTHING, read_only, select
 from benchmark.engine.suites import resolve, stored_name
-from benchmark.errors import UserError, must, unknown
+from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store, open_store
+from benchmark.store.suites import suite_document
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,9 +83,7 @@ def load_results(store: Place, suite: str) -> SuiteResults:
         UserError: the store holds no such suite.
     """
     opened, name = _store(store), stored_name(suite)
-    names = opened.list_json("suites")
-    if name not in names:
-        raise unknown(f"suite in store {opened.root}:", name, names)
+    suite_document(opened, name)  # a mistake is told now, not at the first look at the results
     return SuiteResults(opened, name)
 
 

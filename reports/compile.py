@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.store.artifacts import Store
-from benchmark.store.documents import suite_document
+from benchmark.store.suites import suite_document
 from reports.cards import Cards, cards_of
 from reports.labels import with_field
 from reports.stored import read_suite

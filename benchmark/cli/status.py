@@ -15,7 +15,7 @@ from benchmark.engine.live import clock
 from benchmark.engine.standing import Standing, standings
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
-from benchmark.store.documents import suite_document
+from benchmark.store.suites import suite_document
 
 AXES = ("objective", "attack", "defense", "seed")
 

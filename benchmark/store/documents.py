@@ -1,18 +1,14 @@
-"""Documents at a store's root, and what they must be like: a store may be damaged, or a stranger's."""
+"""What documents at a store's root must be like for those who read them: a store may be damaged, or a stranger's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from benchmark.errors import UserError, unknown
 from benchmark.store.manifest import first_mistake
 from benchmark.store.roots import parse_json
-
-if TYPE_CHECKING:
-    from benchmark.store.artifacts import Store
 
 _OPEN = ConfigDict(extra="allow")
 
@@ -71,17 +67,3 @@ def parse_document(name: str, data: bytes) -> Any:
         return parse_json(data) if form is None else form.validate_json(data)
     except ValidationError as error:
         raise ValueError(first_mistake(error)) from None
-
-
-def suite_document(store: Store, name: str) -> Any:
-    """The document of a suite that was run or planned into a store.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    found = store.read_json(f"suites/{name}.json")
-    if found is None:
-        known = store.list_json("suites")
-        never = f"unknown suite {name!r}; none was run in it yet; run it first with `backstop run {name}`"
-        raise UserError(f"store {store.root}: {unknown('suite', name, known) if known else never}")
-    return found
