@@ -41,10 +41,10 @@ def run(_: Settings) -> list[Line]:
         none, every = Path(folder) / "none", Path(folder) / "every"
         fill(Store(every), suite)
         return [
-            command_line("plan, nothing made (s)", ["plan", str(file), "--no-probe"], str(none), limit_s=2),
-            command_line("plan, all made (s)", ["plan", str(file), "--no-probe"], str(every), limit_s=2),
-            command_line("status (s)", ["status", "scale"], str(every), limit_s=2),
-            command_line("board (s)", ["board", "scale"], str(every), limit_s=60, repeats=1),
+            command_line("plan, nothing made", ["plan", str(file), "--no-probe"], str(none), limit_s=2),
+            command_line("plan, all made", ["plan", str(file), "--no-probe"], str(every), limit_s=2),
+            command_line("status", ["status", "scale"], str(every), limit_s=2),
+            command_line("board", ["board", "scale"], str(every), limit_s=60, repeats=1),
         ]
 
 
