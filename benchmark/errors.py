@@ -55,7 +55,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
 def status_of(error: BaseException) -> Failure:
     """The status that an exception means. Classes of torch and Ray count by name: nothing heavy is imported here."""
     name = type(error).__name__
-    if isinstance(error, OSError):  # a file or a connection, also where its class is a TimeoutError
+    if isinstance(error, TimeoutError) and error.errno is None:  # Ray's GetTimeoutError too; no connection that broke
+        return "timed_out"
+    if isinstance(error, OSError):
         return "failed"
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return "out_of_memory"
@@ -63,13 +65,17 @@ def status_of(error: BaseException) -> Failure:
         return "not_applicable"
     if isinstance(error, DidNotPlant):
         return "attack_did_not_plant"
-    return "timed_out" if name in ("GetTimeoutError", "TimeoutError") else "failed"
+    return "failed"
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception in one line, `KeyError: 'x'`: its first, and the second where that only leads to it."""
+    """An exception in one line, `KeyError: 'x'`: the one that tells of a full disk, else its first.
+
+    And the second where the first only leads to it.
+    """
     lines = [" ".join(line.split()) for line in _text_of(error).splitlines() if line.strip()]
-    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    first = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    told = next(filter(tells_no_space, lines), first)
     return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 

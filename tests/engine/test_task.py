@@ -44,6 +44,7 @@ def ended(store: Path, error: BaseException) -> tuple[str, str, bool]:
         OSError(errno.ENOSPC, "No space left on device"),
         OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("cannot write the table\n[Errno 28] No space left on device"),
     ],
 )
 def test_a_full_disk_stops_the_run_with_one_line(error: BaseException, tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ def test_a_worker_that_is_sent_away_goes(tmp_path: Path) -> None:
         (ValueError("28 rows"), "failed"),
         (SafetensorError("Error while deserializing header: header too small"), "failed"),
         (MemoryError("4 GiB"), "out_of_memory"),
+        (type("GetTimeoutError", (RuntimeError, TimeoutError), {})("an hour"), "timed_out"),  # as Ray's own is made
         (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "failed"),
         (SystemExit(0), "failed"),  # a method's; the run goes on
         (Mute("hidden"), "failed"),

@@ -65,7 +65,7 @@ def by_rule(found: CellResult) -> dict[str, Any]:
     [
         (KeyError("weights"), "failed", False),
         (MemoryError("2 GiB"), "out_of_memory", False),
-        (type("GetTimeoutError", (RuntimeError,), {})("an hour"), "timed_out", False),
+        (TimeoutError("an hour"), "timed_out", False),
         (NotApplicable("needs a transformer"), "not_applicable", True),
     ],
 )
