@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
-from benchmark.config.spec import Suite
 from benchmark.engine import document
 from benchmark.engine.asked import Only, first_left, select
 from benchmark.engine.cell_nodes import row_counter
@@ -24,7 +23,7 @@ from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
 from benchmark.stages.node import Node, Stage
-from benchmark.stages.preflight import check_data, check_starts, doubts
+from benchmark.stages.preflight import check_data, check_starts, check_workers, doubts
 from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 
@@ -80,7 +79,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     suite, stages = resolved.suite, stages_of(resolved.suite, resolved.plugins)
     cells = cells_of(suite)
     asked = first_left(store, select(cells, wanted.only), wanted.limit)
-    _check_before(suite, resources, wanted)
+    _check_before(asked, resources, wanted)
     left = unfinished(store, asked, whole=True)
     work = _Work(cells, asked, left, _late(store, stages, asked, left))
     further: Mapping[str, Mapping[str, int]] = {}
@@ -142,7 +141,7 @@ def _failures(store: Store, cell: Cell) -> list[tuple[str, str]]:
     return [(row["status"], row["reason"]) for row in rows if row["status"] not in FINAL]
 
 
-def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> None:
+def _check_before(asked: Sequence[Cell], resources: ComputeOptions, wanted: Wanted) -> None:
     """What can be refused before any compute is asked for."""
     if wanted.quiet and wanted.verbose:
         raise UserError("--quiet must be given without --verbose, got both; drop one of the two")
@@ -156,11 +155,7 @@ def _check_before(suite: Suite, resources: ComputeOptions, wanted: Wanted) -> No
     for option, value in options.items():
         if wanted.local and value is not None:
             raise must(option, "given without --local, which knows no Ray", value, "drop one of the two")
-    for batch_size in (training.batch_size for grid in suite.grids for training in grid.trainings.values()):
-        if batch_size % resources.workers:
-            raise UserError(
-                f"--workers must divide pretrain.batch_size {batch_size}, got {resources.workers}; change one of them"
-            )
+    check_workers((cell.experiment for cell in asked), resources.workers)
 
 
 def _drive(

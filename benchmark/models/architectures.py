@@ -45,13 +45,26 @@ def image_size(name: str) -> int:
     Raises:
         UnknownNameError: with the closest known names.
     """
+    size = _vision(name).get("image_size", 224)
+    return int(size[0] if isinstance(size, list) else size)
+
+
+def is_resnet(name: str) -> bool:
+    """Whether a model's image tower is CLIP's ResNet, which has BatchNorm; towers of timm must be built to know.
+
+    Raises:
+        UnknownNameError: with the closest known names.
+    """
+    return isinstance(_vision(name).get("layers"), list | tuple)
+
+
+def _vision(name: str) -> dict[str, Any]:
     if name in TINY:
-        return int(TINY[name]["vision_cfg"]["image_size"])
+        return TINY[name]["vision_cfg"]
     files = configurations()
     if name not in files:
         raise unknown("model", name, [*TINY, *files])
-    size = json.loads(files[name].read_text())["vision_cfg"].get("image_size", 224)
-    return int(size[0] if isinstance(size, list) else size)
+    return json.loads(files[name].read_text())["vision_cfg"]
 
 
 def threads_for(names: Iterable[str], environment: Mapping[str, str]) -> int | None:

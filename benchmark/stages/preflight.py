@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmark.config.spec import Experiment
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
-from benchmark.models.architectures import image_size
+from benchmark.models.architectures import image_size, is_resnet
 from benchmark.stages.cells import Cell
 from benchmark.stages.once import Once
 from benchmark.stages.outside import asks_outside, methods_of
@@ -44,6 +44,29 @@ def check_data(experiments: Iterable[Experiment]) -> None:
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
         _check_repair(experiment)
+
+
+def check_workers(experiments: Iterable[Experiment], workers: int) -> None:
+    """Refuses a number of workers that a batch, or the part of it that one worker holds, cannot be cut into.
+
+    Args:
+        experiments: of the cells that are asked for.
+        workers: that pre-train one model together.
+
+    Raises:
+        UserError: the first mistake, with place, rule, value and remedy.
+    """
+    if workers == 1:
+        return
+    for trained in (part for item in experiments for part in (item, item.outside) if part is not None):
+        batch, group = trained.pretrain.batch_size, trained.pretrain.norm_group
+        if batch % workers:
+            raise must("--workers", f"a divisor of pretrain.batch_size {batch}", workers, "change one of them")
+        own = batch // workers
+        if is_resnet(trained.model.name) and (group is None or own % group):
+            rule = f"a divisor of the {own} pairs of each of {workers} workers ({trained.model.name} has BatchNorm)"
+            remedy = f"add --set pretrain.norm_group={own}, which gives one worker and many the same model"
+            raise must("pretrain.norm_group", rule, group, remedy)
 
 
 def check_starts(cells: Iterable[Cell], store: Store) -> None:

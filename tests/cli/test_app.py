@@ -155,7 +155,11 @@ BAD = {
     ),
     "no target, planned": (["plan", "smoke", "--set", "attacks.badnet.target=rng"], "did you mean ring"),
     "batch too large, planned": (["plan", "smoke", "--set", "splits.pretrain=100"], "must be at most the 100"),
-    "workers": (["run", "smoke", "--workers", "3"], "--workers must divide pretrain.batch_size 128, got 3"),
+    "workers": (["run", "smoke", "--workers", "3"], "--workers must be a divisor of pretrain.batch_size 128, got 3"),
+    "workers on BatchNorm": (
+        ["run", "smoke", "--workers", "2"],
+        "pretrain.norm_group must be a divisor of the 64 pairs",
+    ),
     "local workers": (["run", "smoke", "--local", "--workers", "2"], "--workers must be given without --local"),
     "local slots": (["run", "smoke", "--local", "--cpus", "2"], "--cpus must be given without --local"),
     "nobody there": (["run", "smoke", "--address", "localhost:1"], "--address must be that of a running Ray cluster"),

@@ -26,7 +26,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.par import PAR
 from benchmark.repairs.tbar import TBAR
-from benchmark.stages.preflight import check_data, doubts
+from benchmark.stages.preflight import check_data, check_workers, doubts
 from benchmark.types import Training
 from benchmark.types.source import Outline
 
@@ -207,3 +207,29 @@ def test_a_look_draws_nothing_and_loads_no_torch(monkeypatch: pytest.MonkeyPatch
         "assert not {'torch', 'ray', 'open_clip'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+
+
+@pytest.mark.parametrize(
+    ("batch", "group", "model", "workers", "line"),
+    [
+        (128, None, "tiny-vit", 3, "--workers must be a divisor of pretrain.batch_size 128, got 3"),
+        (128, None, "tiny-resnet", 2, "pretrain.norm_group must be a divisor of the 64 pairs of each of 2 workers"),
+        (128, 128, "RN50", 2, "pretrain.norm_group must be a divisor of the 64 pairs"),
+    ],
+)
+def test_workers_that_cannot_share_a_batch_are_refused_before_anything_runs(
+    batch: int, group: int | None, model: str, workers: int, line: str
+) -> None:
+    wrong = experiment(model=ModelSpec(name=model), pretrain=Training(batch_size=batch, norm_group=group))
+    with pytest.raises(UserError) as told:
+        check_workers([wrong], workers)
+    assert str(told.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("group", "model", "workers"), [(None, "tiny-resnet", 1), (None, "ViT-B-32", 4), (32, "RN50", 4)]
+)
+def test_workers_that_can_are_not(group: int | None, model: str, workers: int) -> None:
+    check_workers(
+        [experiment(model=ModelSpec(name=model), pretrain=Training(batch_size=128, norm_group=group))], workers
+    )

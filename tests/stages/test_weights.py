@@ -13,11 +13,12 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_a_failure(value: float) -> None:
+@pytest.mark.parametrize("end", ["weight", "running_var"])
+def test_weights_and_statistics_that_are_not_finite_are_a_failure(value: float, end: str) -> None:
     model = world.fresh_model()
     assert given_back(model) is model
-    name, weight = list(model.network.named_parameters())[-1]
+    name, tensor = [item for item in model.network.state_dict().items() if item[0].endswith(end)][-1]
     with torch.no_grad():
-        weight.view(-1)[-1] = value
+        tensor.view(-1)[-1] = value
     with pytest.raises(Diverged, match=f"must give back finite weights, got others in {name}"):
         given_back(model)

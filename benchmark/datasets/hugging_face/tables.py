@@ -224,7 +224,6 @@ def _groups(tables: Mapping[str, Any], columns: Columns) -> np.ndarray | None:
     told = np.asarray([value is not None for value in values], bool)
     numbers = np.empty(len(values), np.int64)
     numbers[told] = np.unique([value for value in values if value is not None], return_inverse=True)[1]
-    numbers[~told] = np.count_nonzero(told) + np.arange(
-        np.count_nonzero(~told)
-    )  # a row without a group is one by itself
+    # a row without a group is one by itself
+    numbers[~told] = np.arange(told.sum(), len(told))
     return numbers

@@ -29,10 +29,10 @@ def given_back(model: Model) -> ClipModel:
     """What a method gave back, where it can be measured: of NaN no class is the nearest, yet one would be read out.
 
     Raises:
-        Diverged: a weight is NaN or infinite.
+        Diverged: a weight, or a running statistic, is NaN or infinite.
     """
     found = as_clip(model)
-    for name, weight in found.network.named_parameters():
+    for name, weight in found.network.state_dict().items():
         if not weight.isfinite().all():
             raise Diverged(f"the method must give back finite weights, got others in {name}")
     return found
