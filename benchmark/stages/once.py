@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+_BY_VALUE = (str, int, type(None))
 
 
 class Once:
@@ -16,7 +17,7 @@ class Once:
 
     def __call__(self, make: Callable[..., Found], *given: Any) -> Found:
         """`make(*given)`, made once. Models are told apart by identity, since to compare them takes as long."""
-        place = (make, *(item if isinstance(item, str | int | None) else id(item) for item in given))
+        place = (make, *[item if isinstance(item, _BY_VALUE) else id(item) for item in given])
         if place not in self._found:
             self._found[place] = (make(*given), given)  # `given` stays alive, so that no id is given away twice
         return self._found[place][0]

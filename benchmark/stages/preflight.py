@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from benchmark.config.protocol import Splits
 from benchmark.config.spec import Experiment
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
@@ -37,9 +38,9 @@ def check_data(experiments: Iterable[Experiment]) -> None:
     Raises:
         UserError: the first mistake, with place, rule, value and remedy.
     """
-    known, once = dict[str, Outlook](), Once()
+    once = Once()
     for experiment in experiments:
-        outlook = _outlook(experiment, known, once)
+        outlook = _outlook(experiment, once)
         _check_classes(experiment, outlook)
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
@@ -92,47 +93,44 @@ def _starts(cell: Cell) -> Iterator[tuple[str | None, str]]:
 
 def doubts(experiments: Iterable[Experiment]) -> list[str]:
     """What can run but is hardly meant, a line each; nothing that `check_data` refuses."""
-    known, once = dict[str, Outlook](), Once()
-    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, known, once))]
+    once = Once()
+    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, once))]
     return list(dict.fromkeys(found))
 
 
-def _outlook(experiment: Experiment, known: dict[str, Outlook], once: Once) -> Outlook:
+def _outlook(experiment: Experiment, once: Once) -> Outlook:
     """Opens the data of an experiment, once for all that share them.
 
     Raises:
         UserError: files, columns or splits that are not there, or too few rows.
     """
     asked = any(asks_outside(method) for method in methods_of(experiment))
-    shared = (experiment.data, experiment.evaluation, experiment.splits)
-    place = repr([*(once(repr, part) for part in shared), experiment.model.name, asked])
-    if place not in known:
-        known[place] = _look(experiment, asked=asked)
-    return known[place]
+    item = experiment
+    return once(_look, item.data, item.evaluation, item.splits, item.model.name, asked)
 
 
-def _look(experiment: Experiment, *, asked: bool) -> Outlook:
-    data, evaluation, side = experiment.data, experiment.evaluation, image_size(experiment.model.name)
+def _look(data: Dataset, evaluation: Dataset | None, splits: Splits, model: str, asked: bool) -> Outlook:
+    side = image_size(model)
     found = data.outline(image_size=side)
-    rows = _pretrain_rows(experiment, data, found) if found else experiment.splits.pretrain
-    outside = num_outside(found, experiment.splits, data) if found and asked else None
+    rows = _pretrain_rows(data, splits, found) if found else splits.pretrain
+    outside = num_outside(found, splits, data) if found and asked else None
     if evaluation is None:
         return Outlook(rows, outside, found and found.class_names)
     judged = evaluation.outline(image_size=side)
     if judged:
-        assign_splits(judged, experiment.splits, pretrain="none", place=evaluation.name)
+        assign_splits(judged, splits, pretrain="none", place=evaluation.name)
     return Outlook(rows, outside, judged and judged.class_names)
 
 
-def _pretrain_rows(experiment: Experiment, data: Dataset, found: Outline) -> int:
+def _pretrain_rows(data: Dataset, splits: Splits, found: Outline) -> int:
     """Draws the splits, as the data stage will."""
     streamed = is_streamed(data)
-    drawn = assign_splits(found, experiment.splits, pretrain="streamed" if streamed else "drawn", place=data.name)
+    drawn = assign_splits(found, splits, pretrain="streamed" if streamed else "drawn", place=data.name)
     if "pretrain" in drawn:
         return len(drawn["pretrain"])
     held_out = {*drawn, *found.fixed_splits}
     kept = sum(len(found.fixed_splits.get(name, drawn.get(name, ()))) for name in held_out)
-    return pretrain_size(found.num_rows - kept, experiment.splits)
+    return pretrain_size(found.num_rows - kept, splits)
 
 
 def _check_classes(experiment: Experiment, outlook: Outlook) -> None:

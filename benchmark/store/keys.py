@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 _SCALARS = frozenset({str, int, bool, type(None)})
+# what the encoder writes otherwise than `_plain` has it; one pattern for both is slower than two
+_WHOLE_FLOAT = re.compile(r"\.0(?!\d)")  # 1.0, for 1
+_KEY_OF_ANOTHER_TYPE = re.compile(r'"(?:true|false|null|-?\d[^"]*)":')  # ordered as what it is, not as text
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 KEY_LENGTH = 32  # hex digits kept of the sha256: 128 bits
 
@@ -19,23 +23,26 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: if a float is not finite or a value is not JSON.
     """
-    return _ENCODER.encode(_plain(value))
+    try:
+        text = _ENCODER.encode(value)
+    except TypeError:  # a set, or a mapping that is no dictionary
+        return _ENCODER.encode(_plain(value))
+    same = not _WHOLE_FLOAT.search(text) and not _KEY_OF_ANOTHER_TYPE.search(text)
+    return text if same else _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:
-    # scalars are nearly all there is, and a suite has thousands of keys: they need no call, and floats no slow question
     if type(value) in _SCALARS:
         return value
     if isinstance(value, float):
         # 1.0 and 1 are the same number, so they must give the same key
         return int(value) if math.isfinite(value) and value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, (list, tuple)):
-        return [item if type(item) in _SCALARS else _plain(item) for item in cast("Sequence[Any]", value)]
+        return [_plain(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, (set, frozenset)):
         return sorted(_plain(item) for item in cast("Iterable[Any]", value))
-    if type(value) is dict or isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return {str(key): item if type(item) in _SCALARS else _plain(item) for key, item in items}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     return value
 
 

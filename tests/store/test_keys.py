@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -40,6 +41,22 @@ def test_canonical_json_is_one_text_for_equal_values() -> None:
     for bad in (math.nan, math.inf):
         with pytest.raises(ValueError, match="JSON compliant"):
             canonical_json({"rate": bad})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"rate": 0.05, "weight": 1.0}, '{"rate":0.05,"weight":1}'),
+        ([1e15, -0.0, 1e-7, 2.5e20, 10.05], "[1000000000000000,0,1e-07,2.5e+20,10.05]"),
+        ({2: "b", 10: "a"}, '{"10":"a","2":"b"}'),
+        ({True: 1, None: 2}, '{"None":2,"True":1}'),
+        ({"said": "1.0 and more"}, '{"said":"1.0 and more"}'),
+        ({"some": frozenset({2.0, 1})}, '{"some":[1,2]}'),
+        (MappingProxyType({"a": (1.0,)}), '{"a":[1]}'),
+    ],
+)
+def test_canonical_json_writes_whole_floats_as_integers_and_keys_as_text(value: Any, text: str) -> None:
+    assert canonical_json(value) == text
 
 
 def test_golden_digests() -> None:
