@@ -29,6 +29,10 @@ class NotApplicable(RuntimeError):
     """A method cannot run on this cell; the text says why. It becomes the cell's status."""
 
 
+class Diverged(RuntimeError):
+    """Losses, weights or scores stopped being numbers."""
+
+
 class DidNotPlant(RuntimeError):
     """An attack left no backdoor that the gate accepts; the text says why. It becomes the cell's status."""
 

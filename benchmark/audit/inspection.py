@@ -17,13 +17,14 @@ from benchmark.audit.weights import Suspect
 from benchmark.contexts.defense import GatedContext, MethodInputs
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report
 from benchmark.contexts.repair import GatedRepairContext
-from benchmark.errors import NotApplicable, UserError
+from benchmark.errors import Diverged, NotApplicable, UserError
 from benchmark.evaluation import readouts, retrieval
 from benchmark.evaluation.evaluate import Condition, encode
-from benchmark.models.clip import ClipModel, as_clip
+from benchmark.models.clip import ClipModel
 from benchmark.models.mode import evaluation_mode
+from benchmark.stages.work.weights import given_back
 from benchmark.store.keys import derive_seed
-from benchmark.training.loop import Diverged, EpochEnd, LoopOptions
+from benchmark.training.loop import EpochEnd, LoopOptions
 from benchmark.types import Card, Finding, ModelDetector, Repair
 
 ENCODED_AT_ONCE = 128
@@ -262,7 +263,7 @@ def mend(
         )
         found, reason = None, ""
         try:
-            found = as_clip(repair.repair(model.eval(), context)).eval()
+            found = given_back(repair.repair(model.eval(), context)).eval()
         except (NotApplicable, UserError, Collapsed, Diverged) as error:
             reason = str(error)
     findings = {key: value for key, value in context.findings.items() if not isinstance(value, torch.Tensor)}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from benchmark.errors import CRASHES, UserError, is_sent_away, reason_of, status_of, tells_no_space
 from benchmark.stages.node import Ended, Node, Stage, Workplace
+from benchmark.stages.settings import own_settings
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 
@@ -58,7 +59,8 @@ def execute(task: Task, at: Workplace) -> TaskResult:
     """Runs a task in this process and turns every failure into a status with its reason and a log in the store."""
     began = time.perf_counter()
     try:
-        facts = task.stage.run(task.nodes, at) or {}  # a plugin's may return nothing
+        with own_settings(task.key):
+            facts = task.stage.run(task.nodes, at) or {}  # a plugin's may return nothing
         return TaskResult("ok", "", time.perf_counter() - began, facts)
     except UserError as error:
         return TaskResult("failed", str(error), time.perf_counter() - began, user_error=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmark.errors import Diverged
 from benchmark.models.mode import Switchable, evaluation_mode
 
 CHUNK_ELEMENTS = 1 << 24  # scores computed at once: 64 MiB of float32
@@ -198,7 +199,11 @@ def _classify(
     target: Target,
     shares: bool = False,
 ) -> Scores:
-    """Top-1, target rank and top-1 probability; `score` gives logits, or vote shares that are probabilities already."""
+    """Top-1, target rank and top-1 probability; `score` gives logits, or vote shares that are probabilities already.
+
+    Raises:
+        Diverged: a logit is NaN or infinite: some class would be read out all the same.
+    """
     parts = []
     with torch.inference_mode():
         for rows, aims in zip(features.split(size := chunk(features, width)), _split(target, size), strict=False):
@@ -210,7 +215,11 @@ def _classify(
                 own = scores[:, aims, None] if isinstance(aims, int) else scores.gather(1, aims[:, None])
                 above = (scores > own).sum(dim=1)
             parts.append(Scores(int32(predicted), _ranks(above, len(rows)), top.float().cpu().numpy()))
-    return concatenate(parts)
+    found = concatenate(parts)
+    if not np.isfinite(found.score).all():
+        odd = int((~np.isfinite(found.score)).sum())
+        raise Diverged(f"a model must give finite scores, got others for {odd} of {len(found.score)} images")
+    return found
 
 
 def _split(target: Target, size: int) -> Iterable[int | torch.Tensor | None]:

@@ -107,8 +107,9 @@ def _default(store: Store, cell: Cell) -> Selected:
     assert repair is not None
     key = defend_key(cell, repair)
     facts = _facts(store, "defend", key)
-    if facts["status"] != "ok":
-        return Selected("default", "repair_failed", facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
+    if facts["status"] != "ok":  # a finding only where an epoch was measured, as in a search
+        status = "repair_failed" if facts["epochs"] else facts["status"]
+        return Selected("default", status, facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
     last = epochs_of(store, key)[-1]["epoch"]  # a repair need not report every epoch
     return _repaired(store, "default", repair, key, trial=0, epoch=last, trials=1, wall_s=facts["wall_s"])
 

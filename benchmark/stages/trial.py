@@ -13,6 +13,7 @@ from benchmark.config.spec import Experiment, Search
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.repair_keys import defend_key, search_key
+from benchmark.stages.settings import own_settings
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
 from tuners import search_space
@@ -121,7 +122,8 @@ def run_trial(
     repair = repair_of(cell, config["parameters"])
     keep = keeper(cell.experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor)
     inputs = DefendInputs(searched.start_accuracy, keep)
-    facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
+    with own_settings(defend_key(cell, repair)):
+        facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
     wanted = ("status", "accuracy", "asr", "reason", "wall_s")
     return {name: facts[name] for name in wanted}  # type: ignore[return-value]
 

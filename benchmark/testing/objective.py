@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmark.errors import NotApplicable
+from benchmark.errors import Diverged, NotApplicable
 from benchmark.rng import generator
 from benchmark.testing.contract import Broken, Check, Checks, require, same_tensors
 from benchmark.types import Augmentation, Features, Loss, Objective, Pass, Plan, State, Training
@@ -270,7 +270,7 @@ def _own_tensors(objective: Objective) -> str:
 def _falls(objective: Objective) -> str:
     """Trains for a moment; where a later stage has a loss of its own, only the epochs of the first one must fall."""
     from benchmark.testing.world import fresh_model, pairs
-    from benchmark.training.loop import Diverged, train
+    from benchmark.training.loop import train
 
     short = shortened(objective)
     training = Training(epochs=8, batch_size=32, learning_rate=1e-3, warmup_steps=2)

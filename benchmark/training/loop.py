@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmark.data.pools import TrainingPool, prefetch
-from benchmark.errors import must
+from benchmark.errors import Diverged, must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training import checkpoint
@@ -28,10 +28,6 @@ from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors
 from benchmark.training.step import Stepper, backward, forward_only, make_stepper, own_shard, world_size
 from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
 from benchmark.types import Objective, Pass, Plan, State, Training
-
-
-class Diverged(RuntimeError):
-    """The loss stopped being a number."""
 
 
 class EpochEnd(NamedTuple):

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from benchmark.config.spec import Readouts
-from benchmark.errors import UserError
+from benchmark.errors import Diverged, UserError
 from benchmark.evaluation import readouts as reading
 from benchmark.evaluation.evaluate import Condition, HeldOut, encode, evaluate, text_head
 from benchmark.store.schemas import OUTCOMES
@@ -273,3 +273,12 @@ def test_bad_conditions_are_refused() -> None:
             target=None,
             batch_size=8,
         )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_a_failure_and_no_class(value: float) -> None:
+    head, features = reading.TextHead(torch.eye(3)), torch.eye(3)
+    assert list(reading.zero_shot(features, head, logit_scale=20.0, target=None).predicted) == [0, 1, 2]
+    features[1, 1] = value
+    with pytest.raises(Diverged, match="must give finite scores, got others for 1 of 3 images"):
+        reading.zero_shot(features, head, logit_scale=20.0, target=0)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmark.errors import NotApplicable
+from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import record
-from benchmark.stages.cells import Cell
+from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.node import Ended, Ref
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.select import Select
@@ -19,7 +20,7 @@ from benchmark.stages.selection import CellResult, choose, inputs_of
 from benchmark.stages.trial import SearchCell, repair_of
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
-from tests.helpers.finished import searched
+from tests.helpers.finished import made_up, searched
 from tuners.queue import TrialResult, failed
 
 PHASES = ("default", "quasi_random", "quasi_random", "tpe", "tpe")
@@ -79,6 +80,18 @@ def test_a_search_whose_every_trial_crashed_has_the_status_of_its_trials(
     assert {choice.reason for choice in found.choices} == {report.get("reason")}
     assert (status in record.FINAL) == final  # the same command tries again what is not final
     assert {row["reason"] for row in found.trials} == {report.get("reason")}
+
+
+@pytest.mark.parametrize(("status", "epochs", "expected"), [("failed", 0, "failed"), ("failed", 2, "repair_failed")])
+def test_a_repair_without_a_search_is_a_finding_only_where_an_epoch_was_measured(
+    status: str, epochs: int, expected: str, tmp_path: Path
+) -> None:
+    store, cell = Store(tmp_path), cells_of(made_up(repairs=(CleanCLIP(),)))[-1]
+    assert cell.experiment.repair is not None
+    facts = {"status": status, "epochs": epochs, "reason": "the loss is not finite", "wall_s": 2.0}
+    store.draft("defend", defend_key(cell, cell.experiment.repair)).commit(facts)
+    (found,) = choose(store, cell, dict.fromkeys(inputs_of(cell), Ended("ok"))).choices
+    assert (found.status, found.reason) == (expected, "the loss is not finite")
 
 
 def test_some_crashed_trials_are_counted_and_no_point_is_a_result_where_an_epoch_was_measured(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from benchmark.data.pools import CachedPool
-from benchmark.errors import UserError
+from benchmark.errors import Diverged, UserError
 from benchmark.models.batch_norm import group_norms
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.training import checkpoint
-from benchmark.training.loop import Diverged, EpochEnd, LoopOptions, train
+from benchmark.training.loop import EpochEnd, LoopOptions, train
 from benchmark.training.optimizer import learning_rate
 from benchmark.training.step import backward, make_stepper
 from benchmark.training.views import make_inputs

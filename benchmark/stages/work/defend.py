@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
 from benchmark.contexts.repair import GatedRepairContext
+from benchmark.errors import Diverged
 from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
-from benchmark.stages.work.weights import given_back, load_pretrained
+from benchmark.stages.work.weights import given_back, left_as_it_was, load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
-from benchmark.training.loop import Diverged, LoopOptions
+from benchmark.training.loop import LoopOptions
 from benchmark.types import Card, ModelAttack, Repair
 
 
@@ -46,13 +47,14 @@ def defend_stage(
         store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base
     )
     status, reason = "ok", ""
-    try:
-        repaired = given_back(repair.repair(model, context))
-        recorder.measure_result(repaired)
-    except Collapsed as error:
-        status, reason = "collapsed", str(error)
-    except Diverged as error:
-        status, reason = "failed", str(error)
+    with left_as_it_was(model):
+        try:
+            repaired = given_back(repair.repair(model, context))
+            recorder.measure_result(repaired)
+        except Collapsed as error:
+            status, reason = "collapsed", str(error)
+        except Diverged as error:
+            status, reason = "failed", str(error)
     findings = recorder.write(context.findings)
     last = recorder.rows[-1] if recorder.rows else {}
     facts = {
@@ -78,7 +80,8 @@ def implant_stage(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> 
     context, recorder = repair_context(
         store, cell, attack.own_card, NOTHING_KEPT, compute, draft.folder, twin, tick, base=keys.twin
     )
-    attacked = given_back(attack.implant(twin, context))
+    with left_as_it_was(twin):
+        attacked = given_back(attack.implant(twin, context))
     save_delta(attacked, draft.folder, base={"artifact": keys.twin}, of=twin)
     before = required(store, "pretrain", keys.twin).facts
     facts = {name: before[name] for name in ("training", "class_names", "evaluation_templates")}

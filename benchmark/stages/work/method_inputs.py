@@ -53,18 +53,21 @@ def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Me
         optimizer_state=optimizer_state,
         suspect_pairs=lambda: training_pool(store, cell),
         training_pairs=lambda: clean_pool(store, cell),
-        suspect_features=lambda: embedded(store, cell, model),
+        suspect_features=lambda: embedded(store, cell, key, device=model.device),
         trigger=conditions[1] if len(conditions) > 1 else None,
         auxiliary_model=lambda: load_pretrained(store, cell.keys.outside or "").eval().to(model.device),
     )
 
 
-def embedded(store: Store, cell: Cell, model: ClipModel) -> PairFeatures:
-    """The suspect model's embeddings of the pairs that it was trained on, not normalised; made once for a store."""
-    key = stage_key("embed", {}, [cell.keys.pretrain, cell.keys.poison or cell.keys.data])
+def embedded(store: Store, cell: Cell, model_key: str, *, device: torch.device) -> PairFeatures:
+    """A stored model's embeddings of the pairs that the suspect was trained on, not normalised; made once for a store.
+
+    The weights are read anew: a method may have changed those that it was given, and others read what is kept here.
+    """
+    key = stage_key("embed", {}, [model_key, cell.keys.poison or cell.keys.data])
     found = store.find("embed", key)
     if found is None:
-        features = pair_features(model, training_pool(store, cell))
+        features = pair_features(load_pretrained(store, model_key).to(device), training_pool(store, cell))
         draft = store.draft("embed", key)
         save_file(dict(features._asdict()), draft.path("features.safetensors"))
         found = draft.commit({"num_rows": len(features.image)})

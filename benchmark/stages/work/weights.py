@@ -1,13 +1,16 @@
-"""Weights and optimiser state that `pretrain` artifacts hold."""
+"""Weights and optimiser state that `pretrain` artifacts hold, and what methods may do with weights."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
+from benchmark.errors import Diverged
 from benchmark.models.clip import ClipModel, as_clip, load_delta
 from benchmark.stages.common import required
 from benchmark.store.artifacts import Store
-from benchmark.training.loop import Diverged
 from benchmark.types import Model
 
 
@@ -36,3 +39,19 @@ def given_back(model: Model) -> ClipModel:
         if not weight.isfinite().all():
             raise Diverged(f"the method must give back finite weights, got others in {name}")
     return found
+
+
+@contextmanager
+def left_as_it_was(model: ClipModel) -> Iterator[None]:
+    """Holds a block of a method to leaving its model alone: of what it gives back the difference to it is kept.
+
+    Raises:
+        ValueError: the block changed the model.
+    """
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    yield
+    now = model.network.state_dict()
+    changed = [name for name in before if name not in now or not torch.equal(before[name], now[name])]
+    changed += [name for name in now if name not in before]
+    if changed:
+        raise ValueError(f"a method must leave the model that it is given, got another {changed[0]}; change a clone()")
