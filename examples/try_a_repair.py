@@ -13,7 +13,7 @@ def main(suite: str = "smoke", store: str = "store") -> None:
     cell = bm.open_cell(suite, objective="mmcl", attack="badnet", seed=0, store=store)
     tell(cell, "as it is", cell.model())
     for epochs in (1, 3):
-        tell(cell, f"CleanCLIP, {epochs} epochs", cell.repair(CleanCLIP(epochs=epochs, batch_size=64)))
+        tell(cell, f"CleanCLIP(epochs={epochs})", cell.repair(CleanCLIP(epochs=epochs, batch_size=64)))
 
 
 def tell(cell: bm.OpenCell, what: str, model: bm.Model) -> None:
