@@ -1,11 +1,42 @@
-"""The front of (clean accuracy, attack success) points and how much of the square it dominates."""
+"""The front of (clean accuracy, attack success) points, how much of the square it dominates, intervals of shares."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
+
+Z = 1.959963984540054  # of a two-sided 95 % interval
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of its estimate."""
+
+    low: float
+    high: float
+
+
+def wilson(count: float, total: float) -> Interval:
+    """Wilson's 95 % score interval (Wilson 1927) of the share `count` of `total`, 0 <= count <= total, total > 0."""
+    share, weight = count / total, Z * Z / total
+    centre = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(share * (1 - share) * weight + weight * weight / 4) / (1 + weight)
+    # at 0 and at `total` rounding would leave a hair between the bound and the share itself
+    return Interval(0.0 if count == 0 else centre - half, 1.0 if count == total else centre + half)
+
+
+def newcombe(first: tuple[float, float], second: tuple[float, float]) -> Interval:
+    """95 % interval of the share `first` minus the share `second`, each (count, total > 0).
+
+    Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I, method 10: from both Wilson
+    intervals. Shares of the same samples are taken as independent; in practice they go together, so that it is wide.
+    """
+    (low, high), (other_low, other_high) = wilson(*first), wilson(*second)
+    share, other = first[0] / first[1], second[0] / second[1]
+    down, up = math.hypot(share - low, other_high - other), math.hypot(high - share, other - other_low)
+    return Interval(share - other - down, share - other + up)
 
 
 def front(points: np.ndarray) -> np.ndarray:

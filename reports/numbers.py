@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from benchmark.stats import Interval, newcombe, wilson
 from reports.labels import MEASURES, NO_VALUE, known, percent, plain, signed
-from reports.statistics import Interval, wilson
 
 # Words of the field inside the names of measures; every other word is written as it is.
 _WORDS: Mapping[str, str] = {
@@ -45,8 +45,8 @@ class Scale(NamedTuple):
 
     @property
     def arrow(self) -> str:
-        """` ↑` where more is better, ` ↓` where less is, else nothing."""
-        return {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        """` ↑` where more is better, ` ↓` where less is, else nothing; on the line of the word before."""
+        return {True: "\u00a0↑", False: "\u00a0↓", None: ""}[self.higher_is_better]
 
 
 def scales_of(measures: Any) -> dict[str, Scale]:
@@ -115,11 +115,25 @@ def number(value: float | None, count: float, total: float, scale: Scale) -> Num
 
 def proportion(value: float, count: float, total: float) -> Number:
     """A share with its Wilson interval where it has counts."""
-    interval = wilson(count, total)
-    if interval is None:
+    if not counted(count, total):
         return Number(percent(value), value)
+    interval = wilson(count, total)
     tooltip = f"{count:.0f} of {total:.0f}; 95 % Wilson interval {_range(interval)} %"
     return Number(percent(value), value, _range(interval), tooltip)
+
+
+def counted(count: float, total: float) -> bool:
+    """Whether a share has counts: then there is an interval."""
+    return total > 0 and 0 <= count <= total
+
+
+def difference(value: float, first: tuple[float, float], second: tuple[float, float]) -> Number:
+    """The difference of two shares, with Newcombe's interval where both (count, total) are there."""
+    if not (counted(*first) and counted(*second)):
+        return Number(signed(value), value)
+    low, high = newcombe(first, second)
+    said = f"{signed(low)} to {signed(high)}"
+    return Number(signed(value), value, said, f"95 % Newcombe interval {said} points")
 
 
 def decimal(value: float | None, digits: int = 3) -> Number:

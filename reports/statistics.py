@@ -1,4 +1,4 @@
-"""The board's statistics: Wilson intervals, AUROC over models, and the repair gap between two pre-training objectives.
+"""The board's statistics: AUROC over models, and the repair gap between two pre-training objectives.
 
 Protocol, section 9: intervals over seeds are t-intervals of paired differences; with one seed an interval holds the
 noise of the test samples only, and its label says so.
@@ -11,20 +11,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
+from benchmark.stats import Interval, Z
 from reports.compile import Frame
 
 CONFIDENCE = 0.95
 RELEVANT = ["objective", "attack", "seed", "repair", "selection", "status"]
 RELEVANT += ["clean_accuracy_count", "clean_accuracy_total", "clean_accuracy"]
-
-
-class Interval(NamedTuple):
-    """A confidence interval, in the unit of its estimate."""
-
-    low: float
-    high: float
 
 
 class Change(NamedTuple):
@@ -70,18 +64,6 @@ class RepairGap(NamedTuple):
     by_attack: dict[str, Gap]
     pairs: tuple[Pair, ...]  # all of them, also those that do not count
     used: tuple[Pair, ...]  # those behind the overall estimate
-
-
-def wilson(count: float, total: float, confidence: float = CONFIDENCE) -> Interval | None:
-    """Wilson score interval of a proportion (Wilson 1927); None without a denominator."""
-    if not (total > 0 and 0 <= count <= total):
-        return None
-    z = float(ndtri(0.5 + confidence / 2))
-    share, shrink = count / total, 1 + z * z / total
-    middle = (share + z * z / (2 * total)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    # at 0 and at `total` rounding would leave a hair between the bound and the proportion itself
-    return Interval(0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half)
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
@@ -172,7 +154,7 @@ def _sample_interval(pairs: list[Pair], estimate: float) -> tuple[Interval | Non
     error = float(np.mean([math.sqrt(pair.first.variance + pair.second.variance) for pair in pairs]))
     if error == 0:
         return None, "one seed, and every value set by the −100 % rule: there is no sample noise to show"
-    half = float(ndtri(0.5 + CONFIDENCE / 2)) * error
+    half = Z * error
     return Interval(estimate - half, estimate + half), "95 % interval of test-sample noise only (one seed)"
 
 

@@ -1,4 +1,4 @@
-"""Fronts and hypervolume, against brute force."""
+"""Fronts and hypervolume, against brute force; intervals of shares, against scipy and Newcombe's paper."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from benchmark.stats import front, hypervolume
+from benchmark.stats import front, hypervolume, newcombe, wilson
 
 
 def _dominated(points: np.ndarray, index: int) -> bool:
@@ -55,3 +56,28 @@ def test_points_that_are_not_finite_are_left_out() -> None:
     points = np.array([[math.nan, 0.0], [0.5, 0.5], [0.9, math.nan], [math.inf, 0.1]])
     assert front(points).tolist() == [1]
     assert hypervolume(points) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (5, 10), (10, 10), (437, 900), (1799, 1800)])
+def test_wilson_equals_scipy(count: int, total: int) -> None:
+    expected = binomtest(count, total).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson(count, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_is_exact_at_the_ends() -> None:
+    assert wilson(0, 50).low == 0.0
+    assert wilson(50, 50).high == 1.0
+
+
+@pytest.mark.parametrize(  # Newcombe 1998, table II, method 10
+    ("first", "second", "expected"),
+    [
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((10, 10), (0, 20), (0.6791, 1.0)),
+    ],
+)
+def test_newcombe_gives_the_intervals_of_his_paper(
+    first: tuple[int, int], second: tuple[int, int], expected: tuple[float, float]
+) -> None:
+    assert newcombe(first, second) == pytest.approx(expected, abs=5e-5)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from benchmark.audit.data import Pairs
 from benchmark.audit.weights import Suspect
@@ -23,6 +22,7 @@ from benchmark.evaluation.evaluate import Condition, encode
 from benchmark.models.clip import ClipModel
 from benchmark.models.mode import evaluation_mode
 from benchmark.stages.work.weights import given_back
+from benchmark.stats import Interval, wilson
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import EpochEnd, LoopOptions
 from benchmark.types import Card, Finding, ModelDetector, Repair
@@ -55,10 +55,9 @@ class Accuracy(NamedTuple):
         return self.hits / self.total
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> Interval:
         """Wilson's, at 95 %."""
-        low, high = binomtest(self.hits, self.total).proportion_ci(0.95, method="wilson")
-        return float(low), float(high)
+        return wilson(self.hits, self.total)
 
 
 class Example(NamedTuple):

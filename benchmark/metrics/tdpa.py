@@ -7,23 +7,14 @@ its 95 % Wilson interval beside it.
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from benchmark.metrics._outcomes import TRIGGERED, by_readout
+from benchmark.stats import wilson
 from benchmark.types import Card, Measure, Metric, proportion
-
-Z = 1.959963984540054  # of a two-sided 95 % interval
-
-
-class Interval(NamedTuple):
-    """Bounds of a share."""
-
-    low: float
-    high: float
 
 
 class TDPA(Metric):
@@ -45,7 +36,7 @@ class TDPA(Metric):
             for k in (1, 3, 5):
                 share = proportion(f"tdpa_success_at_{k}", readout, int((ranks < k).sum()), len(ranks))
                 interval = wilson(share.count, share.total)
-                bounds = [share._replace(name=f"{share.name}_{side}", count=-1) for side in Interval._fields]
+                bounds = [share._replace(name=f"{share.name}_{side}", count=-1) for side in interval._fields]
                 bounds = [bound._replace(value=value) for bound, value in zip(bounds, interval, strict=True)]
                 found += [share, *bounds]
         return found
@@ -56,11 +47,3 @@ def victim_ranks(outcomes: pd.DataFrame) -> dict[str, np.ndarray]:
     ranks, own = outcomes["target_rank"].to_numpy(), outcomes["target"].to_numpy()
     found = {readout: rows[own[rows] >= 0] for readout, rows in by_readout(outcomes, shown=TRIGGERED)}
     return {readout: ranks[rows] for readout, rows in found.items() if len(rows)}
-
-
-def wilson(count: int, total: int) -> Interval:
-    """Wilson's 95 % interval of `count` of `total` > 0."""
-    share, weight = count / total, Z * Z / total
-    centre = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight * weight / 4) / (1 + weight)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))

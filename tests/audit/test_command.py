@@ -17,7 +17,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from benchmark.audit import report
-from benchmark.audit.inspection import Accuracy
 from benchmark.audit.weights import open_weights
 from benchmark.cli import app
 from benchmark.models.clip import save_delta
@@ -215,14 +214,6 @@ def test_names_are_escaped_in_both_reports(
 def test_markdown_is_escaped() -> None:
     assert report.markdown(EVIL) == "&lt;img src=x onerror=alert\\(1\\)&gt; \\| \\`b\\`"
     assert report.code("a`b") == "`` a`b ``"
-
-
-def test_wilson_interval_against_the_formula() -> None:
-    hits, total, z = 45, 60, 1.959963984540054
-    rate = hits / total
-    middle = (rate + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * (rate * (1 - rate) / total + z * z / (4 * total**2)) ** 0.5
-    assert Accuracy("", hits, total).interval == pytest.approx((middle - half, middle + half))
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ import math
 
 import pandas as pd
 import pytest
-from scipy import stats
 
-from reports.statistics import relative_change, repair_gap, wilson
+from reports.statistics import relative_change, repair_gap
 
 OBJECTIVES = ("mmcl", "mmcl-ssl")
 
@@ -34,25 +33,6 @@ def pair(attack: str, seed: int, first: tuple[float, float], second: tuple[float
 
 def gap_of(rows: list[tuple]):
     return repair_gap(cells(rows), repair="cleanclip", objectives=OBJECTIVES)
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (5, 10), (10, 10), (437, 900), (1799, 1800)])
-def test_wilson_equals_scipy(count: int, total: int) -> None:
-    expected = stats.binomtest(count, total).proportion_ci(confidence_level=0.95, method="wilson")
-    assert wilson(count, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 0), (-1, 100), (math.nan, 100), (5, 4)])
-def test_wilson_gives_nothing_where_there_is_no_proportion(count: float, total: float) -> None:
-    assert wilson(count, total) is None
-
-
-def test_wilson_is_exact_at_the_ends() -> None:
-    nothing, everything = wilson(0, 50), wilson(50, 50)
-    assert nothing is not None
-    assert everything is not None
-    assert nothing.low == 0.0
-    assert everything.high == 1.0
 
 
 def test_relative_change_by_hand() -> None:
