@@ -56,12 +56,13 @@ def kept_rows(store: Store, cell: Cell) -> np.ndarray:
     """(n,) int64 rows that a filter leaves: all but its most suspicious share; among equals the lower rows go."""
     import pyarrow.parquet as pq
 
+    from benchmark.metrics._scores import removed
+
     detector = cell.experiment.detector
     assert isinstance(detector, Filter) and cell.keys.detect is not None
     found = required(store, "detect", cell.keys.detect)
-    scores = pq.read_table(found.path("scores.parquet"), columns=["score"])["score"].to_numpy()
-    removed = np.argsort(-scores, kind="stable")[: round(detector.remove_rate * len(scores))]
-    return np.setdiff1d(np.arange(len(scores), dtype=np.int64), removed)
+    scores = pq.read_table(found.path("scores.parquet"), columns=["id", "score"]).to_pandas()
+    return np.sort(scores["id"].to_numpy(np.int64)[~removed(scores, detector.remove_rate)])
 
 
 def start_model(store: Store, experiment: Experiment) -> ClipModel:
