@@ -200,7 +200,7 @@ class Monitor:
 
     def _render(self) -> RenderableType:
         done, cells = self._records
-        records = f"{done} of {cells} records" if cells else ""
+        records = f"{done} of {cells} cells" if cells else ""
         return self._lines.draw(self._counts, records=records, left=self._left(), elapsed=self._elapsed())
 
     def _elapsed(self) -> str:

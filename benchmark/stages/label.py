@@ -13,10 +13,18 @@ def cell_label(experiment: Experiment) -> str:
     attack = experiment.attack.name if experiment.attack else "clean"
     defense = experiment.repair or experiment.detector
     repair = f" · {defense.name}" if defense else ""
-    seed = f" · seed {experiment.seed}" if experiment.seed else ""
-    return f"{experiment.objective.name} · {attack}{repair}{seed}"
+    return f"{experiment.objective.name} · {attack}{repair}{_seed(experiment)}"
 
 
 def model_label(experiment: Experiment) -> str:
     """Short name of a cell's undefended model."""
     return cell_label(experiment.model_copy(update=UNDEFENDED))
+
+
+def poison_label(experiment: Experiment) -> str:
+    """Short name of a cell's poison, which all its models share: attack with its fields · seed; "" without one."""
+    return f"{experiment.attack.label}{_seed(experiment)}" if experiment.attack else ""
+
+
+def _seed(experiment: Experiment) -> str:
+    return f" · seed {experiment.seed}" if experiment.seed else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.stages.cells import Cell
 from benchmark.stages.inputs import outside, prepared
+from benchmark.stages.label import poison_label
 from benchmark.stages.node import Node, Rows, Stage, Workplace
 
 
@@ -22,7 +23,8 @@ class Poison(Stage):
         keys, attack = cell.keys, cell.experiment.attack
         if attack is None or keys.poison is None:
             return
-        yield Node(self, keys.poison, attack.label, (*prepared(cell), *outside(cell, attack)), arguments=(cell,))
+        label = poison_label(cell.experiment)
+        yield Node(self, keys.poison, label, (*prepared(cell), *outside(cell, attack)), arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Writes a manifest and the trigger's tensors; the pairs themselves stay as they are."""

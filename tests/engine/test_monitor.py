@@ -111,7 +111,7 @@ def test_records_are_told_as_they_are_written_and_counted() -> None:
             monitor.record("mmcl · badnet · [x]", {"default": "failed"})
         assert "     record   mmcl · badnet · cleanclip  ok, repair failed" in printed(monitor.console)
         assert "[x]" not in printed(monitor.console)  # its failure was told with the reason
-        assert "6 of 9 records" in drawn(monitor)[1]
+        assert "6 of 9 cells" in drawn(monitor)[1]
 
 
 def test_a_wide_terminal_tells_how_long_each_task_still_takes(time: Clock) -> None:
