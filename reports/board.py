@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmark.store.artifacts import Store
 from reports import headline, markdown, style, views
-from reports.compile import JUDGED, Frame, Results, compile_suite
+from reports.compile import JUDGED, Frame, Results, collapse_of, compile_suite
 from reports.deployed import Form, forms
 from reports.detection import Detectors, detector_scales, detectors
 from reports.figures import gap_chart, scatter, scene
@@ -159,7 +159,7 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         about = "Relative change of clean accuracy per attack under both objectives; numbers in the table"
         inline["gap"] = drawn(gap_chart(found.gaps[0], found.names), "repair-gap", about)
     for place, matrix in enumerate(found.matrices):
-        if any(known(entry.asr) for row in matrix.rows for entry in row.entries):
+        if any(known(entry.asr) for row in matrix.rows if row.label != "none" for entry in row.entries):
             about = f"{matrix.title}: attack success rate and lost clean accuracy, repairs against attacks"
             name = f"repairs-{place}"
             maps.append((matrix.title, name, drawn(repair_map(matrix), name, about)))
@@ -227,6 +227,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "num_rows": len(every),
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
+        "collapse": f"{100 * collapse_of(suite):g} %",
         "headline": found.headlines[0] if found.headlines else None,
         "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),

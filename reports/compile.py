@@ -48,7 +48,7 @@ class Results(NamedTuple):
     and seed. Columns `judged_<name>` take the form of the model in
     which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's numbers
     beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial and
-    epoch of the searched cells, with the axes of the cell beside it.
+    epoch of the searched cells, with the axes of the cell beside it; `collapsed` epochs are taken by no rule.
     """
 
     suite: Mapping[str, Any]
@@ -72,6 +72,7 @@ def compile_suite(store: Store, name: str) -> Results:
     entries, stored, cards = _entries(suite["cells"]), read_suite(store, suite["cells"], metrics), cards_of(suite)
     cells = _with_missing(entries, stored.records.drop_columns(["measures"]).to_pandas())
     trials = stored.trials.to_pandas().merge(entries[["order", *AXES]], on="order")
+    trials = trials.assign(collapsed=trials["validation_accuracy"] < collapse_of(suite) * trials["validation_start"])
     measures = stored.measures.merge(cells[["order", "selection", "row"]], on=["order", "selection"])
     measures = measures.drop(columns=["order", "selection"])
     transforms = tuple(sorted({form for name in set(measures["name"]) if (form := name.partition("@")[2])}))
@@ -86,6 +87,11 @@ def compile_suite(store: Store, name: str) -> Results:
     return Results(
         suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, stored.skipped
     )
+
+
+def collapse_of(suite: Mapping[str, Any]) -> float:
+    """Share of the starting clean accuracy below which an epoch of a search has collapsed."""
+    return (suite.get("protocol", {}).get("search") or {}).get("collapse", 0.0)
 
 
 def _entries(entries: list[Mapping[str, Any]]) -> Frame:

@@ -229,6 +229,7 @@ def _judge(label: Any, rows: Frame, names: Names, cards: Cards) -> Judge:
         f"{flagged[0]} of {len(sides[0])} attacked models called suspicious, "
         f"{flagged[1]} of {len(sides[1])} clean twins"
     ) + (f"; target named {found:.0f} of {asked} times" if asked else "")
+    counts = counts if len(scored) else "No model has been judged"
     verdicts = [_verdict(row, names) for row in rows.sort_values("order", kind="stable").itertuples(index=False)]
     needs = needs_text(cards.detector.get(label, NO_CARD))
     return Judge(names.detector[label], needs, decimal(value, 2), counts, verdicts)

@@ -13,14 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy.special import ndtri
 
-from benchmark.stats import front
+from benchmark.stats import Z, front
 from reports import style
 from reports.compile import JUDGED, Frame, repaired_attacks
 from reports.grid import Names
 from reports.labels import RULES, shorten, wrap
-from reports.statistics import CONFIDENCE, Change, RepairGap
+from reports.statistics import Change, RepairGap
 
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
 
@@ -67,8 +66,8 @@ def scene(
 def scatter(scene: Scene, objectives: Sequence[str], *, width: float = style.PAGE_WIDTH) -> Figure:
     """CA against ASR, one panel per pre-training objective.
 
-    Small dots are validation points of single epochs, lines their Pareto fronts (one per attack, searched repair and
-    seed), large marks the test results of the selected points.
+    Small dots are validation points of single epochs, lines the Pareto fronts of those that did not collapse (one per
+    attack, searched repair and seed), large marks the test results of the selected points.
 
     Args:
         scene: from `scene`.
@@ -112,7 +111,7 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
         cloud = trials[trials["attack"] == attack]
         many = len(trials) > RASTER_FROM
         axes.scatter(cloud["x"], cloud["y"], s=9, color=colour, alpha=0.4, lw=0, zorder=2, rasterized=many)
-        for _, group in cloud.groupby(["repair", "seed"], sort=False):
+        for _, group in cloud[~cloud["collapsed"]].groupby(["repair", "seed"], sort=False):
             best = group.iloc[front(group[["y", "x"]].to_numpy() / 100)].sort_values("x")
             dashes = style.DASHES[place % len(style.DASHES)]
             axes.plot(best["x"], best["y"], color=colour, lw=1.3, ls=dashes, drawstyle="steps-post", zorder=3)
@@ -222,7 +221,7 @@ def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH
 def _dot(axes: Axes, row: int, place: int, change: Change) -> None:
     """One objective's value with its sample-noise interval; hollow where a rule has set it."""
     colour = style.OBJECTIVES[place]
-    half = 100 * float(ndtri(0.5 + CONFIDENCE / 2)) * math.sqrt(change.variance)
+    half = 100 * Z * math.sqrt(change.variance)
     if half:
         axes.errorbar(100 * change.value, row, xerr=half, color=colour, lw=1.0, capsize=0, zorder=2)
     face = style.PAPER if change.by_rule else colour

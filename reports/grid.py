@@ -14,17 +14,15 @@ from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import Frame
 from reports.labels import (
     MEASURES,
-    NO_VALUE,
     RULES,
     known,
     outside_note,
     percent,
     plain,
     seconds,
-    signed,
     titles,
 )
-from reports.numbers import Number, proportion, whole
+from reports.numbers import BLANK, Number, difference, proportion, whole
 
 TONES: Mapping[str, str] = {
     "ok": "good",
@@ -33,6 +31,7 @@ TONES: Mapping[str, str] = {
     "not_applicable": "quiet",
     "missing": "quiet",
 }
+PARTS = ("attack_success_rate", "floor")  # net ASR is the first minus the second
 BAND = 0.02  # clean accuracy that a repair may lose before it stands in a band of its own (protocol, utility)
 
 
@@ -110,9 +109,9 @@ def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
         attack_note=_attack_note(row),
         parameters=_parameters(row.parameters),
         numbers={name: _number(row, name) for name in MEASURES},
-        cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else Number(NO_VALUE, None),
-        trials=whole(row.trials_behind_rule) if row.searched else Number(NO_VALUE, None),
-        clean_pairs=whole(row.clean_pairs) if row.repair != "none" else Number(NO_VALUE, None),
+        cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else BLANK,
+        trials=whole(row.trials_behind_rule) if row.searched else BLANK,
+        clean_pairs=whole(row.clean_pairs) if row.repair != "none" and row.status == "ok" else BLANK,
     )
 
 
@@ -129,9 +128,10 @@ def _attack_note(row: Any) -> str:
 def _number(row: Any, name: str) -> Number:
     value = getattr(row, name)
     if not known(value):
-        return Number(NO_VALUE, None)
+        return BLANK
     if name == "net_asr":
-        return Number(signed(value), value, tooltip="ASR minus floor")
+        rate, floor = ((getattr(row, f"{of}_count"), getattr(row, f"{of}_total")) for of in PARTS)
+        return difference(value, rate, floor)
     return proportion(value, getattr(row, f"{name}_count"), getattr(row, f"{name}_total"))
 
 
@@ -169,14 +169,15 @@ def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
     """One row per searched cell, from its validation epochs; the reference corner is CA 0 at ASR 100 %."""
     rows = []
     for _, group in trials.groupby("order", sort=True):
-        points = group[["validation_accuracy", "validation_asr"]].to_numpy(dtype=float)
+        axes = ["validation_accuracy", "validation_asr"]
+        points = group.loc[~group["collapsed"], axes].to_numpy(dtype=float)
         status = group.drop_duplicates("trial", keep="last")["status"]
         area = hypervolume(points)
         rows.append(
             SearchRow(
                 shown=axes_of(next(group.itertuples(index=False)), names)[1],
                 trials=len(status),
-                epochs=int(np.isfinite(points).all(axis=1).sum()),
+                epochs=int(np.isfinite(group[axes].to_numpy(dtype=float)).all(axis=1).sum()),
                 stopped=int((status != "ok").sum()),
                 on_front=len(front(points)),
                 hypervolume=Number(f"{area:.3f}", area),

@@ -48,9 +48,9 @@ class GapRow(NamedTuple):
 class Headline(NamedTuple):
     """The repair gap, for people."""
 
-    number: str  # in points of relative change; "" with one seed, which gives no direction
+    number: str  # in points of relative change; "" without a gap, and with one seed, which gives no direction
     interval: str
-    basis: str
+    basis: str  # what the interval covers; "" without a gap
     first: str  # mean change under the first objective
     second: str
     reading: list[str]
@@ -61,13 +61,13 @@ class Headline(NamedTuple):
 
 def headline(gap: RepairGap, cells: Frame, names: Names) -> Headline:
     """Puts the repair gap into words that hold for either sign and for missing data."""
-    overall, alone = gap.overall, one_seed(gap)
+    overall, alone, nothing = gap.overall, one_seed(gap), math.isnan(gap.overall.estimate)
     first, second = (names.objective[label] for label in gap.objectives)
     rows = [_gap_row(gap, attack, part, cells, names) for attack, part in gap.by_attack.items()]
     return Headline(
-        number="" if alone else signed(overall.estimate),
+        number="" if alone or nothing else signed(overall.estimate),
         interval="" if alone else interval_text(overall),
-        basis=ONE_SEED if alone else overall.basis,
+        basis=ONE_SEED if alone else "" if nothing else overall.basis,
         first=signed(overall.first),
         second=signed(overall.second),
         reading=reading(gap, names),
@@ -125,7 +125,7 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
     if one_seed(gap):
         said = _by_attack(gap, names)
     elif ruled == len(changes):
-        said = f"With {repair}, no point that was tried met the bound under either objective: both lose by rule."
+        said = f"With {repair}, no point met the bound without collapsing under either objective: both lose by rule."
     elif ruled:  # how much accuracy the bound would have taken is not known there, so neither is the difference
         changed = f"{signed(overall.first)}\u00a0% after {first} and by {signed(overall.second)}\u00a0% after {second}"
         said = (
@@ -138,7 +138,7 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
     if ruled:
         one = "that cell counts" if ruled == 1 else "those cells count"
         sentences.append(
-            f"In {ruled} of {len(changes)} cells no point that was tried met the bound; {one} as −100\u00a0%."
+            f"In {ruled} of {len(changes)} cells no point met the bound without collapsing; {one} as −100\u00a0%."
         )
     if left := len(gap.pairs) - len(gap.used):
         sentences.append(f"{left} of {len(gap.pairs)} pairs of cells could not be used; the table says why.")

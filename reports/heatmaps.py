@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,17 +84,18 @@ def _loss(value: float, colour: str, off: str) -> Square:
 
 
 def _scaled(value: float | None, scale: Scale) -> Square:
-    """Green towards the better bound of a measure, orange towards the other, white in the middle."""
-    place = None if value is None else scale.place(value)
-    if value is None or place is None:
+    """Green towards the better bound of a measure, orange towards the other, white in the middle and without bounds."""
+    if value is None:
         return Square(style.PALETTE[2], 0, "–", True)
+    place = scale.place(value)
+    place = 0.5 if place is None else place
     good = (place >= 0.5) == (scale.higher_is_better is not False)
     colour = style.PALETTE[2] if good else style.PALETTE[1]
-    return Square(colour, abs(2 * place - 1), f"{value:.2f}".removeprefix("0") if value < 1 else "1.0")
+    return Square(colour, abs(2 * place - 1), f"{value:.2f}".removeprefix("0"))
 
 
 def _short(off: str) -> str:
-    return {"did not plant": "–", "": "–"}.get(off, shorten(off, 7))
+    return {"did not plant": "–", "": "–"}.get(off) or textwrap.fill(off, 7, break_long_words=False)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
@@ -132,7 +134,8 @@ def _panel(axes: Axes, squares: Sequence[Sequence[Square]], columns: Sequence[st
             if square.hatched:
                 axes.add_patch(Rectangle(box.get_xy(), 0.96, 0.92, fill=False, ec=style.GRID, hatch="/////", lw=0))
             ink = style.MUTED if square.muted else style.INK
-            axes.text(column, row, square.text, ha="center", va="center_baseline", fontsize=6.5, color=ink)
+            size = 5 if "\n" in square.text else 6.5  # words on several lines
+            axes.text(column, row, square.text, ha="center", va="center_baseline", fontsize=size, color=ink)
     for start in starts:
         if start:
             axes.axhline(start - 0.5, color=style.GRID, lw=0.8)

@@ -19,7 +19,7 @@ RULES: Mapping[str, str] = {
 READOUTS: Mapping[str, str] = {
     "zero_shot": "zero-shot",
     "probe": "linear probe",
-    "knn": "kNN",
+    "knn": "nearest neighbours (kNN)",
     "retrieval_image_to_text": "image → text",
     "retrieval_text_to_image": "text → image",
     "retrieval_target": "captions of the target",

@@ -71,10 +71,10 @@ def document(
 
 def _gap(headline: Headline) -> list[str]:
     number = f"**{headline.number}** points {escape(headline.interval)} " if headline.number else ""
-    number += f"({escape(headline.basis)})."
+    number += f"({escape(headline.basis)})." if headline.basis else ""
     rows = [[row.attack, row.first, row.second, row.gap, row.interval, "; ".join(row.notes)] for row in headline.rows]
     header = [headline.repair, *headline.objectives, "gap", "95 % interval", "notes"]
-    return [" ".join([number, *map(escape, headline.reading)]), table(header, rows)]
+    return [" ".join(filter(None, [number, *map(escape, headline.reading)])), table(header, rows)]
 
 
 def _matrix(matrix: Matrix) -> str:
@@ -115,7 +115,8 @@ def _judge(judge: Judge) -> list[str]:
         [one.objective, one.attack, one.score.text, one.flagged, one.target, one.status or one.reason]
         for one in judge.verdicts
     ]
-    said = f"{escape(judge.detector)}: AUROC {judge.auroc.text}; {escape(judge.counts)}."
+    area = f"AUROC {judge.auroc.text}; " if judge.auroc.sort is not None else ""
+    said = f"{escape(judge.detector)}: {area}{escape(judge.counts)}."
     return [said, table(["objective", "model", "suspicion", "verdict", "target", ""], rows)]
 
 

@@ -125,7 +125,8 @@ def search_rules(search: Search, *, floor: float | None, start_accuracy: float) 
             "oracle",
             oracle,
             None,
-            f"no (trial, epoch) of {{trials}} trials reached {measure} <= {_percent(search.asr_bound)}",
+            f"no (trial, epoch) of {{trials}} trials reached {measure} <= {_percent(search.asr_bound)} "
+            "without collapsing",
             lowest,
         ),
         Rule(

@@ -232,7 +232,9 @@ def broken() -> tuple[Rows, dict[str, Rows | None]]:
 
     searched = find(cells, "mmcl-ssl", BADNET, "cleanclip")
     default, _, blind = rows_of(searched)
-    failed = record(searched, "oracle", status="repair_failed", reason="no (trial, epoch) reached net ASR <= 5 %")
+    failed = record(
+        searched, "oracle", status="repair_failed", reason="no (trial, epoch) reached net ASR <= 5 % without collapsing"
+    )
     changed[searched["cell"]] = [default, failed, blind]
 
     weak = find(cells, "mmcl", BLENDED, "none")

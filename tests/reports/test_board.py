@@ -107,10 +107,21 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells})
     page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
-    assert "There is no repair gap to report yet" in page
+    assert page.count("There is no repair gap to report yet: no pair of cells has both objectives finished") == 1
+    assert page.count("no pair of cells has both objectives finished") == 1
+    assert '<p class="number">' not in page and ">Mean<" not in page
+    assert "\n\nThere is no repair gap to report yet" in (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "No attacked cell is finished yet" in page
     assert page.count('<span class="pill quiet">missing</span>') == len(compile_suite(store, "demo").cells) + 1
     assert not (tmp_path / "board" / "figures").exists()
+
+
+def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
+    cells = fake_suite.grid((fake_suite.BADNET,), (0,))
+    store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells if cell["repair"] != "none"})
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert "As figures, with the clean accuracy that each repair costs" not in page
+    assert not list((tmp_path / "board" / "figures").glob("repairs-*"))
 
 
 def test_tables_keep_everything_and_hold_no_formula(tmp_path: Path) -> None:

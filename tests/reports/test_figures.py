@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from benchmark.stats import front
 from reports import style
 from reports.board import write_board
-from reports.compile import Results
+from reports.compile import Results, compile_suite
 from reports.figures import gap_chart, scatter, scene
-from reports.grid import Names, names_of
+from reports.grid import Names, names_of, search_rows
 from reports.headline import repair_gaps
 from reports.labels import wrap
 from tests.helpers import fake_suite
@@ -51,6 +51,27 @@ def test_panels_and_fronts(results: Results) -> None:
     best = own.iloc[front(own[["validation_accuracy", "validation_asr"]].to_numpy())]
     drawn = np.asarray(figure.axes[0].lines[0].get_xydata())
     np.testing.assert_allclose(drawn, best.sort_values("x")[["x", "y"]].to_numpy())
+
+
+def test_an_epoch_that_collapsed_is_drawn_and_on_no_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, start = fake_suite.trials, 0.7
+    told = lambda entry: [{**row, "validation_start": start} for row in made(entry)]  # noqa: E731
+    monkeypatch.setattr(fake_suite, "trials", told)
+    search = {**fake_suite.PROTOCOL["search"], "collapse": 0.9}
+    monkeypatch.setitem(fake_suite.PROTOCOL, "search", search)
+    store = make_store(tmp_path / "store", fake_suite.grid((fake_suite.BADNET,), (0,)))
+    found = compile_suite(store, "demo")
+    fallen = found.trials["validation_accuracy"] < 0.9 * start
+    assert 0 < fallen.sum() < len(fallen)
+    shown = scene(found.cells, found.trials, names(found), bound_on="net", bound=0.05)
+    axes = scatter(shown, fake_suite.OBJECTIVES).axes
+    assert len(shown.trials) == len(found.trials)
+    lowest = [np.asarray(line.get_ydata(), dtype=float).min() for panel in axes for line in panel.lines]
+    assert min(lowest) >= 100 * 0.9 * start
+    on_front = [len(np.asarray(line.get_xdata())) for panel in axes for line in panel.lines]
+    assert [row.on_front for row in search_rows(found.trials, names(found))] == on_front
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert "points that collapsed (CA below 90 % of the start) are taken by no rule" in page
 
 
 def test_all_points_of_an_attack_with_one_mark_are_drawn_at_once_since_a_board_may_have_thousands(

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from reports.heatmaps import _scaled
-from reports.numbers import Scale, heading, number, shown_names, title
+from reports import style
+from reports.heatmaps import Square, _scaled, _short
+from reports.numbers import Scale, difference, heading, number, proportion, shown_names, title
 
 SHARE = Scale("share", 0.0, 1.0, True)
 
@@ -33,9 +34,27 @@ def test_names_are_put_into_words_and_headings_point_to_the_better_side() -> Non
     assert title("auprc_at_0.1pct") == "AUPRC at 0.1 %"
     assert title("clean_accuracy@int8") == "CA int8"
     assert title("a_brand_new_number") == "a brand new number"
-    assert heading("poisons_left_at_5pct", Scale("pairs", 0.0, None, False)) == "Poisons left at 5 % (pairs) ↓"
-    assert heading("recall_at_5", SHARE) == "Recall at 5 ↑"
+    assert heading("poisons_left_at_5pct", Scale("pairs", 0.0, None, False)) == "Poisons left at 5 % (pairs)\u00a0↓"
+    assert heading("recall_at_5", SHARE) == "Recall at 5\u00a0↑"
     assert heading("floor", SHARE._replace(higher_is_better=None)) == "Floor"
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (-1, 100), (math.nan, 100), (5, 4)])
+def test_where_there_is_no_proportion_there_is_no_interval(count: float, total: float) -> None:
+    assert (proportion(0.5, count, total).note, difference(0.5, (1, 2), (count, total)).note) == ("", "")
+
+
+def test_a_difference_of_shares_has_its_interval() -> None:
+    found = difference(0.2, (56, 70), (48, 80))  # Newcombe 1998, table II
+    assert (found.text, found.note) == ("+20.0", "+5.2 to +33.4")
+
+
+def test_a_status_is_written_out_in_a_heat_map() -> None:
+    assert [_short(off) for off in ("timed out", "out of memory", "missing")] == [
+        "timed\nout",
+        "out of\nmemory",
+        "missing",
+    ]
 
 
 def test_tables_leave_out_single_classes_transforms_and_intervals() -> None:
@@ -50,5 +69,7 @@ def test_levels_of_one_thing_stand_beside_each_other() -> None:
 def test_colours_follow_direction_and_bounds() -> None:
     better, worse = _scaled(0.9, SHARE), _scaled(0.9, SHARE._replace(higher_is_better=False))
     assert better.colour != worse.colour and better.depth == worse.depth == pytest.approx(0.8)
-    assert _scaled(9.0, SHARE._replace(upper=10.0)) == better._replace(text="1.0")
+    assert _scaled(9.0, SHARE._replace(upper=10.0)) == better._replace(text="9.00")
     assert _scaled(3.0, Scale("pairs", 0.0, None, False)).depth == 0  # without an upper bound there is no depth
+    assert _scaled(0.83, Scale()) == Square(style.PALETTE[2], 0, ".83")  # a record from before bounds keeps its number
+    assert _scaled(1.0, SHARE).text == "1.00"

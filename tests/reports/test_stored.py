@@ -61,7 +61,7 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     assert set(table["source"]) == {"record", row["source"]}
     section = page[page.index('id="readouts"') :]
     section = section[section.index("<summary>Her metric</summary>") :].split("</details>")[0]
-    assert "Images until mended (images) ↓" in section
+    assert "Images until mended (images)\u00a0↓" in section
     assert re.findall(r'data-sort="([^"]*)"[^>]*>([^<]*)</td>', section) == [("17.0", "17")]
     tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "## Her metric" in tables

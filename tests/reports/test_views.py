@@ -57,6 +57,7 @@ def test_a_destroyed_model_is_neither_best_nor_white(tmp_path: Path) -> None:
     assert any(patch.get_hatch() for patch in figure.axes[0].patches)
     page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert "none that keeps its CA" in page and 'class="num heat costly"' in page
+    assert "lowest ASR of those that keep their CA: CleanCLIP" in page  # another has a lower one, and lost its accuracy
     assert '<span class="pill warn">ok</span><small class="wrap">CA 61.2 points below undefended</small>' in page
 
 

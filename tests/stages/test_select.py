@@ -104,7 +104,7 @@ def test_some_crashed_trials_are_counted_and_no_point_is_a_result_where_an_epoch
     assert (rules["default"].status, rules["default"].reason) == ("failed", "KeyError: 'x'")  # it measured nothing
     assert rules["oracle"].status == "repair_failed"
     assert rules["oracle"].reason == (
-        "no (trial, epoch) of 5 trials reached net ASR <= 5 %; 3 of 5 trials ended; KeyError: 'x'"
+        "no (trial, epoch) of 5 trials reached net ASR <= 5 % without collapsing; 3 of 5 trials ended; KeyError: 'x'"
     )
     blind = rules["trigger_blind"]
     assert (blind.status, blind.trial, blind.reason) == ("repair_failed", None, blind.reason)

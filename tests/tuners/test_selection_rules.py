@@ -99,7 +99,7 @@ def test_where_nothing_qualifies_the_reason_says_so_and_trigger_blind_falls_back
     rows = [row._replace(asr=0.9, accuracy=0.3) for row in ROWS]
     chosen = select_all(rows, PHASES, RULES)
     assert chosen["oracle"].row is None
-    assert chosen["oracle"].reason == "no (trial, epoch) of 5 trials reached net ASR <= 5 %"
+    assert chosen["oracle"].reason == "no (trial, epoch) of 5 trials reached net ASR <= 5 % without collapsing"
     assert chosen["trigger_blind"].row == rows[1]
     assert chosen["trigger_blind"].fallback
     assert chosen["trigger_blind"].reason == (
@@ -137,7 +137,7 @@ def test_a_collapsed_epoch_is_no_cure_under_any_rule() -> None:
     phases = {0: "default", 2: "quasi_random"}
     chosen = select_all([start, low], phases, rules)
     assert chosen["oracle"].row is None
-    assert chosen["oracle"].reason == "no (trial, epoch) of 2 trials reached net ASR <= 5 %"
+    assert chosen["oracle"].reason == "no (trial, epoch) of 2 trials reached net ASR <= 5 % without collapsing"
     assert chosen["trigger_blind"].row == chosen["default"].row == start._replace(strength=1.0, loss=1.0)
     without_strength = [row._replace(strength=None) for row in (start, low)]  # the lowest loss is the collapsed one
     assert select_all(without_strength, phases, rules)["trigger_blind"].row == without_strength[0]
