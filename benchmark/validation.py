@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
@@ -50,21 +51,30 @@ def one_line(
     """
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    where = ".".join(str(part) for part in first["loc"])
-    # `--set pretrain.epochs` names the field already; a rule about several fields has no place of its own
-    whole = not where or place.endswith((f".{where}", f" {where}"))
-    spot = place if whole else f"{place}{':' if inline else '.'}{where}"
+    where = _beyond(place, [str(part) for part in first["loc"]])
+    spot = f"{place}{':' if inline else '.'}{where}" if where else place  # a rule about several fields has none
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, first["loc"][:-1]).model_fields if model else ()
         told = unknown("field", str(first["loc"][-1]), owner) if owner else f"unknown field {first['loc'][-1]!r}"
-        return f"{'.'.join([place, *map(str, first['loc'][:-1])])}: {told}"
+        owned = _beyond(place, [str(part) for part in first["loc"][:-1]])
+        return f"{place}.{owned}: {told}" if owned else f"{place}: {told}"
     if first["type"] == "missing":
         return f"{spot} must be given; {f'write {spot}=…' if inline else 'set it with --set or in the suite'}"
     if isinstance(cause, UserError):  # a part that was read by itself has said all
         return f"{spot}: {cause}"
     if first["type"] == "model_type":  # `model=tiny-vit`: a part is not set as a whole
         return f"{spot} must be set field by field, got {first['input']!r}; {_by_field(spot, first, model)}"
+    if " must " in str(cause):
+        return f"{spot}: {cause}; {'change it there' if inline else remedy}"
     return f"{spot} must be {_rule(first)}, got {first['input']!r}; {'change it there' if inline else remedy}"
+
+
+def _beyond(place: str, parts: list[str]) -> str:
+    """The part of a field's path that its place does not name already: `--set objectives` names `objectives`."""
+    named = (
+        count for count in range(len(parts), 0, -1) if re.search(rf"[. ]{re.escape('.'.join(parts[:count]))}$", place)
+    )
+    return ".".join(parts[next(named, 0) :])
 
 
 def _rule(first: ErrorDetails) -> str:

@@ -16,11 +16,12 @@ from benchmark.config.overrides import add, override
 from benchmark.config.plugins import Plugin, load_files, load_needed
 from benchmark.config.spec import Experiment, Suite
 from benchmark.config.suite_files import read_document, read_python
-from benchmark.errors import UserError, must
+from benchmark.errors import UserError, must, unknown
 from benchmark.stages.cells import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Store, open_store
 
+_NAMED = {"defended_attacks": "attack", "defended_objectives": "objective"}  # fields that name methods; else repairs
 _KEY = re.compile("[0-9a-f]{4,32}")
 
 
@@ -74,9 +75,22 @@ def resolve(
     suite = override(found, pairs)
     for text in additions:
         suite = add(suite, text)
+    _check_names(suite)
     options = {"--plugin": plugins, "--set": assignments, "--add": additions}
     words = [f"{option} {text}" for option, texts in options.items() for text in texts]
     return Resolved(suite, (*loaded, *more), " ".join(["backstop run", name, *words]))
+
+
+def _check_names(suite: Suite) -> None:
+    """Refuses names that no method has. One that only this suite lacks stays: `--set repairs=[]` is meant."""
+    for grid in suite.grids:
+        named = {"searched": grid.searched, "spaces": suite.spaces}
+        named |= {"defended_attacks": grid.defended_attacks, "defended_objectives": grid.defended_objectives}
+        for field, names in named.items():
+            kind = _NAMED.get(field, "repair")
+            known = {*registry.names(kind), *(method.name for method in suite.methods(kind))}
+            for name in sorted(set(names or ()) - known):
+                raise UserError(f"suite {suite.name}.{field}: {unknown(kind, name, known)}")
 
 
 def stored_name(name: str) -> str:

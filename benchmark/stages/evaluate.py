@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.cells import Cell, twin_cell
-from benchmark.stages.conditions import ModelRef
-from benchmark.stages.evaluations import Evaluation, of_outside, of_undefended
+from benchmark.stages.evaluations import REPAIRED_TWIN, Evaluation, of_outside, of_undefended
 from benchmark.stages.inputs import prepared, suspect
 from benchmark.stages.label import cell_label, model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -28,7 +27,7 @@ class Evaluate(Stage):
 
     def node(self, cell: Cell, item: Evaluation) -> Node:
         """One model under one condition on one split."""
-        _, model, condition, split = item
+        model, condition, split = item.model, item.condition, item.split
         poison = (Ref("poison", condition.poison),) if condition.poison else ()
         # a repaired model is kept as what differs from the one that was repaired, the suspect or its twin
         base = (*suspect(cell), Ref("pretrain", cell.keys.twin)) if model.stage == "defend" else ()
@@ -36,7 +35,7 @@ class Evaluate(Stage):
         return Node(
             self,
             item.key(cell),
-            f"{_model_label(cell, model)} · {split}",
+            f"{_model_label(cell, item)} · {split}",
             (*prepared(cell), *base, Ref(model.stage, model.key), *poison),
             work=(splits.validation if split == "validation" else splits.test) / 3,  # no gradients: a third of a view
             arguments=(cell, model, condition, split),
@@ -56,9 +55,11 @@ class Evaluate(Stage):
         return {}
 
 
-def _model_label(cell: Cell, model: ModelRef) -> str:
+def _model_label(cell: Cell, item: Evaluation) -> str:
+    model = item.model
     if model.stage == "defend":
-        return f"{cell_label(cell.experiment)} · epoch {model.epoch}"
+        repaired = twin_cell(cell) if item.role == REPAIRED_TWIN else cell
+        return f"{cell_label(repaired.experiment)} · epoch {model.epoch}"
     if model.key == cell.keys.retrained:
         return cell_label(cell.experiment)
     if model.key == cell.keys.outside:

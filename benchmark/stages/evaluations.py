@@ -14,6 +14,8 @@ from benchmark.stages.conditions import (
     triggered_conditions,
 )
 
+REPAIRED_TWIN = "repaired_twin_triggered"
+
 
 class Evaluation(NamedTuple):
     """One model under one condition on one split."""
@@ -57,7 +59,7 @@ def of_undefended(cell: Cell) -> list[Evaluation]:
 
 def of_repaired_twin(cell: Cell, model: ModelRef) -> list[Evaluation]:
     """Of the clean twin after the cell's repair, under the cell's triggers."""
-    return [Evaluation("repaired_twin_triggered", model, item) for item in triggered_conditions(cell)]
+    return [Evaluation(REPAIRED_TWIN, model, item) for item in triggered_conditions(cell)]
 
 
 def of_outside(cell: Cell) -> list[Evaluation]:

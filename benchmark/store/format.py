@@ -18,6 +18,8 @@ def write_format(place: Root) -> None:
 
 def check_format(place: Root, *, behind: bool) -> None:
     """Refuses what is no store, and a store that a newer version made."""
+    if place.local is not None and place.local.is_file():
+        raise UserError(f"store {place.url} must be a folder or a URL, got a file; choose another with --store")
     data = place.read_first("format.json")
     if data is None:
         if behind:

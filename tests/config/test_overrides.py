@@ -85,6 +85,13 @@ def test_set_takes_several_and_leaves_the_suite_alone() -> None:
         ("attacks.badnet.pattern", "dots", "--set attacks.badnet.pattern must be 'uniform', 'clamped', 'checkerboard'"),
         ("attacks.badnet.poison_rate", "1.5", "--set attacks.badnet.poison_rate must be less than 1, got 1.5"),
         ("search.bound_on", "both", "--set search.bound_on must be text that should match pattern"),
+        ("objectives", '["mmcl", "frob"]', "--set objectives.1: unknown objective 'frob'; did you mean roclip?"),
+        ("model", '{"nme": "tiny-vit"}', "--set model: unknown field 'nme'; did you mean name"),
+        (
+            "spaces.cleanclip.learning_rate",
+            '{"low": 1, "high": 0}',
+            "--set spaces.cleanclip.learning_rate.Range: Range must have low below high, got low 1.0 and high 0.0; ",
+        ),
         ("evaluation.path", "x", "--set evaluation.path: 'path' has no parts"),
     ],
 )

@@ -95,6 +95,27 @@ def test_a_file_that_holds_no_suite_is_one_line(name: str, text: str, message: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ('searched=["cleanclp"]', "suite smoke.searched: unknown repair 'cleanclp'; did you mean cleanclip"),
+        ('spaces.cleanclp.epochs={"low": 1, "high": 2}', "suite smoke.spaces: unknown repair 'cleanclp'"),
+        ('defended_attacks=["badnt"]', "suite smoke.defended_attacks: unknown attack 'badnt'; did you mean badnet"),
+        ('defended_objectives=["mcl"]', "suite smoke.defended_objectives: unknown objective 'mcl'; did you mean mmcl"),
+    ],
+)
+def test_a_name_that_no_method_has_is_one_line_wherever_a_suite_names_methods(option: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("smoke", [option])
+    assert str(caught.value).startswith(message)
+
+
+def test_a_suite_may_search_what_it_does_not_have_yet() -> None:
+    assert not resolve("smoke", ["repairs=[]"]).suite.repairs
+    grown = resolve("smoke", ['searched=["cleanclip", "par"]'], None, ["repair=par:batch_size=64"]).suite
+    assert [cell.repair.name for cell in grown.experiments() if cell.search and cell.repair][-1] == "par"
+
+
 @pytest.mark.parametrize("name", ["none.json", "none.py"])
 def test_a_file_that_is_not_there_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be a file, got none there"):
