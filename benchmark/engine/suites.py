@@ -20,6 +20,7 @@ from benchmark.errors import UserError, must, unknown
 from benchmark.stages.cells import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Store, open_store
+from tuners import search_space
 
 _NAMED = {"defended_attacks": "attack", "defended_objectives": "objective"}  # fields that name methods; else repairs
 _KEY = re.compile("[0-9a-f]{4,32}")
@@ -76,6 +77,7 @@ def resolve(
     for text in additions:
         suite = add(suite, text)
     _check_names(suite)
+    _check_searches(suite)
     options = {"--plugin": plugins, "--set": assignments, "--add": additions}
     words = [f"{option} {text}" for option, texts in options.items() for text in texts]
     return Resolved(suite, (*loaded, *more), " ".join(["backstop run", name, *words]))
@@ -91,6 +93,15 @@ def _check_names(suite: Suite) -> None:
             known = {*registry.names(kind), *(method.name for method in suite.methods(kind))}
             for name in sorted(set(names or ()) - known):
                 raise UserError(f"suite {suite.name}.{field}: {unknown(kind, name, known)}")
+
+
+def _check_searches(suite: Suite) -> None:
+    """Refuses a search over nothing, or over what is no field of the repair."""
+    searched = {repair.label: repair for grid in suite.grids for repair in grid.repairs if repair.name in grid.searched}
+    for repair in searched.values():
+        if not search_space.ranges(repair, suite.spaces.get(repair.name)):
+            remedy = "give `spaces` in the suite, or leave it out of `searched`"
+            raise must(f"search of {repair.name}", "over at least one range", {}, remedy)
 
 
 def stored_name(name: str) -> str:

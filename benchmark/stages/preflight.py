@@ -20,7 +20,6 @@ from benchmark.store.artifacts import Store
 from benchmark.text import target_index
 from benchmark.types import Attack, Dataset
 from benchmark.types.source import Outline
-from tuners import search_space
 
 MOSTLY = 0.5  # above this share of poisoned pairs, a rate is hardly meant
 
@@ -180,9 +179,6 @@ def _check_repair(experiment: Experiment) -> None:
     if repair is not None and repair.whole_batches and batch > clean:
         place = f"repairs.{repair.name}.batch_size"
         raise must(place, f"at most the {clean} clean pairs", batch, "lower it, or raise splits.clean")
-    if repair is not None and experiment.search and not search_space.ranges(repair, experiment.space):
-        remedy = "give `spaces` in the suite, or leave it out of `searched`"
-        raise must(f"search of {repair.name}", "over at least one range", {}, remedy)
 
 
 def _doubts(experiment: Experiment, outlook: Outlook) -> Iterable[str]:

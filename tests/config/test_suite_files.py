@@ -102,9 +102,17 @@ def test_a_file_that_holds_no_suite_is_one_line(name: str, text: str, message: s
         ('spaces.cleanclp.epochs={"low": 1, "high": 2}', "suite smoke.spaces: unknown repair 'cleanclp'"),
         ('defended_attacks=["badnt"]', "suite smoke.defended_attacks: unknown attack 'badnt'; did you mean badnet"),
         ('defended_objectives=["mcl"]', "suite smoke.defended_objectives: unknown objective 'mcl'; did you mean mmcl"),
+        (
+            'spaces.cleanclip.learnin_rate={"low": 0.1, "high": 0.2}',
+            "unknown field of cleanclip in its search space: 'learnin_rate'; did you mean learning_rate",
+        ),
+        (
+            'searched=["batch-norm-only"]',
+            "search of batch-norm-only must be over at least one range, got {}; give `spaces`",
+        ),
     ],
 )
-def test_a_name_that_no_method_has_is_one_line_wherever_a_suite_names_methods(option: str, message: str) -> None:
+def test_what_no_method_has_is_one_line_wherever_a_suite_names_it(option: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve("smoke", [option])
     assert str(caught.value).startswith(message)

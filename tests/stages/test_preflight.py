@@ -15,7 +15,7 @@ from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.quantisation.attack import Quantisation
 from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import WaNet
-from benchmark.config.spec import Experiment, ModelSpec, Search, Splits
+from benchmark.config.spec import Experiment, ModelSpec, Splits
 from benchmark.datasets.hugging_face import tables
 from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.datasets.known import CC3M, Cifar10
@@ -23,12 +23,11 @@ from benchmark.datasets.shapes.dataset import Shapes, ShapesSource
 from benchmark.detectors.clipscore import CLIPScoreOutside
 from benchmark.errors import UserError
 from benchmark.objectives.mmcl import MMCL
-from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.par import PAR
 from benchmark.repairs.tbar import TBAR
 from benchmark.stages.preflight import check_data, check_workers, doubts
-from benchmark.types import Range, Training
+from benchmark.types import Training
 from benchmark.types.source import Outline
 
 pytestmark = pytest.mark.unit
@@ -98,14 +97,6 @@ def experiment(**changes: Any) -> Experiment:
         ({"pretrain": Training(batch_size=64, norm_group=10)}, "pretrain.norm_group must be a divisor of the batch of"),
         ({"pretrain": Training(epochs=0)}, "pretrain.epochs must be at least 1 for a model without a start, got 0"),
         ({"repair": PAR()}, "repairs.par.batch_size must be at most the 200 clean pairs, got 2048"),
-        (
-            {"repair": CleanCLIP(batch_size=64), "search": Search(), "space": {"learnin_rate": Range(1e-4, 1e-3)}},
-            "unknown field of cleanclip in its search space: 'learnin_rate'; did you mean learning_rate",
-        ),
-        (
-            {"repair": BatchNormOnly(), "search": Search()},
-            "search of batch-norm-only must be over at least one range, got {}; give `spaces`",
-        ),
         ({"repair": CleanCLIP(batch_size=201)}, "repairs.cleanclip.batch_size must be at most the 200 clean pairs"),
     ],
 )
