@@ -10,6 +10,11 @@ from collections.abc import Iterable
 from typing import Literal
 
 CRASHES = (Exception, SystemExit)  # what code of others may raise, sys.exit too; an interrupt is the user's
+# no access, and what a broken disk, a lost share, a circle of links or too many open files answer
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE),
+)
 Failure = Literal["failed", "out_of_memory", "timed_out", "not_applicable", "attack_did_not_plant"]
 
 
@@ -104,12 +109,12 @@ def tells_no_space(text: str) -> bool:
 
 
 def refusal(error: BaseException) -> str | None:
-    """The one line for what the machine refuses: no space, no permission; None for every other error."""
+    """The one line for what the machine refuses: no space, no permission, a broken disk; None for every other error."""
     place = getattr(error, "filename", None)
     remedy = "choose another with --store or --out"
     if tells_no_space(str(error)):
         return f"{place or 'the disk'} must have space left, got none; free some or {remedy}"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in _REFUSED:
         told = (error.strerror or "no access").lower()
         return f"{place or 'the place'} must be open to this user, got {told}; {remedy}"
     return None

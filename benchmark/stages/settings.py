@@ -8,11 +8,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmark.store.keys import derive_seed
+
+
+class _Setting(NamedTuple):
+    """Something of the process that code may change."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
 
 
 @contextmanager
@@ -21,13 +28,18 @@ def own_settings(key: str) -> Iterator[None]:
 
     Methods should draw from the generator of their context. One that does not gives equal numbers in equal runs.
     """
-    undo = [*_process(), *(_torch() if "torch" in sys.modules else ())]  # which nobody else is made to wait for
+    loaded = "torch" in sys.modules  # which nobody else is made to wait for
+    found = [(item, item.read()) for item in (*_process(), *(_torch() if loaded else ()))]
+    generators = [(item, item.read()) for item in (*_GENERATORS, *([_torch_generator()] if loaded else ()))]
     try:
         _seed(derive_seed(0, "global generators", key))
         yield
     finally:
-        for action in undo:
-            action()
+        for item, value in found:
+            if item.read() != value:  # some of torch's setters import all of its compiler
+                item.write(value)
+        for item, value in generators:
+            item.write(value)
 
 
 def _seed(seed: int) -> None:
@@ -36,55 +48,57 @@ def _seed(seed: int) -> None:
     if "torch" in sys.modules:
         import torch
 
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would import all of torch.compile
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed imports all of torch's compiler
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
 
 
-def _process() -> list[Callable[[], Any]]:
-    return [
-        partial(random.setstate, random.getstate()),
-        partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002
-        partial(np.seterr, **np.geterr()),
-        partial(os.chdir, os.getcwd()),
-        partial(_set_environment, dict(os.environ)),
-    ]
+_GENERATORS = (
+    _Setting(random.getstate, random.setstate),
+    _Setting(np.random.get_state, np.random.set_state),
+)
+
+
+def _torch_generator() -> _Setting:
+    import torch
+
+    return _Setting(torch.get_rng_state, torch.set_rng_state)
+
+
+def _process() -> Iterator[_Setting]:
+    yield _Setting(np.geterr, lambda value: np.seterr(**value))
+    yield _Setting(os.getcwd, os.chdir)
+    yield _Setting(lambda: dict(os.environ), _set_environment)
 
 
 def _set_environment(values: dict[str, str]) -> None:
-    if dict(os.environ) != values:
-        os.environ.clear()
-        os.environ.update(values)
+    os.environ.clear()
+    os.environ.update(values)
 
 
-def _torch() -> list[Callable[[], Any]]:
+def _torch() -> Iterator[_Setting]:
     import torch
 
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    return [
-        partial(torch.set_rng_state, torch.get_rng_state()),
-        partial(torch.set_num_threads, torch.get_num_threads()),
-        partial(torch.set_default_dtype, torch.get_default_dtype()),
-        partial(torch.set_grad_enabled, torch.is_grad_enabled()),
-        partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
-        partial(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(), warn_only=warn_only),
-        partial(_set_default_device, torch.get_default_device()),
-        *_flags(),
-    ]
+    yield _Setting(torch.get_num_threads, torch.set_num_threads)
+    yield _Setting(torch.get_default_dtype, torch.set_default_dtype)
+    yield _Setting(torch.is_grad_enabled, torch.set_grad_enabled)
+    yield _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
+    yield _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode)
+    yield _Setting(torch.get_default_device, _set_default_device)
+    yield from _flags()
 
 
 def _set_default_device(device: Any) -> None:
     import torch
 
-    if torch.get_default_device() != device:
-        torch.set_default_device(device if device.type != "cpu" else None)
+    torch.set_default_device(device if device.type != "cpu" else None)
 
 
-def _flags() -> Iterator[Callable[[], Any]]:
+def _flags() -> Iterator[_Setting]:
     """Switches of torch's backends, which are attributes."""
     from torch import backends
 
     cudnn = ("enabled", "benchmark", "deterministic")
     for place, names in ((backends.mkldnn, ("enabled",)), (backends.cudnn, cudnn)):
         for name in names:
-            yield partial(setattr, place, name, getattr(place, name))
+            yield _Setting(partial(getattr, place, name), partial(setattr, place, name))

@@ -16,7 +16,7 @@ def suite_document(store: Store, name: str) -> Any:
     """
     found = store.read_json(f"suites/{name}.json")
     if found is None:
-        known = store.list_json("suites")
+        known = [other for other in store.list_json("suites") if other != name]  # what is there but cannot be read
         never = f"unknown suite {name!r}; none was run in it yet; run it first with `backstop run {name}`"
         raise UserError(f"store {store.root}: {unknown('suite', name, known) if known else never}")
     return found

@@ -122,6 +122,10 @@ REFUSALS = {
         OSError(errno.EROFS, "Read-only file system", "/d/x"),
         "/d/x must be open to this user, got read-only",
     ),
+    "broken disk": (
+        OSError(errno.EIO, "Input/output error", "/d/x"),
+        "/d/x must be open to this user, got input/output",
+    ),
     "forbidden": (PermissionError(errno.EACCES, "Permission denied", "/d/x"), "got permission denied; choose another"),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ LEFT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "gradients": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
     "deterministic": (
         lambda: torch.use_deterministic_algorithms(True, warn_only=True),
-        torch.is_deterministic_algorithms_warn_only_enabled,
+        torch.get_deterministic_debug_mode,
     ),
     "matrices": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
     "device": (lambda: torch.set_default_device("meta"), lambda: torch.empty(1).device),
@@ -79,3 +81,14 @@ def test_the_global_generators_follow_what_is_made_and_go_on_as_if_nothing_was()
     with own_settings("a"):
         drawn()
     assert (first, drawn()) == alone
+
+
+def test_a_method_that_changes_nothing_costs_no_import() -> None:
+    """Setters of torch that load its compiler would make every command wait for seconds."""
+    code = (
+        "import sys, torch\nfrom benchmark.stages.settings import own_settings\n"
+        "with own_settings('a'): pass\n"
+        "print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

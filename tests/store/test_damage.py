@@ -14,6 +14,7 @@ from benchmark.engine.journal import last_run
 from benchmark.errors import UserError
 from benchmark.store import verify
 from benchmark.store.artifacts import Store
+from benchmark.store.suites import suite_document
 
 pytestmark = pytest.mark.unit
 
@@ -225,3 +226,10 @@ def test_keys_and_documents_that_leave_the_store_are_refused(name: str, tmp_path
         with pytest.raises(UserError, match="must be a bare name"):
             action()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suite_that_is_there_but_cannot_be_read_is_not_proposed(tmp_path: Path) -> None:
+    for name in ("other", "smoke"):
+        (tmp_path / "suites" / f"{name}.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"unknown suite 'smoke'; did you mean other\?$"):
+        suite_document(Store(tmp_path), "smoke")
