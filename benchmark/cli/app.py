@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -228,6 +229,9 @@ def main() -> None:
     """Runs the command; ends with 0, 1 (something that was asked for failed), 2 (a user's mistake) or 130."""
     from benchmark.errors import UserError, refusal
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot write "·" or "✓" shows "?"
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:

@@ -31,9 +31,10 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
         print_json({"suite": name, "run": _run_facts(run), "cells": _rows(cells, found)})
         return
     console = Console(highlight=False, markup=False)
-    console.print(f"{name}: {_head(run, document.get('command', f'backstop run {name}'))}\n", soft_wrap=True)
-    print(_table(cells, found))
     states = Counter(one.state for one in found)
+    command = document.get("command", f"backstop run {name}")
+    console.print(f"{name}: {_head(run, command, left=states['waiting'] > 0)}\n", soft_wrap=True)
+    print(_table(cells, found))
     counts = Counter(value.replace("_", " ") for one in found for value in one.statuses.values())
     told = ", ".join(f"{states[state]} {state}" for state in ("done", "running", "failed", "waiting") if states[state])
     rules = "; by selection rule: " + ", ".join(f"{number} {value}" for value, number in counts.most_common())
@@ -54,12 +55,14 @@ def _rows(cells: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> list
     ]
 
 
-def _head(run: LastRun, command: str) -> str:
+def _head(run: LastRun, command: str, *, left: bool) -> str:
+    """How the last run stands, and how to go on where it left cells."""
+    on = f"; to go on: {command}" if left else ""
     ago, where = f"{clock(run.silent_s)} ago", f"process {run.process} on {run.host}"
     return {
         "none": "no run has written here yet",
         "alive": f"a run is alive, {where}; it wrote {ago}",
-        "ended": f"the last run ended {ago}",
+        "ended": f"the last run ended {ago}{on}",
         "died": f"the last run died, {where}; it last wrote {ago}; to go on: {command}",
     }[run.state]
 
