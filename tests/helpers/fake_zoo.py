@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,9 @@ from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import RECORDS, TRIALS
 from benchmark.types import Measure, Metric, proportion
+from reports.compile import Results
+from reports.detection import Detectors, detector_scales, detectors
+from reports.grid import Names, names_of
 from tests.helpers import fake_suite
 from tests.helpers.cards import card as registered
 
@@ -46,6 +50,7 @@ FILTERS = {"clipscore": 0.93, "slof": 0.41, "dao(retrain=True)": 0.985}
 INPUTS = {"strip": 0.66, "bdetclip": 0.88}
 DECREE = "decree(steps=200)"
 DETECTORS = (*FILTERS, *INPUTS, DECREE)
+LOST = ("mmcl-ssl", WIDE, "none", "strip")  # the cell that has no record
 EDA = "text augmentation (EDA)"
 NEEDS: Mapping[str, list[str]] = {
     "cleanclip(epochs=5)": ["optimizer_state", "clean_pairs"],
@@ -237,3 +242,21 @@ def find(cells: Cells, objective: str, attack: str, repair: str = "none", detect
     """The cell at a place."""
     wanted = cell(objective, attack, repair, detector)["cell"]
     return next(one for one in cells if one["cell"] == wanted)
+
+
+def make_store(path: Path, *, cards: bool = True, seeds: tuple[int, ...] = (0,)) -> Store:
+    """A store at `path` with the whole zoo in it but for one cell."""
+    store, cells = Store(path), grid(seeds)
+    write(store, cells, cards=cards, without=(find(cells, *LOST)["cell"],))
+    return store
+
+
+def names(results: Results) -> Names:
+    """What the board calls the methods of these results."""
+    return names_of(results.cells, results.detections, results.cards)
+
+
+def found_in(results: Results) -> Detectors:
+    """The three sections on detectors."""
+    scales = detector_scales(results.measures)
+    return detectors(results.detections, results.cells, names(results), results.cards, scales)

@@ -1,4 +1,7 @@
-"""A made-up suite in which much went wrong, its results and its board, made once for all tests that read them."""
+"""Made-up suites, their results and boards, made once for all tests that read them.
+
+`results`, `board` and `page` are of one in which much went wrong; those of the zoo have every kind of method.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 from benchmark.store.artifacts import Store
 from reports.board import write_board
 from reports.compile import Results, compile_suite
-from tests.helpers import fake_suite
+from tests.helpers import fake_suite, fake_zoo
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,25 @@ def board(broken_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def page(board: Path) -> str:
     return board.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return compile_suite(fake_zoo.make_store(tmp_path_factory.mktemp("zoo")), "zoo")
+
+
+@pytest.fixture(scope="session")
+def bare_zoo(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The same suite with a document from before cards."""
+    return compile_suite(fake_zoo.make_store(tmp_path_factory.mktemp("bare"), cards=False), "zoo")
+
+
+@pytest.fixture(scope="session")
+def zoo_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = fake_zoo.make_store(tmp_path_factory.mktemp("store"))
+    return write_board(store, "zoo", tmp_path_factory.mktemp("zoo-board"))
+
+
+@pytest.fixture(scope="session")
+def zoo_page(zoo_board: Path) -> str:
+    return zoo_board.read_text(encoding="utf-8")

@@ -13,8 +13,10 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.store.artifacts import Store
 from benchmark.types import Card, Repair, RepairContext
 from reports.board import write_board
-from reports.cards import Cards, cards_of, needs_text
+from reports.cards import Card as Shown
+from reports.cards import Cards, cards_of, needs_text, threat_model
 from reports.grid import Names
+from reports.labels import titles
 from reports.views import method_rows
 from tests.helpers import fake_suite
 
@@ -71,3 +73,23 @@ def test_the_board_says_what_was_not_run_as_published(tmp_path: Path) -> None:
     assert cards[released.label].differs == ()
     rows = method_rows(Names({}, {}, {plain.label: "CleanCLIP"}, {}), Cards(repair=cards))
     assert [row.differs for row in rows] == ["variant as_released (the released code)"]
+
+
+def test_needs_in_words() -> None:
+    suite = {"methods": {"repair": {"x": {"needs": ["trigger", "clean_pairs", "moon"], "external": ["<b>"]}}}}
+    card = cards_of(suite).repair["x"]
+    assert needs_text(card) == "clean pairs, the true trigger, moon, <b>"
+    assert threat_model(card).startswith("declared oracle")
+    assert threat_model(Shown(title="t")) == "with nothing but the model"
+    assert threat_model(Shown()) == ""
+    assert cards_of({"methods": None}) == Cards()
+
+
+def test_only_fields_that_differ_are_named() -> None:
+    found = titles(
+        ["wanet(grid=4,target=bird)", "wanet(grid=224,target=bird)", "sig(target=bird)", "dao", "dao(retrain=True)"],
+        {"wanet": "WaNet", "sig": "SIG", "dao": "DAO"},
+    )
+    assert list(found.values()) == ["WaNet (grid=4)", "WaNet (grid=224)", "SIG", "DAO", "DAO (retrain=True)"]
+    assert list(titles(["x(a=1,b=[1, 2])", "x(a=1,b=[1, 3])"]).values()) == ["x (b=[1, 2])", "x (b=[1, 3])"]
+    assert len(set(titles(["x(a=1)", "x(a=1,)"]).values())) == 2

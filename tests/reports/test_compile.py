@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
+from benchmark.store.schemas import RECORDS
+from reports import headline
 from reports.board import write_board
 from reports.compile import Results, compile_suite
 from reports.figures import scene
+from reports.further import measure_tables
 from reports.grid import names_of
 from reports.headline import repair_gaps
 from reports.matrix import objective_matrix, repair_matrices
-from tests.helpers import fake_suite
+from reports.views import control_rows
+from tests.helpers import fake_suite, fake_zoo
 from tests.helpers.fake_suite import make_store
 
 
@@ -94,5 +100,70 @@ def test_a_table_that_is_no_record_is_refused(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))[:1]
     store = make_store(tmp_path, cells)
     fake_suite.replace_record(store, cells[0], pa.table({"other": [1]}))
+    with pytest.raises(UserError, match="must be a table of this schema"):
+        compile_suite(store, "demo")
+
+
+def test_detector_cells_stand_apart_and_none_is_lost(zoo: Results) -> None:
+    cells = fake_zoo.grid()
+    assert set(zoo.cells["detector"]) == {"none"}
+    assert len(zoo.detections) == sum(cell["detector"] != "none" for cell in cells)
+    assert set(zoo.cells["cell"]) | set(zoo.detections["cell"]) == {cell["cell"] for cell in cells}
+    gone = zoo.detections[zoo.detections["status"] == "missing"]
+    assert gone[["objective", "attack", "repair", "detector"]].to_numpy().tolist() == [list(fake_zoo.LOST)]
+    assert gone["reason"].tolist() == ["no record in this store"]
+    assert gone["selection"].tolist() == ["default"]
+
+
+def test_repair_tables_are_those_of_a_suite_without_detectors(zoo: Results, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    fake_zoo.write(store, [cell for cell in fake_zoo.grid() if cell["detector"] == "none"])
+    plain = compile_suite(store, "zoo")
+    inner = ["order", "row"]
+    pd.testing.assert_frame_equal(zoo.cells.drop(columns=inner), plain.cells.drop(columns=inner))
+    ours, theirs = (headline.repair_gaps(each.cells, fake_zoo.OBJECTIVES) for each in (zoo, plain))
+    assert ours == theirs
+    controls = ("fine-tuning", "batch-norm-only")
+    shown, alone = (control_rows(each.cells, fake_zoo.names(each), controls) for each in (zoo, plain))
+    assert shown == alone
+    assert measure_tables(zoo, fake_zoo.names(zoo)) == measure_tables(plain, fake_zoo.names(plain))
+
+
+def test_numbers_of_detectors_are_those_of_the_records(zoo: Results) -> None:
+    row = zoo.detections.query("detector == 'dao(retrain=True)' and objective == 'mmcl'")
+    row = row[row["attack"] == fake_zoo.BADNET].iloc[0]
+    assert row["auroc"] == 0.985
+    assert (row["poisons_left_at_5pct"], row["poisons_left_at_5pct_total"]) == (22, 340)
+    assert row["clean_accuracy"] == round(0.702 * 1800) / 1800  # of the model that was trained again
+    assert math.isnan(row["suspicion"])
+
+
+def test_other_rules_of_a_cell_that_was_not_run_share_its_reason(zoo: Results) -> None:
+    searched = zoo.cells[zoo.cells["searched"].astype(bool)]
+    own = searched[(searched["objective"] == "mmcl") & (searched["attack"] == fake_zoo.WANET)]
+    assert set(own["selection"]) == {"default", "oracle", "trigger_blind"}
+    assert set(own["status"]) == {"attack_did_not_plant"}
+
+
+def test_records_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    cells = fake_suite.grid((fake_suite.BADNET,), (0,))
+    store = Store(tmp_path)
+    fake_suite.write(store, cells)
+    for cell in cells:
+        rows = [{**row, "schema_version": 1} for row in fake_suite.rows_of(cell)]
+        old = pa.Table.from_pylist(rows, schema=RECORDS).drop_columns("detector")
+        fake_suite.replace_record(store, cell, old)
+    found = compile_suite(store, "demo")
+    assert set(found.cells["detector"]) == {"none"}
+    assert set(found.cells["status"]) == {"ok"}
+    assert len(found.detections) == 0
+
+
+def test_a_record_of_this_schema_must_name_its_detector(tmp_path: Path) -> None:
+    cells = fake_suite.grid((), (0,))[:1]
+    store = Store(tmp_path)
+    fake_suite.write(store, cells)
+    broken = pa.Table.from_pylist(fake_suite.rows_of(cells[0]), schema=RECORDS).drop_columns("detector")
+    fake_suite.replace_record(store, cells[0], broken)
     with pytest.raises(UserError, match="must be a table of this schema"):
         compile_suite(store, "demo")
