@@ -216,7 +216,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"percent": percent, "clock": clock, "md": markdown, "code": code, "points": points}
+    found.filters |= {
+        "percent": percent,
+        "clock": clock,
+        "md": markdown,
+        "code": code,
+        "points": points,
+        "score": score,
+    }
     return found
 
 
@@ -228,6 +235,11 @@ def percent(rate: float) -> str:
 def points(change: float) -> str:
     """A difference of two rates, in percentage points."""
     return f"{100 * change:+.1f} points".replace("-", "−")
+
+
+def score(value: float) -> str:
+    """How suspicious a detector finds a model."""
+    return f"{value:.4f}".replace("-", "−")
 
 
 def markdown(text: object) -> str:

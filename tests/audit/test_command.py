@@ -108,6 +108,10 @@ def test_names_are_escaped_in_both_reports(bare: Path, folder: Path, tmp_path: P
     assert "<img src=x" not in (tmp_path / "a" / "audit.md").read_text()
 
 
+def test_numbers_below_zero_have_a_minus_sign() -> None:
+    assert (report.score(-0.145), report.points(-0.007)) == ("−0.1450", "−0.7 points")
+
+
 def test_markdown_is_escaped() -> None:
     assert report.markdown(EVIL) == "&lt;img src=x onerror=alert\\(1\\)&gt; \\| \\`b\\`"
     assert report.code("a`b") == "`` a`b ``"
