@@ -28,8 +28,8 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
         told["failures"] = [{"status": status, "reason": why, "rows": rows} for (status, why), rows in reasons]
         print_json(told | ({"further": further} if further else {}), indent=None)
         return code
-    records = f"{len(ran.statuses) - counts.get('missing', 0)} records ({_in_words(counts)})"
-    print(f"{ran.suite}: {share_of(ran.asked, ran.cells)}, {records} in {clock(ran.seconds)}, store {store.root}")
+    made = f"{share_of(ran.asked, ran.cells)}, {_records(counts)}"
+    print(f"{ran.suite}: {made} in {clock(ran.seconds)}, store {store.root}")
     for title, found in further.items():
         print(f"{title}: {_in_words(found)}")
     for line in (*failures(ran.failures), *missing(counts.get("missing", 0))):
@@ -43,8 +43,17 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     return code
 
 
+def _records(counts: Mapping[str, int]) -> str:
+    """`5 records (4 ok, 1 failed)`; what is missing is none, and has a line of its own."""
+    made = {value: count for value, count in counts.items() if value != "missing"}
+    total = sum(made.values())
+    return f"{total} record{'' if total == 1 else 's'}" + (f" ({_in_words(made)})" if made else "")
+
+
 def _in_words(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in counts.items())
+    """Counts by status, `ok` first."""
+    ordered = sorted(counts.items(), key=lambda item: item[0] != "ok")
+    return ", ".join(f"{count} {value.replace('_', ' ')}" for value, count in ordered)
 
 
 def failures(found: Sequence[tuple[str, str]]) -> list[str]:

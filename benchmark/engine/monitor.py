@@ -155,7 +155,7 @@ class Monitor:
         seconds = "" if wall_s is None else clock(wall_s)
         mark = "[green]✓[/green]" if well else "[yellow]✗[/yellow]"
         if not self.console.is_terminal:
-            left = f"  ({self._left()})" if self._work_total else ""
+            left = f"  ({self._left()})" if self._work_total and wall_s is not None else ""
             self.say(f"{seconds:>11} {mark} {text}{left}")
         elif not self.quiet:
             table = Table.grid(padding=(0, 1, 0, 0), expand=True)

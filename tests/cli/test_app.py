@@ -121,7 +121,7 @@ def test_a_part_of_the_grid_leaves_the_suite_whole(tmp_path: Path, call: Call) -
     words = ["run", "smoke", *WORDS, *store, *only, "--limit", "1", "--local", "--quiet"]
     code, out, _ = call(*words)
     assert code == 0
-    assert out.startswith("smoke: 1 of 24 cells, 1 records (1 ok) in ")
+    assert out.startswith("smoke: 1 of 24 cells, 1 record (1 ok) in ")
     assert len(list((tmp_path / "pretrain").iterdir())) == 2
     code, out, _ = call("status", "smoke", *store, "--json")
     assert [cell["status"] for cell in json.loads(out)["cells"]].count("missing") == 23

@@ -43,7 +43,7 @@ def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, capsys: pytes
     ran = Ran("mine", 3, 3, ["ok", "failed", "missing"], 61.0, {}, [("failed", "KeyError: 'x'")])
     assert tell(ran, Store(tmp_path), as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("mine: 3 cells, 2 records (1 failed, 1 missing, 1 ok) in 1:01 min")
+    assert lines[0].startswith("mine: 3 cells, 2 records (1 ok, 1 failed) in 1:01 min")
     assert lines[1:4] == [
         "1 failed: KeyError: 'x'",
         "1 missing: no record was written",

@@ -152,7 +152,7 @@ def test_a_metric_of_scores_reduces_what_a_detector_scored(tried: Tried) -> None
 
 def test_a_metric_that_fails_is_said_and_ends_with_one(tried: Tried) -> None:
     out, err = tried.run("broken", "top-three", code=1)
-    assert "measures: 2 failed, 4 ok" in out
+    assert "measures: 4 ok, 2 failed" in out
     assert "KeyError: 'no such column'" in err
     assert len(tried.numbers("in_first")) == 1
 

@@ -182,6 +182,16 @@ def test_one_reason_of_many_failures_is_told_once_with_their_number(tmp_path: Pa
         assert ("pretrain-b.txt" in printed(monitor.console)) == verbose
 
 
+def test_a_count_at_the_end_has_no_time_left_beside_it() -> None:
+    with Monitor(console(terminal=False, width=300)) as monitor:
+        monitor.expect(100.0, 3)
+        for key in "abc":
+            ended(monitor, key, status="failed", reason="too few pairs")
+    first, last = [line for line in printed(monitor.console).splitlines() if "too few pairs" in line]
+    assert "left" in first
+    assert last.endswith("2 more: failed: too few pairs")
+
+
 def test_verbose_gives_each_evaluation_a_line() -> None:
     with Monitor(console(terminal=True), verbose=True) as monitor:
         monitor.expect(0.0, 2)
