@@ -227,7 +227,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "num_rows": len(every),
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
-        "collapse": f"{100 * collapse_of(suite):g} %",
+        "collapse": f"{100 * share:g} %" if (share := collapse_of(suite)) else "",
         "headline": found.headlines[0] if found.headlines else None,
         "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),

@@ -54,9 +54,10 @@ class Rule(NamedTuple):
 
 
 def objective_cards(cells: Frame, names: Names, cards: Mapping[str, Card], *, rule: Rule) -> list[ObjectiveCard]:
-    """Cards of the objectives whose models are repaired, in the suite's order; `cards` are those of the repairs."""
+    """Cards of the objectives whose attacked models are repaired, in the suite's order; `cards` are the repairs'."""
     found = []
-    for objective in dict.fromkeys(cells.loc[cells["repair"] != "none", "objective"]):
+    repaired = (cells["repair"] != "none") & (cells["attack"] != "none")
+    for objective in dict.fromkeys(cells.loc[repaired, "objective"]):
         own = cells[cells["objective"] == objective]
         models: dict[str, list[str]] = {}
         for label in own["repair"].unique():

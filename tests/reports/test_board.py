@@ -112,6 +112,8 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     assert '<p class="number">' not in page and ">Mean<" not in page
     assert "\n\nThere is no repair gap to report yet" in (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "No attacked cell is finished yet" in page
+    assert "the model without an attack is not there yet" in page
+    assert "collapsed (CA below" not in page  # this suite's protocol does not say when a search has collapsed
     assert page.count('<span class="pill quiet">missing</span>') == len(compile_suite(store, "demo").cells) + 1
     assert not (tmp_path / "board" / "figures").exists()
 
@@ -122,6 +124,13 @@ def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
     page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert "As figures, with the clean accuracy that each repair costs" not in page
     assert not list((tmp_path / "board" / "figures").glob("repairs-*"))
+
+
+def test_a_suite_without_an_attack_has_nothing_best(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", fake_suite.grid((), (0,)))
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert "Best at defaults" not in page
+    assert "takes two pre-training objectives and a repair that is searched" in page
 
 
 def test_tables_keep_everything_and_hold_no_formula(tmp_path: Path) -> None:
