@@ -39,7 +39,8 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
         print(f"logs of what failed: {logs}")
     if code:
         print("to try again what failed or is missing: the same command")
-    print(f"to see them: backstop board {ran.suite} --store {store.root}")
+    behind = "".join(f" --from {url}" for url in store.behind)  # where what was found already may lie
+    print(f"to see them: backstop board {ran.suite} --store {store.root}{behind}")
     return code
 
 

@@ -90,7 +90,7 @@ def _bounds(metric: Metric) -> str:
     low, high = metric.bounds
     for item in _found(metric):
         inside = math.isfinite(item.value) and low <= item.value <= high
-        require(inside, f"{item.name} must lie in [{low}, {high}], got {item.value}")
+        require(inside, f"{item.name} must lie in [{low}, {high}], got {item.value}; mend it, or say its `bounds`")
     return f"[{low}, {high}]"
 
 

@@ -50,3 +50,11 @@ def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path, capsys: pytes
         "to try again what failed or is missing: the same command",
     ]
     assert lines[-1].startswith("to see them: backstop board mine")
+
+
+def test_a_board_is_told_of_the_stores_behind_where_its_records_may_lie(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Store(tmp_path / "theirs").write_json("a.json", {})
+    tell(Ran("mine", 1, 1, ["ok"], 1.0), Store(tmp_path / "own", read_only=(f"{tmp_path}/theirs",)), as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f" --store {tmp_path}/own --from {tmp_path}/theirs")
