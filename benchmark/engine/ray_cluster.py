@@ -44,12 +44,22 @@ def connect(resources: ComputeOptions) -> None:
         # Train's cleaner of worker groups needs the dashboard; a pool of actors does not
         options |= {"address": "local", "include_dashboard": resources.workers > 1, "object_store_memory": 256 << 20}
     try:
-        ray.init(**options)
+        start(**options)
     except Exception as error:  # Ray raises Exception itself where its own start times out
         if address:
             raise must("--address", "that of a running Ray cluster", address, reason_of(error)) from None
         what = "the machine may be overloaded: try again, or run with --local"
         raise UserError(f"Ray must start on this machine, got {reason_of(error)!r}; {what}") from None
+
+
+def start(**options: Any) -> None:
+    """`ray.init`, tried again where Ray's own processes take more than the half minute that it gives them."""
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.init(**options)  # programs and libraries lie in memory now; what the first left behind ends with us
 
 
 def _check_answers(address: str) -> None:

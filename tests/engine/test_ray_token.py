@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -82,8 +83,11 @@ def test_the_command_sets_it_before_ray_is_imported() -> None:
 def test_a_ray_whose_start_times_out_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.engine import ray_cluster
 
+    tries = []
+
     def times_out(*_: object, **__: object) -> None:
-        raise Exception("The current node timed out\nThis could happen because")  # as Ray does, seen at a load of 25
+        tries.append(1)
+        raise Exception("The current node timed out during startup. This could\nhappen")  # as Ray does, at a load of 25
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray_cluster.ray, "init", times_out)
@@ -91,6 +95,24 @@ def test_a_ray_whose_start_times_out_is_one_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="Ray must start on this machine, got 'Exception: The current node") as caught:
         ray_cluster.connect(ComputeOptions())
     assert "\n" not in str(caught.value)
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize(("told", "tries"), [("The current node timed out during startup.", 2), ("no such option", 1)])
+def test_a_start_that_times_out_is_tried_once_more(told: str, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.engine import ray_cluster
+
+    asked: list[object] = []
+
+    def slow(**options: object) -> None:
+        asked.append(options)
+        if len(asked) == 1:
+            raise Exception(told)
+
+    monkeypatch.setattr(ray_cluster.ray, "init", slow)
+    with contextlib.suppress(Exception):
+        ray_cluster.start(num_cpus=2)
+    assert asked == [{"num_cpus": 2}] * tries
 
 
 @pytest.fixture
