@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,12 +29,21 @@ from tuners.search import run_locally
 class LocalExecutor:
     """One slot. A trial runs when no task is left to start; it proposes what Ray Tune would."""
 
-    def __init__(self, store: Store, monitor: Monitor, compute: Compute, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        monitor: Monitor,
+        compute: Compute,
+        *,
+        threads: int | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check` raises an interrupt that the code of a task swallowed."""
         if threads:  # torch is loaded for nothing where only stored tables are read
             import torch
 
             torch.set_num_threads(threads)
-        self.store, self.monitor, self.compute = store, monitor, compute
+        self.store, self.monitor, self.compute, self._check = store, monitor, compute, check
         self._ended: list[Finished] = []
         self._searches = Searches()
         self._open: dict[str, tuple[Task, SearchCell]] = {}
@@ -62,6 +72,7 @@ class LocalExecutor:
 
     def ended(self) -> list[Finished]:
         """What has ended; where nothing has, the next trial is run."""
+        self._check()
         if not self._ended:
             self._run_trial()
         found, self._ended = self._ended, []

@@ -53,6 +53,7 @@ class RayExecutor:
         threads: int | None = None,
     ) -> None:
         connect(resources)
+        interrupt.listen()  # Ray takes SIGTERM, and ends in a dump of its own where workers are at work
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
         self._interrupt, self._threads = interrupt, threads  # None: as many as a slot has CPUs
         found = ray.cluster_resources()

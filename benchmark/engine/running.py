@@ -197,13 +197,13 @@ def _executor(
 
     suite = resolved.suite
     if not work.needs_slots:
-        return LocalExecutor(store, monitor, Compute())
+        return LocalExecutor(store, monitor, Compute(), check=interrupt.check)
     if wanted.local:
         import torch
 
         compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
         threads = suite.threads or threads_for((grid.model.name for grid in suite.grids), os.environ)
-        return LocalExecutor(store, monitor, compute, threads=threads)
+        return LocalExecutor(store, monitor, compute, threads=threads, check=interrupt.check)
     from benchmark.engine.ray_token import set_token
 
     set_token(resources.address)

@@ -5,25 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from benchmark.engine.interrupt import Interrupt
+from benchmark.engine.interrupt import SIGNALS, Interrupt
+from benchmark.engine.local import LocalExecutor
+from benchmark.engine.monitor import Monitor
+from benchmark.stages.common import Compute
+from benchmark.store.artifacts import Store
 
 pytestmark = pytest.mark.unit
 
 
-def test_a_swallowed_interrupt_is_raised_at_the_next_check() -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_swallowed_interrupt_is_raised_at_the_next_check(number: signal.Signals, tmp_path: Path) -> None:
     with Interrupt() as interrupt:
         interrupt.check()
         with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            interrupt.check()
+            os.kill(os.getpid(), number)
+        executor = LocalExecutor(Store(tmp_path), Monitor(quiet=True), Compute(), check=interrupt.check)
+        for look in (interrupt.check, executor.ended):
+            with pytest.raises(KeyboardInterrupt):
+                look()
 
 
-def test_the_handler_of_before_comes_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with Interrupt():
-        assert signal.getsignal(signal.SIGINT) != before
-    assert signal.getsignal(signal.SIGINT) == before
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_handler_of_before_comes_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        ours = signal.getsignal(number)
+        assert ours != before
+        signal.signal(number, signal.SIG_DFL)  # as Ray takes SIGTERM
+        interrupt.listen()
+        assert signal.getsignal(number) == ours
+    assert signal.getsignal(number) == before
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        with Interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
