@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ROUNDING = 1e-6  # by which a value may lie outside its metric's bounds
+
+
 def shipped_metrics() -> list[Metric]:
     """The metrics of every record, by name: those of this package, at their defaults, whatever else is installed."""
     classes = [registry.method("metric", name) for name in registry.names("metric")]
@@ -69,8 +72,18 @@ def _measure(
     frame: pd.DataFrame, of: Literal["outcomes", "scores"], metrics: Sequence[Metric] | None, *, target: int | None
 ) -> list[Measure]:
     return [
-        measure.of_metric(metric)
+        _within_bounds(measure, metric).of_metric(metric)
         for metric in (shipped_metrics() if metrics is None else metrics)
         if metric.of == of
         for measure in metric.measure(frame, target=target)
     ]
+
+
+def _within_bounds(measure: Measure, metric: Metric) -> Measure:
+    """The measure, where its metric keeps its word; NaN is no value, which any metric may have."""
+    lower, upper = metric.bounds
+    value: object = getattr(measure, "value", None)  # a plugin's metric may give anything
+    if not isinstance(value, int | float) or value < lower - ROUNDING or value > upper + ROUNDING:
+        rule = f"measures with values from {lower:g} to {upper:g}"
+        raise ValueError(f"metric {metric.name} must give {rule}, got {measure!r}")
+    return measure

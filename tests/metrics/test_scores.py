@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from benchmark.errors import UserError
 from benchmark.evaluation.measure import measures, score_measures
+from benchmark.metrics.auroc import AUROC
 from benchmark.metrics.clean_accuracy import CleanAccuracy
-from benchmark.types import Measure, Metric
+from benchmark.types import Card, Measure, Metric
 from tests.helpers.metrics import OF_OUTCOMES, OF_SCORES, outcome_table, score_table
 
 pytestmark = pytest.mark.unit
@@ -147,3 +149,29 @@ def test_order_of_rows_does_not_matter(metric: Metric, sample: tuple[np.ndarray,
         found = metric.measure(frame, target=None)
         pd.testing.assert_frame_equal(frame, before)
         assert metric.measure(frame.sample(frac=1, random_state=1), target=None) == found
+
+
+def number(value: Any) -> Measure:
+    return Measure("auroc", "scores", value, -1, 3)
+
+
+class OffBounds(Metric):
+    """Gives what it is told to."""
+
+    name: ClassVar[str] = "off-bounds"
+    card: ClassVar[Card] = AUROC.card
+    of: ClassVar[Literal["outcomes", "scores"]] = "scores"
+    given: Any = None
+
+    def measure(self, table: Any, /, *, target: int | None) -> list[Measure]:
+        return [self.given]
+
+
+@pytest.mark.parametrize("given", [number(1.2), number("1"), 0.5])
+def test_a_metric_that_breaks_its_word_is_a_failure(given: Any) -> None:
+    table = score_table([1.0], [2.0])
+    with pytest.raises(ValueError, match=r"metric off-bounds must give measures with values from 0 to 1, got"):
+        score_measures(table, metrics=[OffBounds(given=given)])
+    for value in (1.0, math.nan):
+        (found,) = score_measures(table, metrics=[OffBounds(given=number(value))])
+        assert found.metric == "off-bounds"

@@ -58,11 +58,12 @@ def detect(store: Store, cell: Cell, detector: Detector, compute: Compute) -> De
     finding = None
     if isinstance(detector, Filter):
         with torch.no_grad():
-            table = _pairs(store, cell, detector.scores(model, context))
+            scores = detector.scores(model, context)
+        table = _pairs(store, cell, one_each(scores, _num_pairs(store, cell)))
     elif isinstance(detector, InputDetector):
         table = _inputs(store, cell, detector, model, context, compute)
     elif isinstance(detector, ModelDetector):
-        finding = detector.inspect(model, context)
+        finding = sound(detector.inspect(model, context), num_classes=len(resources.class_names))
         attacked = cell.experiment.attack is not None
         table = _rows(torch.tensor([finding.score]), np.zeros(1, np.int64), "attacked" if attacked else "clean")
     else:
@@ -70,11 +71,41 @@ def detect(store: Store, cell: Cell, detector: Detector, compute: Compute) -> De
     return Detection(table, finding, context.clean_pairs_used)
 
 
+def one_each(scores: Any, count: int) -> torch.Tensor:
+    """What a detector gave, where it is a score for each of `count`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(scores, torch.Tensor) or scores.shape != (count,):
+        given = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ValueError(f"a detector must give a tensor of shape ({count},), got {given}")
+    return scores
+
+
+def sound(finding: Any, *, num_classes: int) -> Finding:
+    """What a detector of models gave, with its reason in one line.
+
+    Raises:
+        ValueError: it is no finding, or its target no class.
+    """
+    if not isinstance(finding, Finding):
+        raise ValueError(f"a detector of models must give a Finding, got {type(finding).__name__}")
+    if finding.target is not None and not 0 <= finding.target < num_classes:
+        raise ValueError(f"the target of a finding must be a class below {num_classes}, got {finding.target}")
+    return finding._replace(reason=" ".join(str(finding.reason or "").split()))
+
+
+def _num_pairs(store: Store, cell: Cell) -> int:
+    """Of the pairs that the suspect model was trained on."""
+    if cell.keys.poison:
+        return int(required(store, "poison", cell.keys.poison).facts["num_rows"])
+    return int(required(store, "data", cell.keys.data).facts["splits"]["pretrain"])
+
+
 def _rows(scores: torch.Tensor, ids: np.ndarray, split: str) -> pa.Table:
     """Rows of `schemas.SCORES` of one split."""
     values = scores.detach().float().cpu().numpy()
-    if len(values) != len(ids):
-        raise ValueError(f"a detector must give {len(ids)} scores, got {len(values)}")
     if not np.isfinite(values).all():
         raise ValueError(f"a detector's scores must be finite, {int((~np.isfinite(values)).sum())} are not")
     names = pa.repeat(pa.scalar(split, pa.string()), len(ids))
@@ -112,7 +143,7 @@ def _inputs(
             if condition.apply is not None:
                 images = condition.apply(images, found.ids[at])
             floats = images.to(model.device).float() / 255
-            parts.append(detector.score(model, floats, state, context).cpu())
+            parts.append(one_each(detector.score(model, floats, state, context), len(floats)).cpu())
         return _rows(torch.cat(parts), found.ids, split)
 
     clean, *attacks = conditions_of(store, cell, evaluation)
