@@ -49,12 +49,23 @@ class Scale(NamedTuple):
         return {True: "\u00a0↑", False: "\u00a0↓", None: ""}[self.higher_is_better]
 
 
+# What records from before units (schemas 1 to 3) meant by measures that are no proportions; without transform and level
+_BEFORE_UNITS: Mapping[str, Scale] = {
+    "net_asr": Scale(SHARE, -1.0, 1.0, False),
+    "auroc": Scale("area", 0.0, 1.0, True),
+    "auprc": Scale("area", 0.0, 1.0, True),
+    "poisons_left": Scale("pairs", 0.0, None, False),
+}
+
+
 def scales_of(measures: Any) -> dict[str, Scale]:
     """Name -> scale, of every measure of a frame with the columns of `schemas.MEASURE`; what is said last counts."""
     fields = ["name", *Scale._fields]
     once = measures[fields].drop_duplicates(fields)
     return {
-        str(name): Scale(plain(unit) if isinstance(unit, str) else "", _bound(low), _bound(high), _direction(better))
+        str(name): Scale(plain(unit), _bound(low), _bound(high), _direction(better))
+        if isinstance(unit, str)
+        else _BEFORE_UNITS.get(str(name).partition("@")[0].partition("_at_")[0], Scale())
         for name, unit, low, high, better in once.itertuples(index=False)
     }
 

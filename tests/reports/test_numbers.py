@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
 from reports import style
 from reports.heatmaps import Square, _scaled, _short
-from reports.numbers import Scale, difference, heading, number, proportion, shown_names, title
+from reports.numbers import Scale, difference, heading, number, proportion, scales_of, shown_names, title
 
 SHARE = Scale("share", 0.0, 1.0, True)
 
@@ -55,6 +56,18 @@ def test_a_status_is_written_out_in_a_heat_map() -> None:
         "out of\nmemory",
         "missing",
     ]
+
+
+def test_records_from_before_units_mean_what_they_meant() -> None:
+    names = ["net_asr", "auroc", "poisons_left_at_5pct", "net_asr@int8", "tdpa_mean_rank"]
+    old = pd.DataFrame({"name": names, **dict.fromkeys(Scale._fields)})
+    scales = scales_of(old)
+    texts = [
+        number(value, -1, 340, scales[name]).text
+        for name, value in zip(names, (0.83, 0.95, 22.0, 0.5, 3.25), strict=True)
+    ]
+    assert texts == ["+83.0", "0.950", "22", "+50.0", "3.25"]
+    assert _scaled(0.95, scales["auroc"]).depth == pytest.approx(0.9)
 
 
 def test_tables_leave_out_single_classes_transforms_and_intervals() -> None:
