@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from benchmark.engine.standing import made_of, unfinished
 from benchmark.stages.cells import Cell, outside_cell
 from benchmark.stages.every import STAGES
 from benchmark.stages.node import Node, Ref, Rows, Stage
+from benchmark.stages.trial import SearchCell, describe
 from benchmark.store.artifacts import Store
 
 PAST = 20  # artifacts of a stage whose times are looked at
@@ -50,6 +52,13 @@ class _Want(NamedTuple):
     node: Node
     cell: Cell
     missing: bool
+    trials: int = 0  # of a search: those that the store has, the defaults among them
+
+    @property
+    def work(self) -> float:
+        """What is still to be computed of it."""
+        search = self.cell.experiment.search
+        return self.node.work * (1 - self.trials / (1 + search.trials) if self.trials and search else 1)
 
 
 _Wants = Mapping[str, list[_Want]]  # by stage
@@ -90,7 +99,11 @@ def _wanted(
     for cell, node in chain(nodes_of(left, stages, rows), nodes_of(done, late, rows)):
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
-    found = {ref: _Want(node, cell, ref not in made) for ref, (node, cell) in needed.items()}
+    begun = {ref.key for ref in made if ref.stage == "pretrain"}
+    found = {
+        ref: _Want(node, cell, ref not in made, _trials(store, cell) if _may_have_trials(node, cell, begun) else 0)
+        for ref, (node, cell) in needed.items()
+    }
     # what only finished cells are made of need not be there any more; of it the stages of the table are enough
     for cell, node in nodes_of(done, [stage for stage in stages if stage.shown], rows):
         if node.ref not in found:
@@ -107,7 +120,7 @@ def _stage(name: str, title: str, wants: _Wants, rates: Mapping[str, float], pac
     # a choice knows what its evaluations will cost before they are nodes
     ahead = [want for own in wants.values() for want in own[:1] if want.node.stage.counts_for == name]
     costly = missing + [want for first in ahead for want in wants[first.node.stage.name] if want.missing]
-    total, left = sum(map(_count, mine)), sum(map(_count, missing))
+    total, left = sum(map(_count, mine)), sum(_count(want) - max(want.trials - 1, 0) for want in missing)
     # either stage runs the same towers, so that the other's pace is a better guess than none
     rate = rates["defend" if name in ("defend", "detect", "search") else "pretrain"] or max(rates.values())
     return StagePlan(name, title, total, total - left, *_cost(costly, rate, paces))
@@ -119,9 +132,18 @@ def _count(want: _Want) -> int:
     return search.trials if want.node.stage.name == "search" and search else 1
 
 
+def _may_have_trials(node: Node, cell: Cell, begun: Container[str]) -> bool:
+    return node.stage.name == "search" and cell.keys.pretrain in begun
+
+
+def _trials(store: Store, cell: Cell) -> int:
+    """Trials of a search that a run would find: it was stopped, or it is extended."""
+    return len(describe(SearchCell(cell, 0.0, None), partial(store.facts, "defend")).finished)
+
+
 def _cost(wants: Sequence[_Want], rate: float, paces: Paces) -> tuple[float, float | None]:
     """Work, and seconds on one slot."""
-    amounts = [(want.node.work, rate or paces.get(want.cell.experiment.model.name, 0.0)) for want in wants]
+    amounts = [(want.work, rate or paces.get(want.cell.experiment.model.name, 0.0)) for want in wants]
     work = sum(amount for amount, _ in amounts)
     # a sum without its unknown part would read as a promise
     if not all(pace for amount, pace in amounts if amount):
