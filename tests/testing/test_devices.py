@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmark.config import registry
+from benchmark.errors import NotApplicable
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.testing import world
@@ -167,10 +168,43 @@ def test_the_contract_finds_a_method_that_leaves_tensors_behind() -> None:
     assert check.run().endswith("operations on a pretended GPU")
 
 
-# --- a real one ---------------------------------------------------------------------------------------------------
-
-
 KINDS = ("objective", "attack", "repair", "detector")
+
+
+def choices(annotation: Any) -> Iterator[Any]:
+    """The values of a field that is a choice."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    for part in get_args(annotation) if get_origin(annotation) is not Literal else ():
+        yield from choices(part)
+
+
+def chosen() -> Iterator[tuple[str, str, str, Any]]:
+    """Kind, method, field and value of every choice that is not the default, which the contract kit runs."""
+    for kind, name in [(one, name) for one in KINDS for name in registry.names(one)]:
+        for field, info in registry.method(kind, name).model_fields.items():
+            default = info.get_default(call_default_factory=True)
+            yield from ((kind, name, field, value) for value in choices(info.annotation) if value != default)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_choice_of_every_method_keeps_to_one_device() -> None:
+    broken, ran = {}, 0
+    for kind, name, field, value in chosen():
+        method = example(registry.method(kind, name), {field: value})
+        try:
+            (check,) = device_checks(method)  # type: ignore[arg-type]
+            ran += check.run().endswith("operations on a pretended GPU")
+        except NotApplicable:  # another architecture, or weights that are not here
+            continue
+        except Broken as error:
+            broken[name, field, value] = str(error)
+    assert broken == {}
+    assert ran > 50
+
+
+# --- a real one ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.gpu
