@@ -7,10 +7,10 @@ import platform
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from benchmark.errors import UserError
 from benchmark.stages.node import Ended, Node, Ref
 from benchmark.store.artifacts import Store
 
@@ -40,7 +40,8 @@ class Journal:
         self._stop.set()
         self._thread.join()
         self._running = []
-        self._write(ended=True)
+        with nullcontext() if kind is None else suppress(Exception):  # what ended the run says more
+            self._write(ended=True)
 
     def running(self, nodes: Iterable[Node]) -> None:
         """Takes down what runs now."""
@@ -56,8 +57,8 @@ class Journal:
             try:
                 if self._changed or time.monotonic() - self._written > EVERY_S:
                     self._write()
-            except (OSError, UserError):  # a full disk or a lost connection: the run itself will say so
-                continue
+            except Exception:  # a full disk or a lost connection, for which each client has classes of its own
+                continue  # the run itself will say so
 
     def _write(self, *, ended: bool = False) -> None:
         self._changed, self._written = False, time.monotonic()
