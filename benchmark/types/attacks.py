@@ -193,4 +193,4 @@ class ModelAttack(BaseAttack):
             model: the clean twin.
             ctx: its card may name "training_pairs" and "trigger" (its own).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `implant`")

@@ -25,7 +25,7 @@ class Dataset(Method):
         Raises:
             UserError: where files, columns or rows are not as the fields say.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `open`")
 
     def outline(self, *, image_size: int) -> Outline | None:
         """What is known without reading a row or asking the network; None where nothing is. See `open`."""

@@ -37,7 +37,7 @@ class Filter(Detector):
 
     def scores(self, model: Model, ctx: DefenderContext) -> torch.Tensor:
         """(N,) float32, one per row of `ctx.suspect_pairs`, under the model that was trained on them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `scores`")
 
 
 class InputDetector(Detector):
@@ -51,7 +51,7 @@ class InputDetector(Detector):
 
     def score(self, model: Model, images: torch.Tensor, state: State, ctx: DefenderContext) -> torch.Tensor:
         """(B, 3, H, W) float32 in [0, 1] -> (B,) float32; a sample's score does not depend on the rest of the batch."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `score`")
 
 
 class Finding(NamedTuple):
@@ -71,4 +71,4 @@ class ModelDetector(Detector):
 
     def inspect(self, model: Model, ctx: DefenderContext) -> Finding:
         """The verdict on one model."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `inspect`")

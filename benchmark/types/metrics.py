@@ -65,4 +65,4 @@ class Metric(Method):
         Returns:
             A list of `Measure`, one per read-out it applies to; empty where it does not apply.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `measure`")

@@ -21,4 +21,4 @@ class Repair(Method):
 
     def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the repaired model; the input is never modified."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `repair`")

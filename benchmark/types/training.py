@@ -141,4 +141,4 @@ class Objective(Method):
 
     def loss(self, features: Features, state: State) -> Loss:
         """The loss on one global batch."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `loss`")
