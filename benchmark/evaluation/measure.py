@@ -83,7 +83,7 @@ def _within_bounds(measure: Measure, metric: Metric) -> Measure:
     """The measure, where its metric keeps its word; NaN is no value, which any metric may have."""
     lower, upper = metric.bounds
     value: object = getattr(measure, "value", None)  # a plugin's metric may give anything
-    if not isinstance(value, int | float) or value < lower - ROUNDING or value > upper + ROUNDING:
+    if not isinstance(value, int | float | np.floating) or value < lower - ROUNDING or value > upper + ROUNDING:
         rule = f"measures with values from {lower:g} to {upper:g}"
         raise ValueError(f"metric {metric.name} must give {rule}, got {measure!r}")
     return measure

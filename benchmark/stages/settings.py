@@ -6,7 +6,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -67,8 +67,19 @@ def _torch_generator() -> _Setting:
 
 def _process() -> Iterator[_Setting]:
     yield _Setting(np.geterr, lambda value: np.seterr(**value))
-    yield _Setting(os.getcwd, os.chdir)
+    yield _Setting(_folder, _enter)
     yield _Setting(lambda: dict(os.environ), _set_environment)
+
+
+def _folder() -> str | None:
+    with suppress(FileNotFoundError):  # it was removed while the run goes on, which needs it for nothing
+        return os.getcwd()
+    return None
+
+
+def _enter(folder: str | None) -> None:
+    with suppress(FileNotFoundError):
+        os.chdir(folder or ".")
 
 
 def _set_environment(values: dict[str, str]) -> None:

@@ -172,6 +172,6 @@ def test_a_metric_that_breaks_its_word_is_a_failure(given: Any) -> None:
     table = score_table([1.0], [2.0])
     with pytest.raises(ValueError, match=r"metric off-bounds must give measures with values from 0 to 1, got"):
         score_measures(table, metrics=[OffBounds(given=given)])
-    for value in (1.0, math.nan):
+    for value in (1.0, math.nan, np.float32(0.5)):
         (found,) = score_measures(table, metrics=[OffBounds(given=number(value))])
         assert found.metric == "off-bounds"

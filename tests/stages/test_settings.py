@@ -46,6 +46,16 @@ def test_nothing_is_left_to_the_next_method(name: str, tmp_path: Path, monkeypat
     assert seen() == before
 
 
+def test_a_folder_that_is_removed_meanwhile_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    with own_settings("a"):
+        gone.rmdir()
+    with own_settings("a"):
+        assert not gone.exists()
+
+
 def fail_without_gradients() -> None:
     torch.set_grad_enabled(False)
     raise ZeroDivisionError
