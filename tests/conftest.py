@@ -1,8 +1,9 @@
-"""Set before torch and Ray are loaded: one thread for each process of the tests, which run side by side; a token."""
+"""Set before torch and Ray are loaded: one thread for each process of tests that run side by side; a token; Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from benchmark.engine.ray_token import set_token
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as scripts start jobs beside them: what tests start would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 set_token()  # a test that opens Ray in its own process, and every run that a test starts
 
 
