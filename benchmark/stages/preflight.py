@@ -6,8 +6,10 @@ No row is decoded, and no torch is loaded. A set that lies on a hub is judged by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
+from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.protocol import Splits
 from benchmark.config.spec import Experiment
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
@@ -59,7 +61,7 @@ def check_workers(experiments: Iterable[Experiment], workers: int) -> None:
     """
     if workers == 1:
         return
-    for trained in (part for item in experiments for part in (item, item.outside) if part is not None):
+    for trained in chain.from_iterable(map(_trained, experiments)):
         batch, group = trained.pretrain.batch_size, trained.pretrain.norm_group
         if batch % workers:
             raise must("--workers", f"a divisor of pretrain.batch_size {batch}", workers, "change one of them")
@@ -68,6 +70,13 @@ def check_workers(experiments: Iterable[Experiment], workers: int) -> None:
             rule = f"a divisor of the {own} pairs of each of {workers} workers ({trained.model.name} has BatchNorm)"
             remedy = f"add --set pretrain.norm_group={own}, which gives one worker and many the same model"
             raise must("pretrain.norm_group", rule, group, remedy)
+
+
+def _trained(experiment: Experiment) -> Iterator[Experiment | OutsideSpec]:
+    """What a cell pre-trains: its own models, and one from outside where somebody asks for it."""
+    yield experiment
+    if experiment.outside and any(map(asks_outside, methods_of(experiment))):
+        yield experiment.outside
 
 
 def check_starts(cells: Iterable[Cell], store: Store) -> None:

@@ -27,6 +27,7 @@ def own_settings(key: str) -> Iterator[None]:
     """Seeds the global generators by what is made, and puts everything back afterwards: they, torch, and the folder.
 
     Methods should draw from the generator of their context. One that does not gives equal numbers in equal runs.
+    Generators of a GPU are seeded anew by each task, and not put back.
     """
     loaded = "torch" in sys.modules  # which nobody else is made to wait for
     found = [(item, item.read()) for item in (*_process(), *(_torch() if loaded else ()))]

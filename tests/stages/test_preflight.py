@@ -15,6 +15,7 @@ from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.quantisation.attack import Quantisation
 from benchmark.attacks.tdpa import TDPA
 from benchmark.attacks.wanet import WaNet
+from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.spec import Experiment, ModelSpec, Splits
 from benchmark.datasets.hugging_face import tables
 from benchmark.datasets.hugging_face.dataset import HuggingFace
@@ -233,3 +234,11 @@ def test_workers_that_can_are_not(group: int | None, model: str, workers: int) -
     check_workers(
         [experiment(model=ModelSpec(name=model), pretrain=Training(batch_size=128, norm_group=group))], workers
     )
+
+
+def test_a_model_from_outside_is_looked_at_where_somebody_asks_for_it() -> None:
+    outside = OutsideSpec(model=ModelSpec(name="tiny-vit"), pretrain=Training(batch_size=127))
+    given = {"model": ModelSpec(name="tiny-vit"), "outside": outside}
+    check_workers([experiment(**given)], 2)
+    with pytest.raises(UserError, match=r"--workers must be a divisor of pretrain\.batch_size 127, got 2"):
+        check_workers([experiment(**given, detector=CLIPScoreOutside())], 2)
