@@ -7,6 +7,7 @@ killed gets the same proposals again from the stored trials.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,17 +91,24 @@ def warm_up() -> None:
 
 
 def _quasi_random(search_key: str, space: Space, trials: Sequence[int]) -> list[dict[str, Any]]:
-    """Points of a scrambled Sobol sequence; trial i takes point i - 1 whatever the round size or the budget."""
-    from scipy.stats import qmc
-
+    """Trial i takes point i - 1 of the sequence, whatever the round size or the budget."""
     names = sorted(space)
-    sobol = qmc.Sobol(d=len(names), scramble=True, rng=derive_seed(search_key, "quasi_random") % _SEEDS)
-    # only a power of two keeps the sequence balanced; its first points do not depend on how many are drawn
-    points = sobol.random_base2(max(trials).bit_length())
+    points = _sobol(search_key, len(names), max(trials).bit_length())
     return [
-        {name: _scaled(space[name], float(unit)) for name, unit in zip(names, points[trial - 1], strict=True)}
+        {name: _scaled(space[name], unit) for name, unit in zip(names, points[trial - 1], strict=True)}
         for trial in trials
     ]
+
+
+@functools.lru_cache(maxsize=1024)  # cells that are paired share their points
+def _sobol(search_key: str, dimensions: int, power: int) -> list[list[float]]:
+    """The first `2**power` points of a scrambled Sobol sequence."""
+    from scipy.stats import qmc
+
+    # only a power of two keeps the sequence balanced; its first points do not depend on how many are drawn
+    sobol = qmc.Sobol(d=dimensions, scramble=True, rng=derive_seed(search_key, "quasi_random") % _SEEDS)
+    points: list[list[float]] = sobol.random_base2(power).tolist()
+    return points
 
 
 def _scaled(mark: Range | Choices, unit: float) -> Any:

@@ -44,6 +44,19 @@ _TUNE = {
 }
 
 
+@contextmanager
+def tune_environment(slots: int) -> Iterator[None]:
+    """What Tune reads of the environment, for a while; what the user has set stays. For the main thread."""
+    values = {**_TUNE, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
+    ours = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
 def run_locally(proposal: Proposal, execute: Execute) -> TrialResult:
     """Runs one trial in this process; an exception makes it a failed one."""
     began, config = time.monotonic(), proposal.config()
@@ -72,12 +85,15 @@ def run_search(
 
     searcher = RoundSearcher(cells, slots=Slots(len(workers)), progress=progress)
     searcher.closed = True
-    serve(searcher, workers, scratch=scratch)
+    with tune_environment(len(workers)):
+        serve(searcher, workers, scratch=scratch)
     return searcher.searches.results()
 
 
 def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path) -> None:
     """Runs the trials of a searcher with one Tuner until it is closed and every trial has ended.
+
+    To be called under `tune_environment`, which belongs to the process and not to the thread that this may run in.
 
     Args:
         searcher: searches may be opened in it meanwhile, by another thread.
@@ -93,8 +109,7 @@ def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path) -> None:
     warm_up()
     if searcher.finished:
         return
-    with _environment({**_TUNE, "TUNE_MAX_PENDING_TRIALS_PG": str(searcher.slots.count)}):
-        errors = _fit(searcher, workers, scratch)
+    errors = _fit(searcher, workers, scratch)
     if searcher.hopeless or not searcher.searches.done:
         cause = errors[0] if errors else None
         raise RuntimeError(f"Ray Tune gave up: {_last_line(cause)}; the store keeps what is done") from cause
@@ -136,15 +151,3 @@ def _last_line(error: Exception | None) -> str:
 
 def _name(trial: Any) -> str:
     return f"{trial.config['cell'][:12]}-{trial.config['trial']}-{trial.trial_id}"
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Sets environment variables for a while; those that the user has set stay."""
-    ours = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -155,12 +156,16 @@ def _checked_choices(place: str, info: FieldInfo, mark: Choices) -> Choices:
 
 def _accepts(place: str, info: FieldInfo, value: Any) -> None:
     """Asks the field's own type and bounds."""
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, *info.metadata])  # type: ignore[valid-type]
     try:
-        adapter.validate_python(value)
+        _adapter(info).validate_python(value)
     except ValidationError as error:
         rule = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         raise must(place, rule, value, _NARROW) from None
+
+
+@functools.cache  # a thousand searches ask the same few fields
+def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[info.annotation, *info.metadata])  # type: ignore[valid-type]
 
 
 def _number(annotation: Any) -> type[int] | type[float] | None:

@@ -72,6 +72,7 @@ class RayExecutor:
         self._searched: dict[str, tuple[Task, SearchCell]] = {}
         self._searcher: RoundSearcher | None = None
         self._tuner: threading.Thread | None = None
+        self._tune_settings = contextlib.ExitStack()
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a reference, a finished task, or what ended Tune
         self._environment: dict[str, Any] = {}
 
@@ -143,7 +144,10 @@ class RayExecutor:
         self.workers()
         if self._searcher is None or self._searcher.closed:
             from tuners.ray_searcher import RoundSearcher
+            from tuners.search import tune_environment
 
+            # here, not in its thread: what a task does to the environment is put back, and would be at any moment
+            self._tune_settings.enter_context(tune_environment(self._slots.count))
             self._searcher = RoundSearcher(slots=self._slots, progress=self._tell_trial)
             self._tuner = threading.Thread(target=self._tune, args=(self._searcher,), daemon=True)
             self._tuner.start()
@@ -218,6 +222,7 @@ class RayExecutor:
         self.release()
         if self._tuner:
             self._tuner.join(LEAVE_S)
+        self._tune_settings.close()
         ray.shutdown()
 
 

@@ -66,7 +66,10 @@ def check_workers(experiments: Iterable[Experiment], workers: int) -> None:
         if batch % workers:
             raise must("--workers", f"a divisor of pretrain.batch_size {batch}", workers, "change one of them")
         own = batch // workers
-        if is_resnet(trained.model.name) and (group is None or own % group):
+        resnet = is_resnet(trained.model.name)
+        if resnet and own == 1:
+            raise must("--workers", f"at most {batch // 2} ({trained.model.name} has BatchNorm)", workers, "lower it")
+        if resnet and (group is None or own % group):
             rule = f"a divisor of the {own} pairs of each of {workers} workers ({trained.model.name} has BatchNorm)"
             remedy = f"add --set pretrain.norm_group={own}, which gives one worker and many the same model"
             raise must("pretrain.norm_group", rule, group, remedy)

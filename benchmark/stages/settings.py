@@ -84,7 +84,8 @@ def _enter(folder: str | None) -> None:
 
 
 def _set_environment(values: dict[str, str]) -> None:
-    os.environ.clear()
+    for name in os.environ.keys() - values.keys():  # never empty: other threads read it
+        del os.environ[name]
     os.environ.update(values)
 
 

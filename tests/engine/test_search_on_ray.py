@@ -14,12 +14,12 @@ from tests.helpers.miniature import SETTINGS
 # The command in a process that notes what it calls: each fit of a Tuner with its trials, each suggestion that Optuna
 # made, and who took which slot.
 SPY = """
-import json, sys, threading
+import json, os, sys, threading
 import optuna
 from ray import tune
 from tuners import ray_searcher, slots
 
-seen = {"fits": [], "studies": 0, "suggested": 0, "taken": [], "wrong": []}
+seen = {"fits": [], "silenced": [], "studies": 0, "suggested": 0, "taken": [], "wrong": []}
 fit, take, give, study = tune.Tuner.fit, slots.Slots.take, slots.Slots.give, optuna.create_study
 relative, independent = optuna.samplers.TPESampler.sample_relative, optuna.samplers.TPESampler.sample_independent
 out, lock = {}, threading.Lock()
@@ -28,6 +28,7 @@ out, lock = {}, threading.Lock()
 def spied_fit(tuner):
     found = fit(tuner)
     seen["fits"].append(len(found))
+    seen["silenced"].append(os.environ.get("TUNE_DISABLE_SIGINT_HANDLER"))  # no task of the driver took it away
     return found
 
 
@@ -86,6 +87,7 @@ def test_ray_tune_and_optuna_run_the_trials_of_all_searches(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stderr.splitlines()[-1])
     trials = [pair for pair in seen["taken"] if pair[0] == "trial"]
+    assert seen["silenced"] == ["1"]
     assert seen["fits"] == [8]  # one Tuner for both searches: each its defaults and three trials
     assert len(trials) == 8
     assert seen["studies"] > 0 and seen["suggested"] > 0  # Optuna's TPE proposed what is not quasi-random

@@ -216,6 +216,7 @@ def test_a_look_draws_nothing_and_loads_no_torch(monkeypatch: pytest.MonkeyPatch
         (128, None, "tiny-vit", 3, "--workers must be a divisor of pretrain.batch_size 128, got 3"),
         (128, None, "tiny-resnet", 2, "pretrain.norm_group must be a divisor of the 64 pairs of each of 2 workers"),
         (128, 128, "RN50", 2, "pretrain.norm_group must be a divisor of the 64 pairs"),
+        (8, 2, "tiny-resnet", 8, "--workers must be at most 4 (tiny-resnet has BatchNorm), got 8; lower it"),
     ],
 )
 def test_workers_that_cannot_share_a_batch_are_refused_before_anything_runs(

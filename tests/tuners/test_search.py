@@ -18,7 +18,7 @@ from tests.helpers import searches
 from tests.helpers.searches import DEFAULTS, SEARCH, cells, execute, plain, run_search_locally
 from tuners.queue import CellState, Proposal, TrialReport, TrialResult, failed, recover
 from tuners.rounds import plan_rounds
-from tuners.search import run_search
+from tuners.search import run_search, tune_environment
 
 
 def test_a_local_search_runs_the_defaults_and_the_whole_budget_of_every_cell() -> None:
@@ -35,6 +35,15 @@ def test_a_local_search_runs_the_defaults_and_the_whole_budget_of_every_cell() -
     assert {result.reason for result in left} == {"SystemExit: the code called sys.exit(2)"}
     broken = results["cell-1"][3]
     assert (broken.status, broken.reason, broken.accuracy) == ("failed", "RuntimeError: the matrix is singular", None)
+
+
+def test_what_tune_reads_is_set_for_a_while_and_never_over_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_WARN_THRESHOLD_S", "3")
+    before = dict(os.environ)
+    with tune_environment(2):
+        assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == "2"
+        assert os.environ["TUNE_WARN_THRESHOLD_S"] == "3"
+    assert dict(os.environ) == before
 
 
 def test_a_round_of_tpe_waits_for_every_trial_before_it_and_other_cells_fill_the_wait() -> None:
