@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -99,9 +98,9 @@ def _wanted(
     for cell, node in chain(nodes_of(left, stages, rows), nodes_of(done, late, rows)):
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
-    begun = {ref.key for ref in made if ref.stage == "pretrain"}
+    repairs = set(store.keys("defend"))
     found = {
-        ref: _Want(node, cell, ref not in made, _trials(store, cell) if _may_have_trials(node, cell, begun) else 0)
+        ref: _Want(node, cell, ref not in made, _trials(store, ref, cell, repairs))
         for ref, (node, cell) in needed.items()
     }
     # what only finished cells are made of need not be there any more; of it the stages of the table are enough
@@ -132,13 +131,12 @@ def _count(want: _Want) -> int:
     return search.trials if want.node.stage.name == "search" and search else 1
 
 
-def _may_have_trials(node: Node, cell: Cell, begun: Container[str]) -> bool:
-    return node.stage.name == "search" and cell.keys.pretrain in begun
-
-
-def _trials(store: Store, cell: Cell) -> int:
-    """Trials of a search that a run would find: it was stopped, or it is extended."""
-    return len(describe(SearchCell(cell, 0.0, None), partial(store.facts, "defend")).finished)
+def _trials(store: Store, ref: Ref, cell: Cell, repairs: Set[str]) -> int:
+    """Trials of a search that a run would find among the repairs: it was stopped, or it is extended."""
+    if ref.stage != "search" or not repairs:
+        return 0
+    searched = SearchCell(cell, 0.0, None)
+    return len(describe(searched, lambda key: store.facts("defend", key) if key in repairs else None).finished)
 
 
 def _cost(wants: Sequence[_Want], rate: float, paces: Paces) -> tuple[float, float | None]:
