@@ -85,6 +85,7 @@ def group_loop(config: dict[str, Any]) -> None:
     import torch
 
     from benchmark.stages.common import Stopwatch
+    from benchmark.stages.settings import own_settings
     from benchmark.stages.work.pretrain import pretrain, write_pretrained
 
     store, cell, compute = cloudpickle.loads(config["payload"])
@@ -98,7 +99,8 @@ def group_loop(config: dict[str, Any]) -> None:
         ray.train.report({"what": what, "share": share})
 
     watch = Stopwatch()
-    trained = pretrain(store, cell, compute._replace(device=device), tick=tick)
+    with own_settings(cell.keys.pretrain):
+        trained = pretrain(store, cell, compute._replace(device=device), tick=tick)
     if ray.train.get_context().get_world_rank() == 0:
         write_pretrained(store, cell, trained, compute, wall_s=watch.seconds())
     ray.train.report({"what": "written", "share": 1.0})  # a barrier: nobody leaves before the artifact is there
