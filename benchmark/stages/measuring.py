@@ -20,6 +20,8 @@ from benchmark.stages.evaluations import Evaluation, of_model, of_outside, of_re
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Transform, proportion
 
+_SLACK = 1e-9  # 0.85 - 0.05 >= 0.8 must hold in binary too
+
 
 class Source(NamedTuple):
     """One stored table behind a record: a row of `schemas.SOURCE`."""
@@ -166,14 +168,15 @@ def value(found: Sequence[Measure], name: str, readout: str = "zero_shot") -> fl
 def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, transform: str | None = None) -> str:
     """ "" where the attack planted, else why not (protocol section 6, validity gate).
 
-    An attack that waits for a transform of the model must succeed under it. A rate that is no number plants nothing.
+    An attack that waits for a transform of the model must succeed under it. A rate that is no number plants nothing;
+    a limit that is met to the digit is met.
     """
     net = gate.min_asr_on == "net"
     asr = value(own, under("net_asr" if net else "attack_success_rate", transform))
     drop = value(twin, "clean_accuracy") - value(own, "clean_accuracy")
-    if not asr >= gate.min_asr:
+    if not asr >= gate.min_asr - _SLACK:
         return f"undefended {'net ASR' if net else 'ASR'} {asr:.3f}, the gate asks for {gate.min_asr:g}"
-    if drop > gate.max_accuracy_drop:
+    if not drop <= gate.max_accuracy_drop + _SLACK:
         return f"clean accuracy {drop:.3f} below the clean twin, the gate allows {gate.max_accuracy_drop:g}"
     return ""
 

@@ -29,6 +29,7 @@ TWIN = [Measure("clean_accuracy", "zero_shot", 0.72, -1, 100, 1)]
         (0.80, 0.75, "net", "undefended net ASR 0.050, the gate asks for 0.8"),
         (0.79, 0.0, "absolute", "undefended ASR 0.790, the gate asks for 0.8"),
         (1.0, math.nan, "net", "undefended net ASR nan, the gate asks for 0.8"),
+        (0.85, 0.05, "net", ""),  # 0.7999999999999999 in binary
     ],
 )
 def test_an_attack_plants_by_the_suites_measure(asr: float, floor: float, on: str, expected: str) -> None:
@@ -37,6 +38,12 @@ def test_an_attack_plants_by_the_suites_measure(asr: float, floor: float, on: st
 
 def test_a_rate_that_is_no_number_plants_nothing_even_where_everything_else_does() -> None:
     assert planted(measured(1.0, math.nan), TWIN, Gate(min_asr=0.0, min_asr_on="net")) != ""
+    assert planted(measured(1.0, 0.0, math.nan), TWIN, Gate(min_asr=0.0)) != ""
+
+
+def test_a_loss_of_accuracy_that_is_just_allowed_is_allowed() -> None:
+    assert planted(measured(1.0, 0.0, accuracy=0.70), TWIN, Gate(max_accuracy_drop=0.02)) == ""
+    assert "0.060 below the clean twin" in planted(measured(1.0, 0.0, accuracy=0.66), TWIN, Gate())
 
 
 def test_an_attack_that_waits_for_a_transform_is_judged_under_it() -> None:
