@@ -10,6 +10,7 @@ from benchmark.evaluation.measure import measures
 from benchmark.stages import measuring
 from benchmark.stages.cells import Cell
 from benchmark.stages.evaluations import of_gate, of_undefended, suspect_of
+from benchmark.stages.inputs import poisoned
 from benchmark.stages.label import model_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.store.artifacts import Store
@@ -26,8 +27,8 @@ class Gate(Stage):
     of_model = True
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:
-        """One a model, after its evaluations and its twin's."""
-        inputs = tuple(Ref("evaluate", item.key(cell)) for item in of_undefended(cell))
+        """One a model, after its evaluations and its twin's; the poison says which class is the target."""
+        inputs = (*poisoned(cell), *(Ref("evaluate", item.key(cell)) for item in of_undefended(cell)))
         yield Node(self, cell.keys.pretrain, model_label(cell.experiment), inputs, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:

@@ -153,11 +153,12 @@ def _about_twin(rate: Measure, name: str) -> Measure:
 
 
 def target_index(store: Store, cell: Cell) -> int | None:
-    """Class index of the cell's target; None without an attack."""
-    if cell.keys.poison is None:
-        return None
-    found = store.find("poison", cell.keys.poison)
-    return found.facts["target_index"] if found else None
+    """Class index of the cell's target; None without an attack, and where each victim has its own.
+
+    Raises:
+        LookupError: the poison is not in the store; without its target every rate would quietly be left out.
+    """
+    return required(store, "poison", cell.keys.poison).facts["target_index"] if cell.keys.poison else None
 
 
 def value(found: Sequence[Measure], name: str, readout: str = "zero_shot") -> float:

@@ -44,6 +44,7 @@ def damage(root: Path) -> list[str]:
     for folder in attempts(root, "record"):
         shutil.rmtree(folder)
     shutil.rmtree(attempts(root, "data")[0])
+    shutil.rmtree(attempts(root, "poison")[0])
     (attempts(root, "defend")[0] / "epochs.parquet").unlink()
     for folder in attempts(root, "pretrain"):
         weights = folder / "model.safetensors"
@@ -58,6 +59,7 @@ def damage(root: Path) -> list[str]:
     return [
         "records.parquet is missing",
         "images.npy is missing",
+        "manifest.parquet is missing",
         "epochs.parquet is missing",
         "model.safetensors is not what was written",
         "manifest.json: Invalid JSON",
