@@ -212,7 +212,7 @@ def _implants(attack: ModelAttack) -> str:
     short = attack.model_copy(update={"epochs": 1} if "epochs" in type(attack).model_fields else {})
     twin = world.clean_twin()
     before = {name: value.clone() for name, value in twin.network.state_dict().items()}
-    first, second = (run_implant(short, twin).network.state_dict() for _ in range(2))
+    first, second = (run_implant(short, twin, num_pairs=POOL).network.state_dict() for _ in range(2))
     require(same_tensors(before, dict(twin.network.state_dict())), "implant() must not modify the model that came in")
     require(same_tensors(dict(first), dict(second)), "the same seed must give the same weights")
     shapes = {name: value.shape for name, value in before.items()}

@@ -8,6 +8,8 @@ clean twin, if that serves better: once a backdoor is learnt, its captions fit. 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,32 +28,54 @@ MIN_PAIR_AUROC = 0.8
 MIN_INPUT_AUROC = 0.6  # three and a half standard errors above chance
 
 
+T = TypeVar("T", torch.Tensor, Finding)
+
+
+class Watched(NamedTuple, Generic[T]):
+    """One more run of a detector, and what it left of what it was handed."""
+
+    found: T
+    before: dict[str, torch.Tensor]  # the model's tensors
+    model: ClipModel
+    generator_kept: bool  # the global one
+
+
 def detector_checks(detector: Detector) -> Checks:
-    """The checks of one detector."""
+    """The checks of one detector; its second run on the same model is watched."""
     short = shortened(detector)
     if isinstance(short, ModelDetector):
         yield from _model_checks(short)
-    elif isinstance(short, Filter):
-        first = functools.cache(lambda: scores(short))
-        yield Check("scores every pair", lambda: _finite(first(), suspect().pairs.num_rows))
-        yield Check("deterministic under the seed", lambda: _same(first(), scores(short)))
-        yield Check("ranks poisoned pairs above clean ones", lambda: _ranks_pairs(short, first()))
-    elif isinstance(short, InputDetector):
-        first = functools.cache(lambda: scores(short))
-        yield Check("scores every image", lambda: _finite(first(), 2 * COUNT))
-        yield Check("deterministic under the seed", lambda: _same(first(), scores(short)))
-        yield Check("treats samples apart", lambda: _apart(short))
-        yield Check("inputs unmodified", lambda: _inputs_kept(short))
-        yield Check("ranks triggered images above clean ones", lambda: _ranks_images(first()))
-    yield Check("model unmodified", lambda: _model_kept(short))
-    yield Check("global generator untouched", lambda: _generator_kept(short))
+    elif isinstance(short, Filter | InputDetector):
+        yield from _score_checks(short)
 
 
 def _model_checks(detector: ModelDetector) -> Checks:
     first = functools.cache(lambda: inspect(detector, _backdoored()))
+    again = functools.cache(lambda: _watched(_backdoored(), lambda model: inspect(detector, model)))
     yield Check("finds", lambda: _finding(first()))
-    yield Check("deterministic under the seed", lambda: _same_finding(first(), inspect(detector, _backdoored())))
+    yield Check("deterministic under the seed", lambda: _same_finding(first(), again().found))
     yield Check("ranks a backdoored model above its clean twin", lambda: _ranks_models(detector, first()))
+    yield from _kept_checks(again)
+
+
+def _score_checks(detector: Filter | InputDetector) -> Checks:
+    first = functools.cache(lambda: scores(detector))
+    again = functools.cache(lambda: _watched(suspect().model.clone(), lambda model: scores(detector, model)))
+    unit, count = ("pair", suspect().pairs.num_rows) if isinstance(detector, Filter) else ("image", 2 * COUNT)
+    yield Check(f"scores every {unit}", lambda: _finite(first(), count))
+    yield Check("deterministic under the seed", lambda: _same(first(), again().found))
+    if isinstance(detector, Filter):
+        yield Check("ranks poisoned pairs above clean ones", lambda: _ranks_pairs(detector, first()))
+    else:
+        yield Check("treats samples apart", lambda: _apart(detector))
+        yield Check("inputs unmodified", lambda: _inputs_kept(detector))
+        yield Check("ranks triggered images above clean ones", lambda: _ranks_images(first()))
+    yield from _kept_checks(again)
+
+
+def _kept_checks(run: Callable[[], Watched[Any]]) -> Checks:
+    yield Check("model unmodified", lambda: _model_kept(run()))
+    yield Check("global generator untouched", lambda: _generator_kept(run()))
 
 
 def shortened(detector: Detector) -> Detector:
@@ -172,27 +196,22 @@ def _ranks_models(detector: ModelDetector, found: Finding) -> str:
     return f"{found.score:.4f}, {twin.score:.4f} for the clean twin"
 
 
-def _model_kept(detector: Detector) -> str:
-    """Its mode, too; the card was held to by the context all along."""
-    model = suspect().model.clone()
+def _watched(model: ClipModel, run: Callable[[ClipModel], T]) -> Watched[T]:
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    _run(detector, model)
-    require(same_tensors(before, dict(model.network.state_dict())), "a detector must not modify the model")
-    require(not model.training, "a detector must leave the model in evaluation mode")
-    gradients = [name for name, value in model.network.named_parameters() if value.grad is not None]
+    state = torch.get_rng_state()
+    found = run(model)
+    return Watched(found, before, model, torch.equal(state, torch.get_rng_state()))
+
+
+def _model_kept(run: Watched[Any]) -> str:
+    """Its mode, too; the card was held to by the context all along."""
+    require(same_tensors(run.before, dict(run.model.network.state_dict())), "a detector must not modify the model")
+    require(not run.model.training, "a detector must leave the model in evaluation mode")
+    gradients = [name for name, value in run.model.network.named_parameters() if value.grad is not None]
     require(not gradients, f"a detector must leave no gradients behind, got {gradients[:3]}")
     return ""
 
 
-def _generator_kept(detector: Detector) -> str:
-    before = torch.get_rng_state()
-    _run(detector, suspect().model.clone())
-    require(torch.equal(before, torch.get_rng_state()), "a detector must draw from ctx.generator, not the global one")
+def _generator_kept(run: Watched[Any]) -> str:
+    require(run.generator_kept, "a detector must draw from ctx.generator, not the global one")
     return ""
-
-
-def _run(detector: Detector, model: ClipModel) -> None:
-    if isinstance(detector, ModelDetector):
-        inspect(detector, model)
-    elif isinstance(detector, Filter | InputDetector):
-        scores(detector, model)

@@ -27,7 +27,7 @@ from benchmark.validation import validated
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").
 SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400}
-SHORT |= {"patch_steps": 5, "inversion_steps": 5, "depth": 1}
+SHORT |= {"patch_steps": 5, "inversion_steps": 5, "max_steps": 20, "depth": 1}
 CHANCE_FACTOR = 1.2  # times chance: below it nothing was learnt, or all of it lost
 ARCHITECTURES = ("tiny-resnet", "tiny-vit")  # in the order in which they are tried
 
@@ -36,7 +36,8 @@ class Repaired(NamedTuple):
     """What a run of a repair left."""
 
     model: ClipModel
-    planted: world.Planted  # what it repaired
+    suspect: ClipModel  # the very model that was handed in, as the run left it
+    planted: world.Planted  # of whose model that was a copy
     epochs: list[dict[str, Any]]
     clean_pairs_used: int
 
@@ -51,13 +52,13 @@ def repair_checks(repair: Repair) -> Checks:
     yield Check("repairs with what its card names", lambda: _runs(first()))
     yield Check("returns a model of the same shapes", lambda: _shapes(first()))
     yield Check("is the same after saving", lambda: _saves(first()))
-    yield Check("input model unmodified", lambda: _unmodified(short, first().planted))
+    yield Check("input model unmodified", lambda: _unmodified(first()))
     yield Check("deterministic under the seed", lambda: _deterministic(short, first(), second()))
     yield Check("sees nothing of the trigger", lambda: _blind(repair, first(), second()))
     yield Check("tells classes apart", lambda: _tells_classes_apart(first()))
     yield Check("reports its epochs", lambda: _reports(first()))
     yield Check("strength", lambda: _strength(repair))
-    yield Check("effect (for information)", lambda: _effect(repair, first().planted))
+    yield Check("effect (for information)", lambda: _effect(short, first()))
 
 
 def shortened(repair: Repair) -> Repair:
@@ -95,7 +96,7 @@ def _run(repair: Repair, planted: world.Planted, model: ClipModel | None, seed: 
         context, recorder = open_context(repair.own_card, planted, suspect, Path(folder), seed=seed)
         repaired = as_clip(repair.repair(suspect, context))
         recorder.measure_result(repaired)  # as in the defend stage
-    return Repaired(repaired, planted, recorder.rows, context.clean_pairs_used)
+    return Repaired(repaired, suspect, planted, recorder.rows, context.clean_pairs_used)
 
 
 def open_context(
@@ -146,12 +147,10 @@ def _tensors(model: ClipModel) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.network.state_dict().items()}
 
 
-def _unmodified(repair: Repair, planted: world.Planted) -> str:
-    model = planted.model.clone()
-    before = _tensors(model)
-    found = run_repair(repair, model=model)
-    require(found.model is not model, "repair() must return a copy, got the model that came in")
-    require(same_tensors(before, _tensors(model)), "repair() must not modify the model that came in")
+def _unmodified(found: Repaired) -> str:
+    require(found.model is not found.suspect, "repair() must return a copy, got the model that came in")
+    kept = same_tensors(_tensors(found.planted.model), _tensors(found.suspect))
+    require(kept, "repair() must not modify the model that came in")
     return ""
 
 
@@ -234,18 +233,11 @@ def strongest(repair: Repair) -> Repair | None:
     return validated(type(repair), dict(repair) | {name: ranges[0].high}, place=repair.name)
 
 
-def _effect(repair: Repair, planted: world.Planted) -> str:
-    """Never fails: whether a repair works is what the benchmark measures."""
-    before = world.effect(planted.model, planted.trigger)
-    parts = [f"before: CA {before.accuracy:.2f}, ASR {before.asr:.2f}"]
-    for title, variant in (("as built", repair), ("strongest", strongest(repair))):
-        if variant is not None:
-            after = world.effect(run_repair(_four_epochs(variant)).model, planted.trigger)
-            parts.append(f"{title}: CA {after.accuracy:.2f}, ASR {after.asr:.2f}")
-    return "; ".join(parts)
-
-
-def _four_epochs(repair: Repair) -> Repair:
-    if "epochs" not in type(repair).model_fields:
-        return shortened(repair)
-    return validated(type(repair), dict(shortened(repair)) | {"epochs": 4}, place=repair.name)
+def _effect(short: Repair, first: Repaired) -> str:
+    """Of runs as short as the others; never fails: whether a repair works is what the benchmark measures."""
+    planted, strong = first.planted, strongest(short)
+    models = [("before", planted.model), ("as built", first.model)]
+    if strong is not None:
+        models.append(("strongest", run_repair(shortened(strong)).model))
+    effects = [(title, world.effect(model, planted.trigger)) for title, model in models]
+    return "; ".join(f"{title}: CA {found.accuracy:.2f}, ASR {found.asr:.2f}" for title, found in effects)

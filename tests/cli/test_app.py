@@ -56,39 +56,40 @@ def test_the_command_line_is_frozen() -> None:
     assert {name: options - {"--help"} for name, options in found.items()} == COMMANDS
 
 
+ONE_ATTACK = 'attacks=["badnet:target=ring,poison_rate=0.035,size=5,pattern=checkerboard"]'
+CHANGED = ["--set", ONE_ATTACK, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1"]
+GROWN = ["smoke", *WORDS, *CHANGED]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which the miniature, with an outside repair, has run to the end in one process."""
+    """A store in which the miniature, of one attack and with an outside repair, has run to the end in one process."""
     store = tmp_path_factory.mktemp("finished")
-    printed = run(store, "--local", "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1")
-    assert "30 cells" in printed
+    assert "20 cells" in run(store, "--local", *CHANGED)
     return store
-
-
-GROWN = ["smoke", *WORDS, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1"]
 
 
 @pytest.mark.timeout(600)
 def test_a_run_ends_in_records_with_a_status_each(finished: Path) -> None:
     rows = [row for row in records(finished) if "selection" in row]
-    assert len(rows) == 30 + 2 * 4  # four searched cells have two more rules
+    assert len(rows) == 20 + 2 * 2  # two searched cells have two more rules
     assert {row["status"] for row in rows} <= {"ok", "repair_failed"}
     outside = [row for row in rows if str(row["repair"]).startswith("interpolated")]
-    assert len(outside) == 6
+    assert len(outside) == 4
     assert all(row["measures"] for row in outside)
 
 
 def test_a_finished_suite_is_done(finished: Path, call: Call) -> None:
     code, out, _ = call("plan", *GROWN, "--store", str(finished), "--json")
     plan = json.loads(out)
-    assert (code, plan["cells"], plan["to_do"], plan["disk_bytes"]) == (0, 30, 0, 0)
+    assert (code, plan["cells"], plan["to_do"], plan["disk_bytes"]) == (0, 20, 0, 0)
     before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file())
     code, out, _ = call("run", *GROWN, "--store", str(finished), "--json")
-    assert (code, json.loads(out)["cells"]) == (0, 30)
+    assert (code, json.loads(out)["cells"]) == (0, 20)
     assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.is_file()) == before
 
 
-@pytest.mark.parametrize("place", [1, 5, 29])
+@pytest.mark.parametrize("place", [1, 5, 19])
 def test_a_record_alone_shows_its_cell_and_the_cell_runs_to_the_same_record(
     place: int, finished: Path, tmp_path: Path, call: Call
 ) -> None:
@@ -133,7 +134,7 @@ def test_a_part_of_the_grid_leaves_the_suite_whole(tmp_path: Path, call: Call) -
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_ray_leaves_the_records_of_one_process(finished: Path, tmp_path: Path) -> None:
-    run(tmp_path, "--plugin", str(PLUGIN), "--add", "defense=Interpolated:epochs=1")
+    run(tmp_path, *CHANGED)
     assert records(tmp_path) == records(finished)
 
 

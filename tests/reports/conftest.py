@@ -36,8 +36,13 @@ def page(board: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return compile_suite(fake_zoo.make_store(tmp_path_factory.mktemp("zoo")), "zoo")
+def zoo_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return fake_zoo.make_store(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(scope="session")
+def zoo(zoo_store: Store) -> Results:
+    return compile_suite(zoo_store, "zoo")
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +52,8 @@ def bare_zoo(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.fixture(scope="session")
-def zoo_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = fake_zoo.make_store(tmp_path_factory.mktemp("store"))
-    return write_board(store, "zoo", tmp_path_factory.mktemp("zoo-board"))
+def zoo_board(zoo_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_board(zoo_store, "zoo", tmp_path_factory.mktemp("zoo-board"))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from reports.compile import Frame, Results, compile_suite
 from reports.labels import percent
 from tests.helpers import fake_suite
 from tests.helpers.fake_suite import make_store
+from tests.helpers.pages import page_of
 from tests.helpers.recompute import Grid
 
 
@@ -82,12 +83,12 @@ def test_skipped_rows_are_said_once_on_the_page_and_in_markdown(tmp_path: Path) 
     fake_suite.write(store, fake_suite.grid(("badnet",), (0,)), facts={"skipped": [left_out]})
     line = "mine: skipped 41 of 1,234 rows: 40 with a missing or broken image (<b>1.png, 2.png, 3.png, …), "
     line += "1 with neither caption nor label (a|b)"
-    shown = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    shown = page_of(store, "demo", tmp_path / "board")
     assert shown.count(html.escape(line)) == 1 and '<a href="#standing">' in shown
     told = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert told.count(line.replace("<b>", r"\<b\>").replace("a|b", r"a\|b")) == 1
     fake_suite.write(store, fake_suite.grid(("badnet",), (0,)))
-    assert "skipped" not in write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    assert "skipped" not in page_of(store, "demo", tmp_path / "board")
 
 
 def test_the_headline_counts_only_what_planted_and_finished(page: str) -> None:
@@ -106,7 +107,7 @@ def test_the_headline_counts_only_what_planted_and_finished(page: str) -> None:
 def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells})
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert page.count("There is no repair gap to report yet: no pair of cells has both objectives finished") == 1
     assert page.count("no pair of cells has both objectives finished") == 1
     assert '<p class="number">' not in page and ">Mean<" not in page
@@ -121,14 +122,14 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
 def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells if cell["repair"] != "none"})
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert "As figures, with the clean accuracy that each repair costs" not in page
     assert not list((tmp_path / "board" / "figures").glob("repairs-*"))
 
 
 def test_a_suite_without_an_attack_has_nothing_best(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", fake_suite.grid((), (0,)))
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert "Best at defaults" not in page
     assert "takes two pre-training objectives and a repair that is searched" in page
 

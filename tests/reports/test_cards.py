@@ -12,13 +12,13 @@ from benchmark.engine.document import write_suite
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.store.artifacts import Store
 from benchmark.types import Card, Repair, RepairContext
-from reports.board import write_board
 from reports.cards import Card as Shown
 from reports.cards import Cards, cards_of, needs_text, threat_model
 from reports.grid import Names
 from reports.labels import titles
 from reports.views import method_rows
 from tests.helpers import fake_suite
+from tests.helpers.pages import page_of
 
 pytestmark = pytest.mark.unit
 
@@ -53,7 +53,7 @@ def test_a_plugin_shows_its_title_and_that_it_is_a_control(tmp_path: Path) -> No
     assert document is not None
     document["methods"]["repair"] |= methods["repair"]
     store.write_json("suites/demo.json", document)
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     controls = page[page.index('<section id="controls"') :]
     assert "<h3>Peek &amp; look</h3>" in controls and "Nothing moves here." in controls
     assert ">peek<" not in page

@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 
 from benchmark.stats import front
 from reports import style
-from reports.board import write_board
 from reports.compile import Results, compile_suite
 from reports.figures import gap_chart, scatter, scene
 from reports.grid import Names, names_of, search_rows
@@ -20,6 +19,7 @@ from reports.headline import repair_gaps
 from reports.labels import wrap
 from tests.helpers import fake_suite
 from tests.helpers.fake_suite import make_store, names
+from tests.helpers.pages import page_of
 
 
 def test_the_scatter_subtracts_the_floor_on_a_net_bound(results: Results) -> None:
@@ -38,7 +38,7 @@ def test_points_without_a_floor_are_left_out_and_counted(tmp_path: Path, monkeyp
     monkeypatch.setattr(fake_suite, "VALIDATION_FLOOR", math.nan)
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells)
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert "72 validation points are left out" in page
 
 
@@ -70,7 +70,7 @@ def test_an_epoch_that_collapsed_is_drawn_and_on_no_front(tmp_path: Path, monkey
     assert min(lowest) >= 100 * 0.9 * start
     on_front = [len(np.asarray(line.get_xdata())) for panel in axes for line in panel.lines]
     assert [row.on_front for row in search_rows(found.trials, names(found))] == on_front
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert "points that collapsed (CA below 90 % of the start) are taken by no rule" in page
 
 

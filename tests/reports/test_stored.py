@@ -15,10 +15,10 @@ from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import ADDED, MEASURES, RECORDS, TRIALS
 from benchmark.types import Measure, proportion
-from reports.board import write_board
 from reports.compile import compile_suite
 from reports.stored import read_suite, read_table
 from tests.helpers import fake_suite
+from tests.helpers.pages import page_of
 
 CELLS = fake_suite.grid((fake_suite.BADNET,), (0,))
 ATTACKED = fake_suite.find(CELLS, "mmcl", fake_suite.BADNET, "fine-tuning")
@@ -49,7 +49,7 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     later = Measure("images_until_mended", "zero_shot", 17.0, -1, 40, 1)._replace(**HERS)
     measure(store, "a" * 32, ATTACKED["record"], later)
     measure(store, "b" * 32, "0" * 32, later._replace(value=99.0))  # of a cell that another suite has
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     table = pd.read_csv(tmp_path / "board" / "measures.csv")
     (row,) = table[table["name"] == "images_until_mended"].to_dict("records")
     assert (row["cell"], row["selection"], row["value"]) == (ATTACKED["cell"], "default", 17.0)

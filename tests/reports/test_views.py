@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from reports.board import write_board
 from reports.compile import Results, compile_suite
 from reports.floors import floor_rows
 from reports.grid import grid_rows
@@ -15,6 +14,7 @@ from reports.matrix import repair_matrices
 from reports.views import best_default, control_rows
 from tests.helpers import fake_suite
 from tests.helpers.fake_suite import make_store, names
+from tests.helpers.pages import page_of
 
 
 def test_best_at_defaults_keeps_accuracy_within_the_bound(results: Results) -> None:
@@ -55,7 +55,7 @@ def test_a_destroyed_model_is_neither_best_nor_white(tmp_path: Path) -> None:
     assert (entry.text, entry.small, entry.costly) == ("10.0 / 0.0", "PA 10.0, net −2.1", True)
     figure = repair_map(repair_matrices(found.cells, names(found), found.cards)[0])
     assert any(patch.get_hatch() for patch in figure.axes[0].patches)
-    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "demo", tmp_path / "board")
     assert "none that keeps its CA" in page and 'class="num heat costly"' in page
     assert "lowest ASR of those that keep their CA: CleanCLIP" in page  # another has a lower one, and lost its accuracy
     assert '<span class="pill warn">ok</span><small class="wrap">CA 61.2 points below undefended</small>' in page

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import RECORDS
-from reports.board import write_board
 from reports.compile import Results
 from reports.further import measure_tables
 from reports.markdown import escape
 from reports.standing import reasons
 from tests.helpers import fake_suite, fake_zoo
+from tests.helpers.pages import page_of
 
 
 def test_chosen_images_have_their_numbers_by_unit(zoo: Results) -> None:
@@ -98,7 +98,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     card = {"title": fake_suite.HOSTILE, "needs": [fake_suite.HOSTILE], "unit": "input", "summary": fake_suite.HOSTILE}
     document |= {"cells": cells, "methods": {"detector": {cells[2]["detector"]: card}}}
     store.write_json("suites/zoo.json", document)
-    page = write_board(store, "zoo", tmp_path / "board").read_text(encoding="utf-8")
+    page = page_of(store, "zoo", tmp_path / "board")
     assert fake_suite.HOSTILE not in page
     assert page.count("<script>") == 1
     tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
