@@ -45,8 +45,8 @@ class GatedPoisonContext:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """(N,) int64 where the pool is labelled."""
-        return self.pool.labels
+        """(N,) int64 where the pool is labelled; a copy, which an attack may write into."""
+        return None if self.pool.labels is None else self.pool.labels.copy()
 
     @property
     def surrogate(self) -> Model:

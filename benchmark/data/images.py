@@ -50,7 +50,7 @@ def decode(
 
     if image is None:
         return None
-    if isinstance(image, np.ndarray) and image.shape == (size, size, 3):
+    if isinstance(image, np.ndarray) and image.shape == (size, size, 3) and image.dtype == np.uint8:
         return image
     try:
         opened = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,9 @@ def apply_trigger(attack: BaseAttack, state: TriggerState, images: torch.Tensor,
 
     Returns:
         (B, 3, H, W) uint8, channels last in memory: clipped to [0, 1] and rounded half to even.
+
+    Raises:
+        ValueError: the trigger gave anything but finite images of the same shape.
     """
     import torch
 
@@ -51,12 +54,26 @@ def apply_trigger(attack: BaseAttack, state: TriggerState, images: torch.Tensor,
         return images.clone(memory_format=torch.channels_last)
     chosen, whole = torch.from_numpy(stamped), len(stamped) == len(ids)
     floats = (images if whole else images[chosen]).to(torch.float32).div_(255)
-    triggered = attack.trigger(floats, ids[stamped], state).clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    shape = tuple(floats.shape)
+    triggered = _checked(attack.trigger(floats, ids[stamped], state), attack, shape)
+    triggered = triggered.clamp(0, 1).mul_(255).round_().to(torch.uint8)
     if whole:  # gathering and scattering would cost more than the trigger
         return triggered.contiguous(memory_format=torch.channels_last)
     result = images.clone(memory_format=torch.channels_last)
     result[chosen] = triggered
     return result
+
+
+def _checked(given: Any, attack: BaseAttack, shape: tuple[int, ...]) -> torch.Tensor:
+    """What a trigger gave; torch would repeat one image for all, and make black pixels of NaN, without a word."""
+    import torch
+
+    if not isinstance(given, torch.Tensor) or not given.is_floating_point() or tuple(given.shape) != shape:
+        got = f"{tuple(given.shape)} {given.dtype}" if isinstance(given, torch.Tensor) else type(given).__name__
+        raise ValueError(f"{attack.name}.trigger must give images {shape} float32, got {got}")
+    if not bool(given.isfinite().all()):
+        raise ValueError(f"{attack.name}.trigger must give finite pixels, got NaN or infinite ones")
+    return given
 
 
 class PoisonedPool(RandomAccess):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.data.images import Decoder, chunks, decode_items, decoder_of
+from benchmark.data.source_checks import check_samples, check_templates
 from benchmark.data.splits import (
     assign_splits,
     excluded_rows,
@@ -65,19 +66,18 @@ def prepare_data(
             broken or without a caption.
     """
     source = dataset.open(image_size=image_size)
-    streamed = is_streamed(dataset)
+    facts, streamed = _facts(dataset, source, splits, image_size), is_streamed(dataset)
     pretrain = "drawn" if not held_out_only else "streamed" if streamed else "none"
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     chosen = {name: chosen[name] for name in SPLITS if name in chosen}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
-    sizes = _write_parts(
-        writer, _read(source, chosen, (image_size, decoder_of(dataset)) if streamed else None), progress
-    )
+    decoder = decoder_of(dataset) if streamed else None
+    sizes = _write_parts(writer, _read(source, chosen, image_size, decoder, dataset.name), progress)
     if pretrain == "streamed":
         excluded = excluded_rows(source, chosen)
         np.save(folder / "excluded.npy", excluded)
         sizes = {"pretrain": pretrain_size(source.num_rows - len(excluded), splits)} | sizes
-    return _facts(dataset, source, splits, image_size) | {
+    return facts | {
         "held_out_only": held_out_only,
         "splits": sizes,
         **_left_out(writer.broken, writer.empty),
@@ -108,7 +108,7 @@ def prepare_outside(
         return facts | {"held_out_only": True, "splits": sizes, "first": first, **_left_out([], [])}
     chosen = {"outside": outside_rows(source, splits, place=dataset.name)}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, len(chosen["outside"]))
-    sizes = _write_parts(writer, _read(source, chosen, None), progress)
+    sizes = _write_parts(writer, _read(source, chosen, image_size, None, dataset.name), progress)
     return facts | {"held_out_only": False, "splits": sizes, **_left_out(writer.broken, writer.empty)}
 
 
@@ -130,6 +130,7 @@ def _left_out(broken: list[str], empty: list[str]) -> dict[str, Any]:
 
 
 def _facts(dataset: Dataset, source: Source, splits: Splits, image_size: int) -> dict[str, Any]:
+    check_templates(source, dataset.name)
     return {
         "class_names": list(source.class_names),
         "caption_templates": list(source.caption_templates),
@@ -197,26 +198,38 @@ def check_labels(labels: np.ndarray, source: Source, place: str) -> None:
 
 
 def _read(
-    source: Source, chosen: dict[str, np.ndarray], stream: tuple[int, Decoder] | None
+    source: Source, chosen: dict[str, np.ndarray], image_size: int, decoder: Decoder | None, place: str
 ) -> Iterator[tuple[str, Samples]]:
-    """Reads the splits in chunks; a stream, of images of so many pixels that are decoded so, is passed through once."""
-    if stream is None:
+    """Reads the splits in chunks; with a decoder, the images are decoded so as the stream is passed through once."""
+    if decoder is None:
         for split, rows in chosen.items():
             for start in range(0, len(rows), CHUNK):
-                yield split, source.read(rows[start : start + CHUNK])
+                asked = rows[start : start + CHUNK]
+                found = source.read(asked)
+                check_samples(found, asked, image_size, place)
+                yield split, found
         return
     held_out = RowSet.of(np.concatenate(list(chosen.values())))
-    for split, items in _collect(source.stream(seed=None, rows=held_out), chosen).items():
+    for split, items in _collect(source.stream(seed=None, rows=held_out), chosen, place).items():
         for chunk in chunks(items, CHUNK):
-            yield split, decode_items(chunk, stream[0], decoder=stream[1])
+            yield split, decode_items(chunk, image_size, decoder=decoder)
 
 
-def _collect(stream: Iterable[Item], chosen: dict[str, np.ndarray]) -> dict[str, list[Item]]:
-    split_of = {row: split for split, rows in chosen.items() for row in rows.tolist()}
+def _collect(stream: Iterable[Item], chosen: dict[str, np.ndarray], place: str) -> dict[str, list[Item]]:
+    left = {row: split for split, rows in chosen.items() for row in rows.tolist()}
     found: dict[str, list[Item]] = {split: [] for split in chosen}
     for item in stream:
-        found[split_of[item.row]].append(item)
+        split = left.pop(item.row, None)
+        if split is None:
+            raise _unlike(place, f"row {item.row} besides, or twice")
+        found[split].append(item)
+    if left:
+        raise _unlike(place, f"none of {len(left)}, e.g. row {next(iter(left))}")
     return found
+
+
+def _unlike(place: str, got: str) -> UserError:
+    return UserError(f"{place}: `stream` must give each row that it is asked for once, got {got}; mend the data set")
 
 
 class _Writer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from benchmark.data.source_checks import check_outline
 from benchmark.errors import UserError
 from benchmark.store.keys import derive_seed
 
@@ -38,8 +39,9 @@ def assign_splits(source: Source | Outline, splits: Splits, *, pretrain: Pretrai
         Split name to sorted (n,) int64 rows; see `outside_rows` for the one that is left.
 
     Raises:
-        UserError: fewer rows than the splits ask for.
+        UserError: fewer rows than the splits ask for, or splits of the set's own that do not fit its rows.
     """
+    check_outline(source, place)
     rng = np.random.Generator(np.random.PCG64(derive_seed(splits.seed, "splits")))
     if source.groups is not None:
         return _choose_by_group(source, splits, rng, pretrain=pretrain, place=place)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.protocol import Splits
 from benchmark.config.spec import Experiment
+from benchmark.data.source_checks import check_class_names
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size, is_resnet
@@ -146,11 +147,13 @@ def _pretrain_rows(data: Dataset, splits: Splits, found: Outline) -> int:
 
 
 def _check_classes(experiment: Experiment, outlook: Outlook) -> None:
-    names = outlook.class_names
-    if names is not None and len(names) < 2:  # every cell is judged by zero-shot classification
-        place = "evaluation" if experiment.evaluation else "data"
+    names, place = outlook.class_names, "evaluation" if experiment.evaluation else "data"
+    if names is None:
+        return
+    if len(names) < 2:  # every cell is judged by zero-shot classification
         remedy = "choose a label_column with more" if names else "name one with labels as the suite's `evaluation`"
         raise must(place, "a set with at least two classes, to be evaluated on", names, remedy)
+    check_class_names(names, place)
 
 
 def _check_training(experiment: Experiment, outlook: Outlook) -> None:

@@ -96,7 +96,9 @@ def _shape(attack: BaseAttack, state: State) -> str:
     require(found.shape == images.shape, f"shape must be {tuple(images.shape)}, got {tuple(found.shape)}")
     require(found.dtype == torch.float32, f"dtype must be float32, got {found.dtype}")
     require(bool(found.isfinite().all()), "pixels must be finite")
-    return f"pixels from {float(found.min()):.2f} to {float(found.max()):.2f} before clipping"
+    low, high = float(found.min()), float(found.max())
+    require(low >= -1 and high <= 2, f"pixels must be about [0, 1] before clipping, got {low:.2f} to {high:.2f}")
+    return f"pixels from {low:.2f} to {high:.2f} before clipping"
 
 
 def _unmodified(attack: BaseAttack, state: State) -> str:

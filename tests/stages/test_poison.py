@@ -17,7 +17,7 @@ from benchmark.errors import UserError
 from benchmark.stages.work.poison import load_poison, poison
 from benchmark.store.keys import derive_seed
 from benchmark.text import target_index
-from benchmark.types import Attack, PoisonContext, PoisonRows
+from benchmark.types import Attack, PoisonContext, PoisonRows, Victims
 
 NAMES = ("cat", "hot dog", "polar bear", "brown bear", "apple")
 CAPTIONS = ("here is a {}", "one {}", "some {} or other")
@@ -176,3 +176,79 @@ def test_context_draws_are_seeded(tmp_path: Path) -> None:
     assert first != context(2).target_captions("cat", 30, templates="held_out")
     with pytest.raises(UserError, match="templates must be one of held_out, as_published"):
         context(1).target_captions("cat", 1, templates="heldout")
+
+
+# --- attacks that break their contract: numpy and torch would fill, cut and repeat without a word ------------------
+
+
+class Given(Attack):
+    """Gives what a test says, for the trigger and for the rows."""
+
+    name: ClassVar[str] = "given"
+
+    def trigger(self, images: torch.Tensor, ids: np.ndarray, state: Any) -> Any:
+        return TRIGGERS[self.target](images)
+
+    def poison(self, ctx: PoisonContext) -> Any:
+        return ROWS.get(self.target, lambda found: found)(super().poison(ctx))
+
+
+TRIGGERS: dict[str, Any] = {
+    "cat": lambda images: images[:1],
+    "hot dog": lambda images: images * float("nan"),
+    "polar bear": lambda images: (images * 255).to(torch.uint8),
+    "brown bear": lambda images: images + torch.rand(1),
+    "apple": lambda images: images.numpy(),
+}
+ROWS: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("cat", "given.trigger must give images (2, 3, 4, 4) float32, got (1, 3, 4, 4) torch.float32"),
+        ("hot dog", "given.trigger must give finite pixels, got NaN or infinite ones"),
+        ("polar bear", "given.trigger must give images (2, 3, 4, 4) float32, got (2, 3, 4, 4) torch.uint8"),
+        ("brown bear", "given.trigger must be equal for equal images, ids and seed"),
+        ("apple", "given.trigger must give images (2, 3, 4, 4) float32, got ndarray"),
+    ],
+)
+def test_a_trigger_that_breaks_its_contract_is_refused_before_training(
+    target: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        run(Given(target=target), tmp_path)
+    assert str(caught.value).startswith(f"attack {reason}")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda found: None, "must return PoisonRows, got NoneType"),
+        (
+            lambda found: found._replace(source_rows=found.source_rows + 0.7),
+            "source_rows as whole numbers, got float64",
+        ),
+        (lambda found: found._replace(source_rows=np.arange(len(found.captions)) > 0), "whole numbers, got bool"),
+        (lambda found: found._replace(source_rows=-1 - found.source_rows), "rows 0 to 199, got -"),
+        (lambda found: found._replace(captions=[None] * len(found.captions)), "a text as each caption, got None"),
+        (lambda found: found._replace(captions=[" "] * len(found.captions)), "a text as each caption, got ' '"),
+        (lambda found: found._replace(victims=Victims(np.array([3]), np.array([5]))), "targets 0 to 4, got 5"),
+    ],
+)
+def test_rows_that_break_the_contract_are_refused(
+    change: Any, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRIGGERS, "cat", lambda images: images)
+    monkeypatch.setitem(ROWS, "cat", change)
+    with pytest.raises(ValueError, match=r"given\.poison must return .*") as caught:
+        run(Given(target="cat", poison_rate=0.05), tmp_path)
+    assert reason in str(caught.value)
+
+
+def test_an_attack_cannot_write_into_the_labels_of_the_pool() -> None:
+    clean = pool()
+    context = GatedPoisonContext(clean, NAMES, CAPTIONS, PROMPTS, seed=7)
+    assert context.labels is not None
+    context.labels[:] = 3
+    assert np.array_equal(context.labels, np.arange(200) % 5)

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.contexts.poison import GatedPoisonContext
 from benchmark.data.cached_pool import CachedPool
-from benchmark.data.poisoned_pool import PoisonTable
+from benchmark.data.poisoned_pool import PoisonTable, apply_trigger
 from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import UserError, must
 from benchmark.store.keys import derive_seed
@@ -56,15 +56,19 @@ def poison(attack: BaseAttack, context: GatedPoisonContext, *, folder: Path, ima
 
 
 def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> None:
-    """Stamps one blank image, so that a trigger that does not fit is refused before anything is trained."""
+    """Stamps two blank images twice, so that a trigger that does not fit is refused before anything is trained."""
     import torch
 
+    blank, ids = torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8), np.arange(2)
     try:
-        attack.trigger(torch.zeros(1, 3, image_size, image_size), np.zeros(1, np.int64), trigger)
+        first, second = (apply_trigger(attack, trigger, blank, ids) for _ in range(2))
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"attack {error}") from None
+    if not torch.equal(first, second):
+        rule = "equal for equal images, ids and seed"
+        raise must(f"attack {attack.name}.trigger", rule, "another image", "draw from ids and state.seed alone")
 
 
 def _check_in_captions(target: str, pool: CachedPool | StreamedPool) -> None:
@@ -84,6 +88,7 @@ def _choose(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
         if "larger sample" not in str(error):
             raise
         raise must("poison count", f"at most the pool's {context.num_rows} rows", "more", remedy) from error
+    _check_form(attack, chosen)
     rows = np.asarray(chosen.source_rows, np.int64)
     if len(rows) != len(chosen.captions) or len(rows) != len(chosen.trigger_ids):
         raise ValueError(f"{attack.name}.poison must return as many captions and trigger ids as rows, got {len(rows)}")
@@ -92,8 +97,26 @@ def _choose(attack: BaseAttack, context: GatedPoisonContext) -> PoisonRows:
         rule = f"distinct rows, fewer than the pool's {context.num_rows}"
         raise must("poison count", rule, len(replaced), remedy)
     if len(rows) and (rows.min() < 0 or rows.max() >= context.num_rows):
-        raise ValueError(f"{attack.name}.poison must return rows 0 to {context.num_rows - 1}, got {rows.max()}")
+        wrong = rows.min() if rows.min() < 0 else rows.max()
+        raise ValueError(f"{attack.name}.poison must return rows 0 to {context.num_rows - 1}, got {wrong}")
+    for name, limit in (("rows", context.num_rows), ("targets", len(context.class_names))):
+        found = np.asarray(getattr(chosen.victims, name, ()))
+        if len(found) and not 0 <= found.min() <= found.max() < limit:
+            raise ValueError(f"{attack.name}.poison must return victims' {name} 0 to {limit - 1}, got {found.max()}")
     return chosen
+
+
+def _check_form(attack: BaseAttack, chosen: Any) -> None:
+    """Refuses what numpy would cut to whole numbers, and what is no caption."""
+    if not isinstance(chosen, PoisonRows):
+        raise ValueError(f"{attack.name}.poison must return PoisonRows, got {type(chosen).__name__}")
+    for name in ("source_rows", "trigger_ids"):
+        kind = np.asarray(getattr(chosen, name)).dtype
+        if len(getattr(chosen, name)) and not np.issubdtype(kind, np.integer):
+            raise ValueError(f"{attack.name}.poison must return {name} as whole numbers, got {kind}")
+    wrong = [caption for caption in chosen.captions if not isinstance(caption, str) or not caption.strip()]
+    if wrong:
+        raise ValueError(f"{attack.name}.poison must return a text as each caption, got {wrong[0]!r}")
 
 
 def _is_appended(chosen: PoisonRows) -> np.ndarray:
