@@ -107,7 +107,7 @@ def test_the_headline_counts_only_what_planted_and_finished(page: str) -> None:
 def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells})
-    page = page_of(store, "demo", tmp_path / "board")
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert page.count("There is no repair gap to report yet: no pair of cells has both objectives finished") == 1
     assert page.count("no pair of cells has both objectives finished") == 1
     assert '<p class="number">' not in page and ">Mean<" not in page
@@ -124,7 +124,6 @@ def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells if cell["repair"] != "none"})
     page = page_of(store, "demo", tmp_path / "board")
     assert "As figures, with the clean accuracy that each repair costs" not in page
-    assert not list((tmp_path / "board" / "figures").glob("repairs-*"))
 
 
 def test_a_suite_without_an_attack_has_nothing_best(tmp_path: Path) -> None:
