@@ -38,6 +38,7 @@ class Card(NamedTuple):
     unit: str = ""  # of detectors: pair, input, model
     transform: str = ""  # of attacks: the form of the model in which they show
     differs: tuple[str, ...] = ()  # published values that it was not run with, and where they stand
+    defaults: Mapping[str, str] = {}  # of the fields that the suite sets otherwise
 
 
 NO_CARD = Card()
@@ -71,7 +72,10 @@ def _card(entry: Mapping[str, Any]) -> Card:
     order = list(NEEDS)
     needs = sorted(words(entry.get("needs")), key=lambda need: order.index(need) if need in NEEDS else len(order))
     published = [f"{item['field']} {item['value']} ({item['source']})" for item in entry.get("differs") or ()]
-    return Card(**texts, needs=tuple(needs), external=words(entry.get("external")), differs=words(published))
+    defaults = {plain(field): plain(value) for field, value in (entry.get("defaults") or {}).items()}
+    return Card(
+        **texts, needs=tuple(needs), external=words(entry.get("external")), differs=words(published), defaults=defaults
+    )
 
 
 def titles_by_name(cards: Mapping[str, Card]) -> dict[str, str]:

@@ -79,12 +79,13 @@ def headline(gap: RepairGap, cells: Frame, names: Names) -> Headline:
 
 def _gap_row(gap: RepairGap, attack: str, part: Gap, cells: Frame, names: Names) -> GapRow:
     first, second = gap.objectives
+    seeds = {pair.seed for pair in gap.pairs if pair.attack == attack and not math.isnan(pair.gap)}
     return GapRow(
         attack=names.attack[attack],
         first=signed(part.first),
         second=signed(part.second),
         gap=signed(part.estimate),
-        interval="" if one_seed(gap) else interval_text(part),
+        interval=interval_text(part) if len(seeds) > 1 else "",
         notes=_notes(gap, attack, (names.objective[first], names.objective[second])),
         blind=(_blind(cells, first, attack, gap.repair), _blind(cells, second, attack, gap.repair)),
     )

@@ -57,9 +57,10 @@ def split(label: str) -> tuple[str, str]:
     return name, fields.removesuffix(")")
 
 
-def settings(label: str) -> str:
-    """The fields of a label, in words: those that differ from the method's own defaults."""
-    return ", ".join(_fields(split(label)[1]))
+def settings(label: str, defaults: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The fields of a label, in words: those that differ from the method's own defaults, with these where known."""
+    parts = ((part, defaults.get(part.partition("=")[0])) for part in _fields(split(label)[1]))
+    return ", ".join(part if default is None else f"{part} (default {default})" for part, default in parts)
 
 
 def with_field(label: str, field: str) -> str:

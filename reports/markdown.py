@@ -139,8 +139,18 @@ def _reasons(reasons: Sequence[Reason]) -> str:
 
 
 def _methods(methods: Sequence[MethodRow]) -> str:
-    header = ["kind", "method", "source", "access", "needs", "published, where it differs", "in short"]
-    return table(
-        header,
-        ([one.kind, one.title, one.citation, one.access, one.needs, one.differs, one.summary] for one in methods),
+    header = [
+        "kind",
+        "method",
+        "source",
+        "access",
+        "needs",
+        "set by the suite",
+        "published, where it differs",
+        "in short",
+    ]
+    rows = (
+        [one.kind, one.title, one.citation, one.access, one.needs, one.settings, one.differs, one.summary]
+        for one in methods
     )
+    return table(header, rows)

@@ -173,7 +173,7 @@ class MethodRow(NamedTuple):
     citation: str
     access: str
     needs: str
-    settings: str  # fields that differ from the method's own defaults
+    settings: str  # fields that differ from the method's own defaults, and what these are
     differs: str  # published values that it was not run with
     summary: str
 
@@ -187,7 +187,7 @@ def method_rows(names: Names, cards: Cards) -> list[MethodRow]:
             card.citation,
             card.access,
             needs_text(card),
-            settings(label),
+            settings(label, card.defaults),
             "; ".join(card.differs),
             card.summary,
         )

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from benchmark.config.spec import Suite
 from benchmark.engine.cell_nodes import row_counter
 from benchmark.stages.cells import Cell, Keys
@@ -14,6 +16,7 @@ from benchmark.stages.keys import stage_key
 from benchmark.stages.node import Ref, Rows
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
+from benchmark.types import Method
 
 
 def write_suite(
@@ -56,11 +59,19 @@ def _cards(suite: Suite) -> dict[str, dict[str, Any]]:
                 "name": item.name,
                 "unit": getattr(item, "unit", ""),
                 "transform": getattr(item, "transform", None),
+                "defaults": _defaults(item),
             }
             for item in suite.methods(kind)
         }
         for kind in ("objective", "attack", "repair", "detector")
     }
+
+
+def _defaults(method: Method) -> dict[str, Any]:
+    """What the fields that are set otherwise would be by default; those that must be given have none."""
+    fields = type(method).model_fields
+    others = [name for name in method.model_dump(exclude_defaults=True) if not fields[name].is_required()]
+    return {name: to_jsonable_python(fields[name].get_default(call_default_factory=True)) for name in others}
 
 
 def entries(cells: Sequence[Cell], rows: Rows) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from benchmark.types import Card, Repair, RepairContext
 from reports.cards import Card as Shown
 from reports.cards import Cards, cards_of, needs_text, threat_model
 from reports.grid import Names
-from reports.labels import titles
+from reports.labels import settings, titles
 from reports.views import method_rows
 from tests.helpers import fake_suite
 from tests.helpers.pages import page_of
@@ -73,6 +73,15 @@ def test_the_board_says_what_was_not_run_as_published(tmp_path: Path) -> None:
     assert cards[released.label].differs == ()
     rows = method_rows(Names({}, {}, {plain.label: "CleanCLIP"}, {}), Cards(repair=cards))
     assert [row.differs for row in rows] == ["variant as_released (the released code)"]
+
+
+def test_beside_what_a_suite_sets_stands_what_it_would_be(tmp_path: Path) -> None:
+    faster = CleanCLIP(epochs=5, learning_rate=1e-3)
+    cards = cards_of({"methods": methods_of(Store(tmp_path), faster)}).repair
+    (row,) = method_rows(Names({}, {}, {faster.label: "CleanCLIP"}, {}), Cards(repair=cards))
+    assert row.settings == "epochs=5 (default 10), learning_rate=0.001 (default 1e-05)"
+    assert settings("badnet(size=5,target=ring)", {"size": "16"}) == "size=5 (default 16), target=ring"
+    assert settings("cleanclip(epochs=5)") == "epochs=5"  # of an older document, which has no defaults
 
 
 def test_needs_in_words() -> None:

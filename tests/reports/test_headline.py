@@ -82,6 +82,18 @@ def test_one_seed_says_by_attack_what_it_found_and_whether_the_attacks_agree(res
     assert not any(word in text for word in ("harder", "easier", "more", "less"))
 
 
+def test_an_attack_with_one_seed_has_no_interval_beside_those_with_several(results: Results) -> None:
+    badnet, blended = (
+        results.cells[results.cells["attack"] == name] for name in (fake_suite.BADNET, fake_suite.BLENDED)
+    )
+    counts = ((900, 800), (900, 450))
+    cells = [_counted(badnet, counts, 0), _counted(badnet, ((900, 790), (900, 450)), 1), _counted(blended, counts, 0)]
+    (gap,) = repair_gaps(pd.concat(cells, ignore_index=True), fake_suite.OBJECTIVES)
+    shown = {row.attack: row.interval for row in headline(gap, results.cells, names(results)).rows}
+    assert shown["BadNet"].startswith("[")
+    assert shown["Blended"] == ""
+
+
 def test_a_cell_set_by_rule_gives_no_direction_over_several_seeds(results: Results) -> None:
     own = results.cells[results.cells["attack"] == fake_suite.BADNET]
     cells = pd.concat([_counted(own, ((900, 900), (900, 450)), seed) for seed in (0, 1)], ignore_index=True)
