@@ -37,15 +37,19 @@ def check_outline(source: Source | Outline, place: str) -> None:
 
 
 def check_class_names(names: Sequence[str], place: str) -> None:
-    """Refuses classes that zero-shot classification cannot tell apart.
+    """Refuses classes without a name.
 
     Raises:
-        UserError: a name is empty, or there twice.
+        UserError: a name is empty.
     """
+    if not all(name.strip() for name in names):
+        raise must(f"{place}.class_names", "not empty", "", "give each class a name")
+
+
+def alike(names: Sequence[str]) -> list[str]:
+    """Class names that another class has too, which no prompt tells apart: texts are lower case to CLIP."""
     counts = Counter(name.strip().casefold() for name in names)
-    wrong = next((name for name in names if not name.strip() or counts[name.strip().casefold()] > 1), None)
-    if wrong is not None:
-        raise must(f"{place}.class_names", "distinct and not empty", wrong, "give each class a name of its own")
+    return [name for name, count in counts.items() if count > 1]
 
 
 def check_templates(source: Source, place: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.protocol import Splits
 from benchmark.config.spec import Experiment
-from benchmark.data.source_checks import check_class_names
+from benchmark.data.source_checks import alike, check_class_names
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
 from benchmark.models.architectures import image_size, is_resnet
@@ -204,3 +204,5 @@ def _doubts(experiment: Experiment, outlook: Outlook) -> Iterable[str]:
             yield f"attacks.{attack.name}: poison_rate {attack.poison_rate:g} poisons {count} of {rows} pairs"
     if isinstance(attack, Attack) and not experiment.pretrain.epochs:
         yield f"attacks.{attack.name}: pretrain.epochs is 0, so that nothing is ever trained on its pairs"
+    if same := alike(outlook.class_names or ()):  # ImageNet's usual names have two missiles, and sunglasses twice
+        yield f"class names that several classes share, which zero-shot cannot tell apart: {', '.join(same)}"

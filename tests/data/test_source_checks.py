@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.config.spec import Splits
 from benchmark.data.prepare import prepare_data
-from benchmark.data.source_checks import check_class_names
+from benchmark.data.source_checks import alike, check_class_names
 from benchmark.data.splits import assign_splits
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.errors import UserError
@@ -107,8 +107,10 @@ def test_splits_and_groups_that_do_not_fit_the_rows_are_refused(changes: dict[st
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("names", [("cat", "dog", "cat"), ("cat", "Cat "), ("cat", " ")])
-def test_classes_that_no_prompt_tells_apart_are_refused(names: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=r"^data\.class_names must be distinct and not empty"):
-        check_class_names(names, "data")
-    check_class_names(("cat", "dog"), "data")
+def test_classes_without_a_name_are_refused_and_those_with_one_name_are_told() -> None:
+    with pytest.raises(UserError, match=r"^data\.class_names must be not empty"):
+        check_class_names(("cat", " "), "data")
+    usual = ("missile", "dog", "missile", "sunglasses", "Sunglasses ")  # as ImageNet's are
+    check_class_names(usual, "data")
+    assert alike(usual) == ["missile", "sunglasses"]
+    assert alike(("cat", "dog")) == []

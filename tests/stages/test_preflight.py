@@ -49,6 +49,13 @@ class Captioned(Shapes):
         return super().outline(image_size=image_size)._replace(class_names=())
 
 
+class Twice(Shapes):
+    """A set with two classes of one name."""
+
+    def outline(self, *, image_size: int) -> Outline:
+        return super().outline(image_size=image_size)._replace(class_names=("ring", "Ring", "disk"))
+
+
 def experiment(**changes: Any) -> Experiment:
     given: dict[str, Any] = {
         "data": Shapes(num_rows=1000),
@@ -120,6 +127,7 @@ def test_what_can_run_is_let_through() -> None:
         ({"attack": BadNet(target="ring", poison_rate=0.99)}, "poison_rate 0.99 poisons 594 of 600 pairs"),
         ({"attack": BadNet(target="ring", poison_rate=0.001)}, "poison_rate 0.001 poisons 1 of 600 pairs"),
         ({"pretrain": Training(epochs=0), "model": ModelSpec(weights="a")}, "nothing is ever trained on its pairs"),
+        ({"data": Twice(num_rows=1000)}, "class names that several classes share, which zero-shot cannot tell"),
     ],
 )
 def test_what_can_run_but_is_hardly_meant_is_said_once(changes: dict[str, Any], told: str) -> None:
