@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-import signal
+import traceback
 from collections.abc import Iterable
 from typing import Literal
 
@@ -98,8 +98,13 @@ def _text_of(error: BaseException) -> str:
 
 
 def is_sent_away(error: BaseException) -> bool:
-    """Whether the process was told to end: Ray answers SIGTERM, as of a node that is taken away, with this exit."""
-    return isinstance(error, SystemExit) and error.code == signal.SIGTERM
+    """Whether the process was told to end: Ray answers SIGTERM, as of a node that is taken away, by an exit of its own.
+
+    Any other exit is that of the code which runs, whatever its number.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised = str(frames[-1].f_globals.get("__name__", "")) if frames else ""
+    return isinstance(error, SystemExit) and raised.partition(".")[0] == "ray"
 
 
 def tells_no_space(text: str) -> bool:

@@ -26,11 +26,13 @@ class Mute(Exception):
         raise KeyError("text")
 
 
-def ended(store: Path, error: BaseException) -> tuple[str, str, bool]:
+def ended(store: Path, error: BaseException, leave: Any = None) -> tuple[str, str, bool]:
     class Raises(Stage):
         name = "pretrain"
 
         def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
+            if leave:
+                leave(error)
             raise error
 
     result = execute(Task((Node(Raises(), "k", "label"),)), Workplace(Store(store)))
@@ -56,9 +58,18 @@ def test_a_full_disk_stops_the_run_with_one_line(error: BaseException, tmp_path:
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_worker_that_is_sent_away_goes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [1, 15])
+def test_a_worker_that_is_sent_away_goes(code: int, tmp_path: Path) -> None:
+    of_ray: dict[str, Any] = {"__name__": "ray._private.worker"}
+    exec("def leave(error): raise error", of_ray)  # the handler of Ray's, which is told by where it stands
     with pytest.raises(SystemExit):  # Ray's answer to SIGTERM: the task is given to another worker, it has not failed
-        ended(tmp_path, SystemExit(15))
+        ended(tmp_path, SystemExit(code), of_ray["leave"])
+
+
+@pytest.mark.parametrize("code", [0, 1, 15, "enough"])
+def test_an_exit_of_a_method_is_its_failure_whatever_its_code(code: int | str, tmp_path: Path) -> None:
+    told = f"SystemExit: the code called sys.exit({code!r})"
+    assert ended(tmp_path, SystemExit(code)) == ("failed", told, False)
 
 
 @pytest.mark.parametrize(
