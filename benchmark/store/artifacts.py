@@ -25,7 +25,7 @@ from benchmark.store.format import check_format, write_format
 from benchmark.store.documents import parse_document
 from benchmark.store.manifest import Manifest, bare_name, parse_manifest
 from benchmark.store.roots import Root, make_folder, open_root
-from benchmark.store.verify import Verifier, sha256
+from benchmark.store.verify import Verifier, sha256, size_damage
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Store:
         return self.facts(stage, key) is not None
 
     def facts_of(self, stage: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Facts of those artifacts that exist, as their manifests say; whether their files are whole is not looked at.
+        """Facts of those artifacts that exist, as their manifests and, on this machine, the sizes of their files say.
 
         For what looks at thousands at once: a stage's folder is listed once, and manifests alone are read.
         """
@@ -125,7 +125,10 @@ class Store:
         for place, there in self._listed(stage, keys):
             texts = place.read_all(f"{stage}/{key}/manifest.json" for key in there if key not in found)
             manifests = {name: self._parsed(place, name, text) for name, text in texts.items()}
-            found |= {name.split("/")[1]: manifest.facts for name, manifest in manifests.items() if manifest}
+            for name, manifest in manifests.items():
+                key = name.split("/")[1]
+                if manifest and not self._damage(place, stage, key, manifest, by_size=True):
+                    found[key] = manifest.facts
         return found
 
     def made(self, stage: str, keys: Iterable[str]) -> set[str]:
@@ -223,13 +226,16 @@ class Store:
             self._say_damaged(place, name, str(error))
             return None
 
-    def _damage(self, place: Root, stage: str, key: str, manifest: Manifest) -> str:
-        """What is wrong with an artifact, as far as that shows without a download; said once."""
+    def _damage(self, place: Root, stage: str, key: str, manifest: Manifest, *, by_size: bool = False) -> str:
+        """What is wrong with an artifact, as far as that shows without a download; said once.
+
+        `by_size`: no file is read, and of a remote place nothing is asked.
+        """
         attempt = f"{stage}/{key}/{manifest.attempt}"
-        if place.local is not None:
-            found = self._verifier.damage(place.local / attempt, manifest)
+        if place.local is None:
+            found = "" if by_size else remote_damage(place, attempt, manifest)
         else:
-            found = remote_damage(place, attempt, manifest)
+            found = (size_damage if by_size else self._verifier.damage)(place.local / attempt, manifest)
         if found:
             self._say_damaged(place, f"{stage}/{key}", found)
         return found

@@ -25,6 +25,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_damage(folder: Path, manifest: Manifest) -> str:
+    """What is wrong with an artifact's files as far as their sizes tell, "" where nothing is."""
+    for name in manifest.files:
+        try:
+            size = os.stat(f"{folder}/{name}").st_size
+        except OSError:
+            return f"{name} is missing"
+        wanted = manifest.sizes.get(name, size)
+        if size != wanted:
+            return f"{name} has {size} bytes, not {wanted}"
+    return ""
+
+
 class Verifier:
     """Compares files with their manifest and remembers those that were equal."""
 
@@ -33,18 +46,11 @@ class Verifier:
 
     def damage(self, folder: Path, manifest: Manifest) -> str:
         """What is wrong with an artifact's files, "" where all are as they were written."""
-        for name, expected in manifest.files.items():
-            path = folder / name
-            try:
-                size = path.stat().st_size
-            except OSError:
-                return f"{name} is missing"
-            wanted = manifest.sizes.get(name, size)
-            if size != wanted:
-                return f"{name} has {size} bytes, not {wanted}"
-            if not self.is_equal(path, expected):
-                return f"{name} is not what was written (its sha256 differs)"
-        return ""
+        found = size_damage(folder, manifest)
+        if found:
+            return found
+        differs = (name for name, expected in manifest.files.items() if not self.is_equal(folder / name, expected))
+        return next((f"{name} is not what was written (its sha256 differs)" for name in differs), "")
 
     def is_equal(self, path: Path, expected: str) -> bool:
         """Whether a file has this sha256; it is read only where its state is new."""

@@ -43,6 +43,21 @@ def test_a_cell_without_a_record_waits_for_the_first_stage_that_is_not_there(tmp
     assert (one.state, one.what) == ("waiting", "a run that asks for its record")
 
 
+@pytest.mark.parametrize("text", [None, "xx"])
+def test_a_record_whose_file_is_lost_or_of_another_size_is_no_record(
+    text: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    finished(store, "record", "c" * 32, {"statuses": {"default": "ok"}, "final": True})
+    (one,) = standings(store, ENTRIES, last_run(store, "s"))
+    assert one.state == "done"
+    (file,) = tmp_path.glob("record/*/*/file")
+    file.unlink() if text is None else file.write_text(text)
+    (one,) = standings(Store(tmp_path), ENTRIES, last_run(store, "s"))
+    assert (one.state, one.statuses) == ("waiting", {})
+    assert "it counts as absent and is made again when it is needed" in caplog.text
+
+
 def test_what_runs_and_what_failed_is_known_from_the_journal_until_the_run_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
