@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,7 @@ from reports.statistics import RepairGap
 
 TEMPLATES = Path(__file__).parent / "templates"
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
+_FIGURES = re.compile(r"scatter(-column)?|repair-gap|detectors|repairs-[0-9]+")  # the names of all that is drawn
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -139,13 +141,14 @@ class Drawn(NamedTuple):
 
 
 def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
-    """Saves every figure."""
+    """Saves every figure, and removes those of an earlier board that this one does not draw."""
     bound, bound_on = _search(results.suite)
+    saved: set[Path] = set()
     inline: dict[str, Markup] = {}
     maps = []
 
     def drawn(figure: Figure, name: str, about: str) -> Markup:
-        style.save(figure, folder / name)
+        saved.update(style.save(figure, folder / name))
         return Markup(style.inline_svg(figure, about, prefix=name))
 
     shown = scene(results.cells, results.trials, found.names, bound_on=bound_on, bound=bound)
@@ -169,7 +172,16 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         inline["detectors"] = drawn(
             detector_map(scored, detector_scales(results.measures)["auroc"]), "detectors", about
         )
+    _remove_stale(folder, saved)
     return Drawn(inline, maps, shown.hidden)
+
+
+def _remove_stale(folder: Path, saved: set[Path]) -> None:
+    """A figure that stayed would show another suite's numbers, or none that are true; other files are left alone."""
+    for kind in ("svg", "png", "pdf"):
+        for path in set(folder.glob(f"*.{kind}")) - saved:
+            if _FIGURES.fullmatch(path.stem):
+                path.unlink()
 
 
 def _panels(cells: Frame) -> list[str]:

@@ -119,6 +119,16 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "board" / "figures").exists()
 
 
+def test_figures_of_an_earlier_board_go_and_other_files_stay(broken_store: Store, tmp_path: Path) -> None:
+    figures = tmp_path / "board" / "figures"
+    write_board(broken_store, "demo", tmp_path / "board")
+    drawn = {path.name for path in figures.iterdir()}
+    for name in ("repairs-7.pdf", "detectors.svg", "mine.pdf", "repairs-7.tex", "repairs-old.png"):
+        (figures / name).write_text("of before")
+    write_board(broken_store, "demo", tmp_path / "board")
+    assert {path.name for path in figures.iterdir()} == drawn | {"mine.pdf", "repairs-7.tex", "repairs-old.png"}
+
+
 def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells if cell["repair"] != "none"})
