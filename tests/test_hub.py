@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,15 @@ from datasets import config
 from huggingface_hub import constants
 
 from benchmark import hub
+from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.spec import ModelSpec
 from benchmark.datasets.hugging_face import loading
 from benchmark.datasets.known import Cifar10
+from benchmark.engine import running
+from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.models.clip import build
+from benchmark.store.artifacts import Store
 
 pytestmark = pytest.mark.unit
 
@@ -44,6 +49,25 @@ def test_weights_that_cannot_be_fetched_are_one_line_at_once(caplog: pytest.LogC
     with pytest.raises(UserError, match=r"model.pretrained must be a tag of RN50 .* got 'openai'; connect, or give"):
         build(ModelSpec(name="RN50", pretrained="openai"), seed=0)
     assert not caplog.records
+
+
+@pytest.mark.usefixtures("_silent")
+@pytest.mark.parametrize(
+    ("name", "tag", "told"),
+    [
+        ("RN50", "openai", "model.pretrained must be a tag of RN50 in the hub's cache"),
+        ("RN50", "opena", "unknown pretrained tag of RN50 'opena'; did you mean openai"),
+        ("tiny-vit", "openai", "model.pretrained: 'tiny-vit' has no published weights"),
+    ],
+)
+def test_a_run_asks_for_published_weights_before_it_makes_anything(
+    name: str, tag: str, told: str, tmp_path: Path
+) -> None:
+    resolved = resolve("smoke", [f"model.name={name}", f"model.pretrained={tag}"])
+    with pytest.raises(UserError) as caught:
+        running.run(resolved, Store(tmp_path / "store"), ComputeOptions(), running.Wanted(local=True))
+    assert str(caught.value).startswith(told)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.usefixtures("_silent")

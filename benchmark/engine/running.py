@@ -23,7 +23,7 @@ from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
 from benchmark.stages.node import Node, Stage
-from benchmark.stages.preflight import check_data, check_starts, check_workers, doubts
+from benchmark.stages.preflight import check_data, check_starts, check_workers, doubts, published_models
 from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 
@@ -86,6 +86,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     if left:
         check_data(cell.experiment for cell in asked)
         check_starts(asked, store)
+        _fetch_weights(asked, store)
         for line in doubts(cell.experiment for cell in asked):
             print(f"backstop: note: {line}", file=sys.stderr)
     if left or work.late:
@@ -97,6 +98,16 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     statuses, failures = _outcome(store, asked)
     seconds = time.monotonic() - began
     return Ran(suite.name, len(cells), len(asked), statuses, seconds, further, failures)
+
+
+def _fetch_weights(asked: Sequence[Cell], store: Store) -> None:
+    """Has published weights here before data are made for hours, so that what cannot be had is said at once."""
+    models = published_models(asked, store)
+    if models:  # else open_clip and torch are loaded for nothing
+        from benchmark.models.published import fetch_published
+
+        for model in models:
+            fetch_published(model)
 
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:

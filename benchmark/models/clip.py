@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.config.spec import ModelSpec
-from benchmark.errors import UserError, must, unknown
-from benchmark.hub import hub_or_cache
+from benchmark.errors import UserError, unknown
 from benchmark.models import adapters
 from benchmark.models.architectures import TINY, image_size
 from benchmark.models.batch_norm import use_group_norms
+from benchmark.models.published import published_weights
 from benchmark.models.tokenizer import TokenMemory, WordHashTokenizer
 from benchmark.types import Model
 
@@ -170,27 +169,19 @@ def build(spec: ModelSpec, *, seed: int) -> ClipModel:
 def _tiny(spec: ModelSpec) -> tuple[nn.Module, Callable[[list[str]], torch.Tensor]]:
     from open_clip.model import CLIP
 
-    if spec.pretrained:
-        raise UserError(f"model.pretrained: {spec.name!r} has no published weights; use model.weights or another model")
     config = TINY[spec.name]
     text = config["text_cfg"]
-    return CLIP(**copy.deepcopy(config)), WordHashTokenizer(text["vocab_size"], text["context_length"])
+    with published_weights(spec):  # there are none
+        network = CLIP(**copy.deepcopy(config))
+    return network, WordHashTokenizer(text["vocab_size"], text["context_length"])
 
 
 def _open_clip(spec: ModelSpec) -> tuple[nn.Module, Callable[[list[str]], torch.Tensor]]:
     import open_clip
 
     image_size(spec.name)  # refuses an unknown name
-    if spec.pretrained and spec.pretrained not in (tags := open_clip.list_pretrained_tags_by_model(spec.name)):
-        raise unknown(f"pretrained tag of {spec.name}", spec.pretrained, tags)
-    with hub_or_cache() if spec.pretrained else nullcontext(True) as answers:
-        try:
-            network = open_clip.create_model(spec.name, pretrained=spec.pretrained, pretrained_text=False)
-        except (OSError, RuntimeError) as error:
-            if answers:
-                raise
-            rule = f"a tag of {spec.name} in the hub's cache where the hub does not answer"
-            raise must("model.pretrained", rule, spec.pretrained, "connect, or give a file: model.weights") from error
+    with published_weights(spec):
+        network = open_clip.create_model(spec.name, pretrained=spec.pretrained, pretrained_text=False)
     return network, open_clip.get_tokenizer(spec.name)
 
 

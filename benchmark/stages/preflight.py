@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.protocol import Splits
-from benchmark.config.spec import Experiment
+from benchmark.config.spec import Experiment, ModelSpec
 from benchmark.data.source_checks import alike, check_class_names
 from benchmark.data.splits import assign_splits, is_streamed, num_outside, pretrain_size
 from benchmark.errors import must
@@ -89,19 +89,26 @@ def check_starts(cells: Iterable[Cell], store: Store) -> None:
     Raises:
         UserError: names the first key.
     """
-    needed = {start for cell in cells for start, made in _starts(cell) if start and not store.has("pretrain", made)}
+    needed = {model.start_from for model in _unmade(cells, store) if model.start_from}
     for start in sorted(needed):
         if not store.has("pretrain", start):
             remedy = "run the suite that makes it on this store first, or give its store with --from"
             raise must("model.start_from", f"a pretrain artifact in store {store.root}", start, remedy)
 
 
-def _starts(cell: Cell) -> Iterator[tuple[str | None, str]]:
-    """Start and result of each of a cell's pre-trainings."""
-    experiment, keys = cell.experiment, cell.keys
-    yield experiment.model.start_from, keys.pretrain
-    if keys.outside:
-        yield (experiment.outside.model if experiment.outside else experiment.model).start_from, keys.outside
+def published_models(cells: Iterable[Cell], store: Store) -> list[ModelSpec]:
+    """Those of the models that are still to be made which start from published weights."""
+    return list(dict.fromkeys(model for model in _unmade(cells, store) if model.pretrained))
+
+
+def _unmade(cells: Iterable[Cell], store: Store) -> Iterator[ModelSpec]:
+    """The models of all pre-trainings that the store has not."""
+    for cell in cells:
+        experiment, keys = cell.experiment, cell.keys
+        made = [(experiment.model, keys.pretrain)]
+        if keys.outside:
+            made.append((experiment.outside.model if experiment.outside else experiment.model, keys.outside))
+        yield from (model for model, key in made if not store.has("pretrain", key))
 
 
 def doubts(experiments: Iterable[Experiment]) -> list[str]:
