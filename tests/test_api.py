@@ -25,27 +25,16 @@ from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.work.defend import load_repaired
 from benchmark.store.artifacts import Store, open_store
-from tests.helpers.miniature import SETTINGS
+from tests.helpers.miniature import SMALLEST
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-SMALLER = (
-    'objectives=["mmcl"]',
-    'attacks=["badnet:target=ring,poison_rate=0.1"]',
-    'repairs=["fine-tuning:epochs=1,batch_size=64"]',
-    'detectors=["clipscore"]',
-    "searched=[]",
-    "spaces={}",
-    "pretrain.epochs=1",
-    "readouts.probe=false",
-)
 
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A suite's file."""
-    settings = [text for text in SETTINGS if not text.startswith("repairs.")]
-    shrunk = resolve("smoke", [*settings, *SMALLER]).suite
+    shrunk = resolve("smoke", [*SMALLEST, 'detectors=["clipscore"]', "readouts.probe=false"]).suite
     file = tmp_path_factory.mktemp("suite") / "smoke.json"
     file.write_text(json.dumps(shrunk.to_dict()))
     return str(file)

@@ -13,17 +13,8 @@ import pytest
 
 from benchmark.engine.suites import resolve
 from benchmark.store.artifacts import Store
-from tests.helpers.miniature import SETTINGS
+from tests.helpers.miniature import SMALLEST
 
-GRID = (
-    'objectives=["mmcl"]',
-    'attacks=["badnet:target=ring"]',
-    'repairs=["fine-tuning:epochs=1,batch_size=64"]',
-    "searched=[]",
-    "spaces={}",
-    "pretrain.epochs=1",
-    "readouts.probe=false",
-)
 HEAD = """
 import os
 import torch
@@ -103,18 +94,26 @@ def rows(root: Path) -> dict[str, dict[str, Any]]:
     return {row["repair"].partition("(")[0]: row for row in found if row["attack"] != "none"}
 
 
+def weights_of(root: Path) -> dict[str, str]:
+    """Key -> hash of the weights after the first epoch of every repair that ended."""
+    manifests = {file.parent.name: json.loads(file.read_text()) for file in root.glob("defend/*/manifest.json")}
+    files = {key: manifest["files"].get("epoch-0001.safetensors") for key, manifest in manifests.items()}
+    return {key: found for key, found in files.items() if found}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_broken_contract_is_a_status_and_changes_no_other_cell(tmp_path: Path) -> None:
-    settings = [text for text in SETTINGS if not text.startswith("repairs.")]
     suite, plugin, root = tmp_path / "smoke.json", tmp_path / "hostile.py", tmp_path / "store"
-    suite.write_text(json.dumps(resolve("smoke", [*settings, *GRID]).suite.to_dict()))
+    suite.write_text(json.dumps(resolve("smoke", [*SMALLEST, "readouts.probe=false"]).suite.to_dict()))
     plugin.write_text(source())
     alone = run(suite, root)
     assert alone.returncode == 0, alone.stderr
-    calm = rows(root)["fine-tuning"]
-    for manifest in [*root.glob("record/*/manifest.json"), *root.glob("defend/*/manifest.json")]:
-        manifest.unlink()  # made again, after all that is hostile
+    calm, weights = rows(root)["fine-tuning"], weights_of(root)
+    assert len(weights) == 2  # of the attacked model and of its twin
+    for stage in ("defend", "evaluate", "record"):  # made again, among all that is hostile
+        for manifest in root.glob(f"{stage}/*/manifest.json"):
+            manifest.unlink()
     added = [word for name in HOSTILE for word in ("--add", f"repair={name}")]
     done = run(suite, root, "--plugin", str(plugin), *added)
     assert done.returncode == 1
@@ -128,4 +127,5 @@ def test_a_broken_contract_is_a_status_and_changes_no_other_cell(tmp_path: Path)
     }
     assert wrong == {}
     assert found["fine-tuning"] == calm
+    assert weights.items() <= weights_of(root).items()
     assert Store(root).read_json("suites/smoke.json") is not None

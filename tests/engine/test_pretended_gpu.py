@@ -18,21 +18,17 @@ from benchmark.stages.common import Compute
 from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 from benchmark.testing.devices import PretendedGPU
-from tests.helpers.miniature import SETTINGS
+from tests.helpers.miniature import SMALLEST
 
 GRID = (
-    'objectives=["mmcl"]',
+    *SMALLEST,
     'attacks=["badnet:target=ring","quantisation:target=ring,epochs=1"]',
-    'repairs=["fine-tuning:epochs=1,batch_size=64"]',
     'detectors=["clipscore","strip","decree:epochs=1,num_images=32"]',
-    "searched=[]",
-    "spaces={}",
-    "pretrain.epochs=1",
 )
 
 
 def suite() -> Suite:
-    return resolve("smoke", [*(text for text in SETTINGS if not text.startswith("repairs.")), *GRID]).suite
+    return resolve("smoke", GRID).suite
 
 
 def failures(root: Path) -> dict[str, str]:

@@ -28,6 +28,16 @@ SETTINGS = (
     "gate.min_asr_on=absolute",
     "gate.max_accuracy_drop=1.0",
 )
+# of one objective and one repair, which is not searched; what a test adds to it comes after
+SMALLEST = (
+    *(text for text in SETTINGS if not text.startswith("repairs.")),
+    'objectives=["mmcl"]',
+    'attacks=["badnet:target=ring,poison_rate=0.1"]',
+    'repairs=["fine-tuning:epochs=1,batch_size=64"]',
+    "searched=[]",
+    "spaces={}",
+    "pretrain.epochs=1",
+)
 WORDS = [part for text in SETTINGS for part in ("--set", text)]  # of the command
 PLUGIN = Path(__file__).parents[1] / "plugin" / "interpolated_repair.py"
 

@@ -132,7 +132,7 @@ def test_figures_of_an_earlier_board_go_and_other_files_stay(broken_store: Store
 def test_a_heat_map_is_drawn_once_a_repair_has_a_number(tmp_path: Path) -> None:
     cells = fake_suite.grid((fake_suite.BADNET,), (0,))
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells if cell["repair"] != "none"})
-    page = page_of(store, "demo", tmp_path / "board")
+    page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert "As figures, with the clean accuracy that each repair costs" not in page
 
 

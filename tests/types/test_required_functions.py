@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.unit
     ],
 )
 def test_a_function_that_is_missing_is_named_with_its_class(kind: Any, function: str) -> None:
-    mine = type("Mine", (kind,), {}).model_construct()
-    call = getattr(mine, function)
-    given: dict[str, dict[str, Any]] = {"open": {"image_size": 32}, "measure": {"target": None}}
-    words = {"open": 0, "measure": 1, "score": 4}.get(function, 2)
+    call = getattr(type("Mine", (kind,), {}).model_construct(), function)
+    given = inspect.signature(call).parameters.values()
+    words = [None for one in given if one.kind is not one.KEYWORD_ONLY]
+    named = {one.name: None for one in given if one.kind is one.KEYWORD_ONLY}
     with pytest.raises(NotImplementedError, match=f"^Mine must define `{function}`$"):
-        call(*[None] * words, **given.get(function, {}))
+        call(*words, **named)
