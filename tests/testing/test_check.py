@@ -147,6 +147,20 @@ class Careless(Repair):
         return model
 
 
+class Meddling(Repair):
+    """Gives a copy back, and changes the model that came in besides."""
+
+    name: ClassVar[str] = "meddling"
+    card: ClassVar[Card] = CARD
+
+    def repair(self, model: Any, ctx: RepairContext) -> Any:
+        found = model.clone()
+        ctx.report(1, found)
+        with torch.no_grad():
+            next(model.network.parameters()).add_(1)
+        return found
+
+
 class Greedy(Repair):
     """Uses what its card does not name."""
 
@@ -247,6 +261,7 @@ class Nameless(Repair):
         (ByPlace, {"trigger keeps shape and type", "trigger treats samples apart"}),
         (Invisible, {"trigger shows", "attack plants"}),
         (Careless, {"input model unmodified", "deterministic under the seed"}),
+        (Meddling, {"input model unmodified"}),
         (Greedy, {"repairs with what its card names"}),
         (Peeking, {"sees nothing of the trigger"}),
         (Asking, {"repairs with what its card names"}),

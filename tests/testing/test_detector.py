@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -15,8 +15,8 @@ from benchmark.types import Card, Detector, Filter, InputDetector, State
 pytestmark = pytest.mark.unit
 
 
-def failures(cls: type[Detector]) -> dict[str, str]:
-    return {result.name: result.detail for result in check_method(cls) if not result.ok}
+def failures(cls: type[Detector], **fields: Any) -> dict[str, str]:
+    return {result.name: result.detail for result in check_method(cls, fields) if not result.ok}
 
 
 def test_the_planted_backdoor_of_the_kit_works() -> None:
@@ -57,3 +57,40 @@ class Greedy(Filter):
 
 def test_a_detector_is_held_to_its_card() -> None:
     assert "does not name" in failures(Greedy)["scores every pair"]
+
+
+class Meddling(Filter):
+    """Leaves a mark on what it is handed."""
+
+    name: ClassVar[str] = "meddling"
+    card: ClassVar[Card] = Greedy.card.model_copy(update={"needs": frozenset({"suspect_pairs"})})
+
+    mark: Literal["weights", "mode", "gradients", "generator"] = "weights"
+
+    def scores(self, model: Any, ctx: Any) -> torch.Tensor:
+        weight = next(model.network.parameters())
+        match self.mark:
+            case "weights":
+                weight.add_(1)
+            case "mode":
+                model.train()
+            case "gradients":
+                weight.grad = torch.zeros_like(weight)
+            case "generator":
+                torch.rand(())
+        return torch.zeros(ctx.suspect_pairs.num_rows)
+
+
+@pytest.mark.parametrize(
+    ("mark", "check", "told"),
+    [
+        ("weights", "model unmodified", "must not modify the model"),
+        ("mode", "model unmodified", "must leave the model in evaluation mode"),
+        ("gradients", "model unmodified", "must leave no gradients behind"),
+        ("generator", "global generator untouched", "must draw from ctx.generator, not the global one"),
+    ],
+)
+def test_a_detector_that_leaves_a_mark_is_told(mark: str, check: str, told: str) -> None:
+    found = failures(Meddling, mark=mark)
+    assert told in found[check]
+    assert len({"model unmodified", "global generator untouched"} & set(found)) == 1
