@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 _aten = torch.ops.aten
-# Operations that take tensors of both devices; a GPU tensor may be indexed by a CPU one.
+# Operations that take tensors of both devices; a GPU tensor may be indexed by a CPU one, but not the other way round.
 _CROSSING = {_aten.copy_, _aten._foreach_copy_, _aten.set_}
 _INDEXED = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_, _aten._unsafe_index}
 # Operations whose result, or its size, the host has to know before it can go on.
@@ -175,8 +175,9 @@ class _Placements(TorchFunctionMode):
         """A GPU tensor takes indices of the CPU here, which the kernels of a CPU that follow would be told apart."""
         parts = index if isinstance(index, tuple) else (index,)
         there = self._gpu.device_of(tensor)
-        moved = [self._gpu.moved(part, there) if isinstance(part, torch.Tensor) else part for part in parts]
-        tensor[tuple(moved)] = value
+        if there == GPU:
+            parts = tuple(self._gpu.moved(part, GPU) if isinstance(part, torch.Tensor) else part for part in parts)
+        tensor[tuple(parts)] = value
 
     def _tolist(self, tensor: torch.Tensor) -> Any:
         if self._gpu.device_of(tensor) == GPU:
@@ -211,7 +212,8 @@ class _Operations(TorchDispatchMode):
 
     def _sides(self, name: Any, args: Any, kwargs: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The tensors of either device that decide; those of the CPU without a dimension do not."""
-        given = (args[0], *args[2:3]) if name in _INDEXED else (*args, *kwargs.values())
+        free = name in _INDEXED and self._gpu.device_of(args[0]) == GPU
+        given = (args[0], *args[2:3]) if free else (*args, *kwargs.values())
         on_gpu: list[torch.Tensor] = []
         on_cpu: list[torch.Tensor] = []
         for tensor in _tensors(given):

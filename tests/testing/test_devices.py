@@ -40,6 +40,8 @@ MIXED: dict[str, Callable[[torch.Tensor], Any]] = {
     "generator in place": lambda there: there.uniform_(generator=torch.Generator()),
     "array": lambda there: np.asarray(there),
     "numpy": lambda there: there.numpy(),
+    "index of the GPU": lambda there: torch.ones(3)[there.long()],
+    "set by an index of the GPU": lambda there: torch.ones(3).__setitem__(there.long(), 0.0),
     "values set by index": lambda there: there.index_put_((torch.tensor([1]),), torch.zeros(1)),
 }
 ALIKE: dict[str, Callable[[torch.Tensor], Any]] = {
