@@ -23,7 +23,7 @@ from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_cluster import check_slot, connect
 from benchmark.engine.ray_worker import Pool, SharedState, Worker
 from benchmark.engine.task import Task, TaskResult, execute
-from benchmark.errors import UserError, reason_of, status_of
+from benchmark.errors import UserError, is_sent_away, reason_of, status_of
 from benchmark.stages.common import Compute
 from benchmark.stages.node import Stage, Workplace
 from benchmark.stages.pretrain import Pretrain
@@ -52,7 +52,7 @@ class RayExecutor:
         *,
         threads: int | None = None,
     ) -> None:
-        connect(resources)
+        _connect(resources)
         interrupt.listen()  # Ray takes SIGTERM, and ends in a dump of its own where workers are at work
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
         self._interrupt, self._threads = interrupt, threads  # None: as many as a slot has CPUs
@@ -224,6 +224,16 @@ class RayExecutor:
             self._tuner.join(LEAVE_S)
         self._tune_settings.close()
         ray.shutdown()
+
+
+def _connect(resources: ComputeOptions) -> None:
+    """Joins or starts Ray; told to end meanwhile, by a handler that Ray sets before it is ready, it is interrupted."""
+    try:
+        connect(resources)
+    except SystemExit as error:
+        if is_sent_away(error):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _under(task: Task, stage: Stage) -> Task:

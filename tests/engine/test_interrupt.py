@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.config.compute_options import ComputeOptions
 from benchmark.engine.interrupt import SIGNALS, Interrupt
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
@@ -60,3 +62,13 @@ def test_what_was_ignored_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_that_is_told_to_end_while_ray_starts_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.engine import ray_pool
+
+    of_ray: dict[str, Any] = {"__name__": "ray._private.worker"}
+    exec("def handler(resources): raise SystemExit(15)", of_ray)  # Ray's own, which it sets before `ray.init` returns
+    monkeypatch.setattr(ray_pool, "connect", of_ray["handler"])
+    with pytest.raises(KeyboardInterrupt):
+        ray_pool._connect(ComputeOptions())
