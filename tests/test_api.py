@@ -259,9 +259,6 @@ def test_every_example_is_tried() -> None:
     assert {name for name in there if name not in (ROOT / "docs" / "api.md").read_text()} == set()
 
 
-# --- what the packages export -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", registry.KINDS)
 def test_a_kind_exports_its_registered_methods_and_no_others(kind: str) -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]

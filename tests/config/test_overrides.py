@@ -102,9 +102,6 @@ def test_mistakes_in_set_are_one_line_that_names_the_place(path: str, text: str,
     assert "\n" not in str(caught.value)
 
 
-# --- --add -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["repair", "defense", "defence"])
 def test_add_grows_the_grid_by_one_method(kind: str) -> None:
     grown = add(suite(), f"{kind}=par:epochs=2")

@@ -74,9 +74,6 @@ def test_an_epoch_over_some_rows_visits_each_of_them_once() -> None:
     assert pool.num_steps(10, some) == len(batches) == 2
 
 
-# --- cache and stream --------------------------------------------------------------------------------------------
-
-
 def prepared(tmp_path: Path, data: Shapes, splits: Splits, **options: Any) -> dict[str, Any]:
     tmp_path.mkdir(exist_ok=True)
     return prepare_data(data, splits, image_size=16, folder=tmp_path, **options)

@@ -92,9 +92,6 @@ class Counts:
         monkeypatch.setattr(scanning, "_of_group", counted_group)
 
 
-# --- what a pass reads -------------------------------------------------------------------------------------------
-
-
 def test_a_pass_reads_and_decodes_the_rows_of_its_split_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = parquet(tmp_path / "set", streaming=True)
     counts, out = Counts(monkeypatch), tmp_path / "out"
@@ -205,9 +202,6 @@ def test_a_fact_of_files_is_found_once_until_they_change(tmp_path: Path) -> None
     assert remembered("other", [file], make) == "2"
     file.write_text("longer")
     assert remembered("rows", [file], make) == "3"
-
-
-# --- what comes out ----------------------------------------------------------------------------------------------
 
 
 def test_scanned_parquet_is_what_reading_by_number_gives(tmp_path: Path) -> None:

@@ -113,9 +113,6 @@ def test_text_labels_become_classes(tmp_path: Path) -> None:
     assert chosen.read(range(3)).labels.tolist() == [0, 1, 0]
 
 
-# --- mistakes ----------------------------------------------------------------------------------------------------
-
-
 def test_missing_path_column_and_split_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cifar10.path must be .* no such path"):
         Cifar10(path=str(tmp_path / "nowhere")).open(image_size=8)
@@ -191,9 +188,6 @@ def test_too_few_rows_and_labels_outside_the_names_are_refused(tmp_path: Path) -
         prepare(tmp_path / "b", columns, features, class_names=("a", "b", "c"))
     with pytest.raises(UserError, match="class_names must name the classes"):
         prepare(tmp_path / "b", columns, features)
-
-
-# --- identity ----------------------------------------------------------------------------------------------------
 
 
 def test_content_hash_follows_bytes_and_names_but_not_the_place(tmp_path: Path) -> None:

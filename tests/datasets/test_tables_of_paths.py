@@ -127,9 +127,6 @@ def test_sets_that_hold_their_images_keep_their_keys(tmp_path: Path) -> None:
     assert HuggingFace(path=str(file.parent)).revision() == content_hash([file], file.parent)
 
 
-# --- labels ------------------------------------------------------------------------------------------------------
-
-
 def labelled_csv(folder: Path, labels: list[Any], **fields: Any) -> HuggingFace:
     names = images(folder / "images", len(labels))
     rows = "\n".join(f"{name},{label}" for name, label in zip(names, labels, strict=True))

@@ -37,9 +37,6 @@ def as_stored(values: list[bytes]) -> list[dict[str, Any]]:
     return [{"bytes": value, "path": f"{place}.png"} for place, value in enumerate(values)]
 
 
-# --- known sets, in miniature but in their hub layout ------------------------------------------------------------
-
-
 def mini_cifar(folder: Path, train: int = 30, test: int = 10) -> Path:
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     features = {"img": datasets.Image(), "label": datasets.ClassLabel(names=names)}

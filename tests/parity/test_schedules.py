@@ -50,9 +50,6 @@ def test_safeclip_mixture_gives_the_released_posteriors() -> None:
     agree(safe_posteriors(data["cosines"]), data["posterior"], 1e-9)
 
 
-# --- SafeCLIP, epoch by epoch ------------------------------------------------------------------------------------
-
-
 class Scored(NamedTuple):
     """As much of a plan's context as SafeCLIP asks for."""
 

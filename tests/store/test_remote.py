@@ -191,9 +191,6 @@ def test_the_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "BACKSTOP_CACHE" in str(caught.value)
 
 
-# --- places ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("there", [False, True])
 def test_a_store_behind_must_be_one(there: bool, tmp_path: Path) -> None:
     place = tmp_path / "typo"

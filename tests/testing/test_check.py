@@ -88,9 +88,6 @@ def test_sets_of_the_hub_are_not_downloaded(name: str) -> None:
     assert "a check downloads nothing; give `path`" in found["opens"]
 
 
-# --- the direction of a repair, and of breaches ----------------------------------------------------------------
-
-
 def test_cleanclip_lowers_the_success_rate_of_a_planted_backdoor() -> None:
     planted = world.backdoored()
     before = world.effect(planted.model, planted.trigger)

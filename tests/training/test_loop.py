@@ -104,9 +104,6 @@ def test_checkpoints_come_every_few_epochs_and_at_the_end(tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
-# --- one batch or several micro-batches ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("objective", [MMCL(), MMCLSSL()], ids=lambda item: item.name)
 @pytest.mark.parametrize("name", MODELS)
 def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, objective: Objective, device: str) -> None:
@@ -157,9 +154,6 @@ def test_prefetching_changes_nothing() -> None:
     plain = train(model("tiny-vit"), pairs(), MMCLSSL(), SHORT, seed=3)
     ahead = train(model("tiny-vit"), pairs(), MMCLSSL(), SHORT, seed=3, options=LoopOptions(prefetch=2))
     assert differing(tensors(plain.model), tensors(ahead.model)) == []
-
-
-# --- what a step changes ---------------------------------------------------------------------------------------
 
 
 def test_loop_follows_the_schedule() -> None:
@@ -222,9 +216,6 @@ def test_plans_may_ask_for_similarities() -> None:
     options = LoopOptions(on_epoch=lambda end, _: ends.append(end))
     train(model(), pairs(), Ranking(), SHORT.model_copy(update={"epochs": 2}), seed=0, options=options)
     assert [end.images for end in ends] == [16, 16]
-
-
-# --- mistakes --------------------------------------------------------------------------------------------------
 
 
 class Broken(MMCL):
