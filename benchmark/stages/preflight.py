@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from benchmark.config.pretraining import OutsideSpec
 from benchmark.config.protocol import Splits
@@ -89,8 +89,7 @@ def check_starts(cells: Iterable[Cell], store: Store) -> None:
     Raises:
         UserError: names the first key.
     """
-    needed = {model.start_from for model in _unmade(cells, store) if model.start_from}
-    for start in sorted(needed):
+    for start in sorted({model.start_from or "" for model in _unmade(cells, store, "start_from")}):
         if not store.has("pretrain", start):
             remedy = "run the suite that makes it on this store first, or give its store with --from"
             raise must("model.start_from", f"a pretrain artifact in store {store.root}", start, remedy)
@@ -98,17 +97,18 @@ def check_starts(cells: Iterable[Cell], store: Store) -> None:
 
 def published_models(cells: Iterable[Cell], store: Store) -> list[ModelSpec]:
     """Those of the models that are still to be made which start from published weights."""
-    return list(dict.fromkeys(model for model in _unmade(cells, store) if model.pretrained))
+    return list(dict.fromkeys(_unmade(cells, store, "pretrained")))
 
 
-def _unmade(cells: Iterable[Cell], store: Store) -> Iterator[ModelSpec]:
-    """The models of all pre-trainings that the store has not."""
+def _unmade(cells: Iterable[Cell], store: Store, field: Literal["start_from", "pretrained"]) -> list[ModelSpec]:
+    """The models whose specification gives a field, of those pre-trainings that the store has not."""
+    asked: dict[str, ModelSpec] = {}  # thousands of cells share a model, and the store is asked for few
     for cell in cells:
         experiment, keys = cell.experiment, cell.keys
-        made = [(experiment.model, keys.pretrain)]
+        asked[keys.pretrain] = experiment.model
         if keys.outside:
-            made.append((experiment.outside.model if experiment.outside else experiment.model, keys.outside))
-        yield from (model for model, key in made if not store.has("pretrain", key))
+            asked[keys.outside] = experiment.outside.model if experiment.outside else experiment.model
+    return [model for key, model in asked.items() if getattr(model, field) and not store.has("pretrain", key)]
 
 
 def doubts(experiments: Iterable[Experiment]) -> list[str]:

@@ -16,7 +16,7 @@ from benchmark.datasets.known import Cifar10
 from benchmark.errors import UserError
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.outside import outside_of
-from benchmark.stages.preflight import check_starts
+from benchmark.stages.preflight import check_starts, published_models
 from benchmark.store.artifacts import Store
 from tests.config.suites import suite
 
@@ -106,3 +106,18 @@ def test_a_start_that_nobody_has_made_is_refused_until_it_or_the_model_is_there(
     check_starts(cells, other)  # the model that would start there is made
     store.draft("pretrain", start).commit({})
     check_starts(cells, store)
+
+
+def test_the_store_is_asked_once_for_each_model_that_has_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Store, "has", lambda store, stage, key: bool(asked.append(key)))
+    cells, store = cells_of(_tuned(seeds="[0]")), Store(tmp_path)
+    check_starts(cells, store)
+    assert published_models(cells, store) == asked == []
+    published = cells_of(_tuned(model__name="RN50", model__pretrained="openai", seeds="[0]"))
+    (model,) = published_models(published, store)
+    assert model.pretrained == "openai"
+    assert sorted(asked) == sorted({cell.keys.pretrain for cell in published})
+    assert len(asked) < len(published)
