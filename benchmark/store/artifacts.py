@@ -234,8 +234,10 @@ class Store:
         attempt = f"{stage}/{key}/{manifest.attempt}"
         if place.local is None:
             found = "" if by_size else remote_damage(place, attempt, manifest)
+        elif by_size:
+            found = size_damage(f"{place.local}/{attempt}", manifest)  # to join paths would take as long as to look
         else:
-            found = (size_damage if by_size else self._verifier.damage)(place.local / attempt, manifest)
+            found = self._verifier.damage(place.local / attempt, manifest)
         if found:
             self._say_damaged(place, f"{stage}/{key}", found)
         return found

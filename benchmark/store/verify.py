@@ -25,7 +25,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_damage(folder: Path, manifest: Manifest) -> str:
+def size_damage(folder: Path | str, manifest: Manifest) -> str:
     """What is wrong with an artifact's files as far as their sizes tell, "" where nothing is."""
     for name in manifest.files:
         try:
