@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Z = 1.959963984540054  # of a two-sided 95 % interval
+SLACK = 1e-9  # by which a share may miss a limit: 0.30 - 0.25 <= 0.05 must hold in binary too
 
 
 class Interval(NamedTuple):

@@ -49,16 +49,17 @@ def read_suite(store: Store, entries: Sequence[Mapping[str, Any]], metrics: Sequ
     artifacts = ((order, store.find("record", entry["record"])) for order, entry in enumerate(entries))
     found = {order: artifact for order, artifact in artifacts if artifact}
     skipped = dict.fromkeys(told(item) for artifact in found.values() for item in artifact.facts.get("skipped", ()))
-    records, trials = _tables(found, "records.parquet", RECORDS), _tables(found, "trials.parquet", TRIALS)
+    records = _tables({order: artifact.path("records.parquet") for order, artifact in found.items()}, RECORDS)
+    searched = {order: artifact for order, artifact in found.items() if "trials.parquet" in artifact.hashes}
+    trials = _tables({order: artifact.path("trials.parquet") for order, artifact in searched.items()}, TRIALS)
     table = _one_table(records, RECORDS)
     orders = {entry["record"]: order for order, entry in enumerate(entries)}
     measures = _measures(table, _joined(store, orders, metrics))
     return Stored(table, _one_table(trials, TRIALS), measures, tuple(skipped))
 
 
-def _tables(artifacts: Mapping[int, Artifact], name: str, schema: pa.Schema) -> dict[int, pa.Table]:
-    """The tables of a name, where there are such, side by side: Arrow reads without Python's lock."""
-    paths = {order: artifact.path(name) for order, artifact in artifacts.items() if name in artifact.hashes}
+def _tables(paths: Mapping[int, Path], schema: pa.Schema) -> dict[int, pa.Table]:
+    """The tables, read side by side: Arrow reads without Python's lock."""
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(paths, readers.map(partial(read_table, schema=schema), paths.values()), strict=True))
 

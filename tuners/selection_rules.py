@@ -12,11 +12,11 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmark.config.spec import Search
+from benchmark.stats import SLACK
 from benchmark.store.schemas import DEFAULTS_STAND_IN, Selection
 
 Key = tuple[float, ...]
 BLIND_PHASES = frozenset({"default", "quasi_random"})  # their proposals never saw attack success
-_SLACK = 1e-9  # 0.30 - 0.25 <= 0.05 must hold in binary too
 
 
 class Row(NamedTuple):
@@ -69,7 +69,7 @@ def oracle_key(row: Row, *, bound: float, floor: float | None, bound_on: str, lo
     if row.asr is None or not row.accuracy >= lowest:
         return None
     measured = row.asr - (floor or 0.0) if bound_on == "net" else row.asr
-    if not measured <= bound + _SLACK:
+    if not measured <= bound + SLACK:
         return None
     return (row.accuracy, -row.asr, -row.trial, -row.epoch)
 
@@ -91,7 +91,7 @@ def trigger_blind_key(row: Row, *, start_accuracy: float, drop: float, lowest: f
     loss = row.loss if row.loss is not None and math.isfinite(row.loss) else math.inf
     if row.strength is None:
         return None if math.isinf(loss) else (-loss, -row.trial, -row.epoch)
-    if row.accuracy < start_accuracy - drop - _SLACK:
+    if row.accuracy < start_accuracy - drop - SLACK:
         return None
     return (row.strength, row.epoch, -loss, -row.trial)
 

@@ -28,9 +28,9 @@ def check_outline(source: Source | Outline, place: str) -> None:
     last = source.num_rows - 1
     if len(fixed) and not 0 <= fixed.min() <= fixed.max() <= last:
         raise must(f"{place}.fixed_splits", f"rows 0 to {last}", int(fixed.max()), "mend the data set")
-    if len(np.unique(fixed)) < len(fixed):
-        rule = "distinct rows, each in one split"
-        raise must(f"{place}.fixed_splits", rule, f"{len(fixed) - len(np.unique(fixed))} twice", "mend the data set")
+    twice = len(fixed) - len(np.unique(fixed))
+    if twice:
+        raise must(f"{place}.fixed_splits", "distinct rows, each in one split", f"{twice} twice", "mend the data set")
     if source.groups is not None and np.shape(source.groups) != (source.num_rows,):
         rule = f"one number for each of the {source.num_rows} rows"
         raise must(f"{place}.groups", rule, np.shape(source.groups), "mend the data set")

@@ -17,10 +17,9 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.conditions import ModelRef, transforms
 from benchmark.stages.evaluations import Evaluation, of_model, of_outside, of_repaired_twin, of_twin
+from benchmark.stats import SLACK
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Transform, proportion
-
-_SLACK = 1e-9  # 0.85 - 0.05 >= 0.8 must hold in binary too
 
 
 class Source(NamedTuple):
@@ -175,9 +174,9 @@ def planted(own: Sequence[Measure], twin: Sequence[Measure], gate: Gate, *, tran
     net = gate.min_asr_on == "net"
     asr = value(own, under("net_asr" if net else "attack_success_rate", transform))
     drop = value(twin, "clean_accuracy") - value(own, "clean_accuracy")
-    if not asr >= gate.min_asr - _SLACK:
+    if not asr >= gate.min_asr - SLACK:
         return f"undefended {'net ASR' if net else 'ASR'} {asr:.3f}, the gate asks for {gate.min_asr:g}"
-    if not drop <= gate.max_accuracy_drop + _SLACK:
+    if not drop <= gate.max_accuracy_drop + SLACK:
         return f"clean accuracy {drop:.3f} below the clean twin, the gate allows {gate.max_accuracy_drop:g}"
     return ""
 

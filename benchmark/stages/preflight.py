@@ -44,7 +44,7 @@ def check_data(experiments: Iterable[Experiment]) -> None:
     once = Once()
     for experiment in experiments:
         outlook = _outlook(experiment, once)
-        _check_classes(experiment, outlook)
+        _check_classes(experiment, outlook, once)
         _check_training(experiment, outlook)
         _check_attack(experiment, outlook)
         _check_repair(experiment)
@@ -114,7 +114,7 @@ def _unmade(cells: Iterable[Cell], store: Store, field: Literal["start_from", "p
 def doubts(experiments: Iterable[Experiment]) -> list[str]:
     """What can run but is hardly meant, a line each; nothing that `check_data` refuses."""
     once = Once()
-    found = [line for experiment in experiments for line in _doubts(experiment, _outlook(experiment, once))]
+    found = [line for experiment in experiments for line in _doubts(experiment, once)]
     return list(dict.fromkeys(found))
 
 
@@ -153,14 +153,14 @@ def _pretrain_rows(data: Dataset, splits: Splits, found: Outline) -> int:
     return pretrain_size(found.num_rows - kept, splits)
 
 
-def _check_classes(experiment: Experiment, outlook: Outlook) -> None:
+def _check_classes(experiment: Experiment, outlook: Outlook, once: Once) -> None:
     names, place = outlook.class_names, "evaluation" if experiment.evaluation else "data"
     if names is None:
         return
     if len(names) < 2:  # every cell is judged by zero-shot classification
         remedy = "choose a label_column with more" if names else "name one with labels as the suite's `evaluation`"
         raise must(place, "a set with at least two classes, to be evaluated on", names, remedy)
-    check_class_names(names, place)
+    once(check_class_names, names, place)
 
 
 def _check_training(experiment: Experiment, outlook: Outlook) -> None:
@@ -203,7 +203,8 @@ def _check_repair(experiment: Experiment) -> None:
         raise must(place, f"at most the {clean} clean pairs", batch, "lower it, or raise splits.clean")
 
 
-def _doubts(experiment: Experiment, outlook: Outlook) -> Iterable[str]:
+def _doubts(experiment: Experiment, once: Once) -> Iterable[str]:
+    outlook = _outlook(experiment, once)
     attack, rows = experiment.attack, outlook.pretrain_rows
     if isinstance(attack, Attack) and rows is not None:
         count = attack.num_poisoned(rows)
@@ -211,5 +212,5 @@ def _doubts(experiment: Experiment, outlook: Outlook) -> Iterable[str]:
             yield f"attacks.{attack.name}: poison_rate {attack.poison_rate:g} poisons {count} of {rows} pairs"
     if isinstance(attack, Attack) and not experiment.pretrain.epochs:
         yield f"attacks.{attack.name}: pretrain.epochs is 0, so that nothing is ever trained on its pairs"
-    if same := alike(outlook.class_names or ()):  # ImageNet's usual names have two missiles, and sunglasses twice
+    if same := once(alike, outlook.class_names or ()):  # ImageNet's usual names have two missiles, and sunglasses twice
         yield f"class names that several classes share, which zero-shot cannot tell apart: {', '.join(same)}"

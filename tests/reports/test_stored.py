@@ -121,3 +121,11 @@ def test_each_column_of_all_records_is_one_piece_since_lookups_in_thousands_take
     for table in (stored.records, stored.trials):
         assert len(table) > len(table["order"].unique()) > 1
         assert {column.num_chunks for column in table.columns} == {1}
+
+
+def test_a_record_without_its_table_is_no_missing_cell(tmp_path: Path) -> None:
+    store = fake_suite.make_store(tmp_path, CELLS)
+    draft = store.draft("record", ATTACKED["record"])
+    draft.commit({"final": True, "statuses": {"default": "ok"}})
+    with pytest.raises(UserError, match=r"records\.parquet must be a table of this schema"):
+        read_suite(store, CELLS)

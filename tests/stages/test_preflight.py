@@ -27,6 +27,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.par import PAR
 from benchmark.repairs.tbar import TBAR
+from benchmark.stages import preflight
 from benchmark.stages.preflight import check_data, check_workers, doubts
 from benchmark.types import Training
 from benchmark.types.source import Outline
@@ -134,6 +135,17 @@ def test_what_can_run_but_is_hardly_meant_is_said_once(changes: dict[str, Any], 
     assert doubts([experiment()]) == []
     lines = doubts([experiment(**changes), experiment(**changes, seed=1)])
     assert len(lines) == 1 and told in lines[0]
+
+
+def test_class_names_are_looked_at_once_however_many_cells_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    for name in ("alike", "check_class_names"):
+        monkeypatch.setattr(preflight, name, lambda *given, name=name: looked.append(name))
+    one = experiment()
+    cells = [one.model_copy(update={"seed": seed}) for seed in range(3)]  # of one data set, as those of a suite are
+    check_data(cells)
+    doubts(cells)
+    assert looked == ["check_class_names", "alike"]
 
 
 def cifar(folder: Path) -> Cifar10:
