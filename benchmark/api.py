@@ -19,7 +19,7 @@ from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import file_of, is_plugin
 from benchmark.engine import running
 from benchmark.engine.asked import NOTHING, read_only, select
-from benchmark.engine.suites import resolve, stored_name
+from benchmark.engine.suites import options_of, resolve, stored_name
 from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell, cells_of
 from benchmark.stages.record import axes
@@ -223,6 +223,6 @@ def _check_made(store: Store, cell: Cell, command: str) -> None:
     for stage, several in needed.items():
         if not all(store.has(stage, key) for key in several if key):
             only = ",".join(f"{name}={places[name]}" for name in (*MODEL_AXES, "repair", "detector"))
-            remedy = f"run `{command} --only {quote(only)} --store {store.root}`"
+            remedy = f"run `{command} --only {quote(only)} {options_of(store)}`"
             what = f"{places['objective']} × {places['attack']}"
             raise UserError(f"{what} must be in store {store.root}, got no {stage} artifact of it; {remedy}")

@@ -13,6 +13,7 @@ from benchmark.engine.asked import Only, select_places, share_of
 from benchmark.engine.journal import LastRun, last_run
 from benchmark.engine.live import clock
 from benchmark.engine.standing import Standing, standings
+from benchmark.engine.suites import options_of
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
@@ -32,7 +33,7 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
         return
     console = Console(highlight=False, markup=False)
     states = Counter(one.state for one in found)
-    command = document.get("command", f"backstop run {name}")
+    command = f"{document.get('command', f'backstop run {name}')} {options_of(store)}"
     console.print(f"{name}: {_head(run, command, left=states['waiting'] > 0)}\n", soft_wrap=True)
     print(_table(cells, found))
     counts = Counter(value.replace("_", " ") for one in found for value in one.statuses.values())

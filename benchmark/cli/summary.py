@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from benchmark.engine.asked import share_of
 from benchmark.engine.live import clock
 from benchmark.engine.running import Ran
+from benchmark.engine.suites import options_of
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
 
@@ -39,8 +40,7 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
         print(f"logs of what failed: {logs}")
     if code:
         print("to try again what failed or is missing: the same command")
-    behind = "".join(f" --from {url}" for url in store.behind)  # where what was found already may lie
-    print(f"to see them: backstop board {ran.suite} --store {store.root}{behind}")
+    print(f"to see them: backstop board {ran.suite} {options_of(store)}")
     return code
 
 

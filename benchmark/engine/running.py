@@ -183,6 +183,8 @@ def _drive(
 
     logs = store.local_root / "logs" if store.local_root else None
     monitor_ = Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose)
+    if store.read_json(f"suites/{resolved.suite.name}.json") is None:  # so that `status` knows it while Ray starts
+        _write_suite(resolved, store, work.cells)
     with Interrupt() as interrupt, monitor_ as monitor, ExitStack() as stack:
         executor = _executor(resolved, store, work, resources, wanted, monitor, interrupt, stack)
         run_ = SuiteRun(store, resolved.suite, work.asked, work.left, executor, monitor, stages=stages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,12 +32,17 @@ class Resolved(NamedTuple):
 
     suite: Suite
     plugins: tuple[Plugin, ...]
-    command: str
+    command: str  # as a shell takes it
 
 
 def store_at(path: str | None, behind: Sequence[str] | None = None) -> Store:
     """The store that a command works on."""
     return open_store(path, read_only=tuple(behind or ()))
+
+
+def options_of(store: Store) -> str:
+    """The options under which a command finds this store, as a shell takes them."""
+    return shlex.join(["--store", store.root, *(word for url in store.behind for word in ("--from", url))])
 
 
 def resolve_at(
@@ -79,8 +85,8 @@ def resolve(
     _check_names(suite)
     _check_searches(suite)
     options = {"--plugin": plugins, "--set": assignments, "--add": additions}
-    words = [f"{option} {text}" for option, texts in options.items() for text in texts]
-    return Resolved(suite, (*loaded, *more), " ".join(["backstop run", name, *words]))
+    words = [word for option, texts in options.items() for text in texts for word in (option, text)]
+    return Resolved(suite, (*loaded, *more), shlex.join(["backstop", "run", name, *words]))
 
 
 def _check_names(suite: Suite) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark.cli import app
+from benchmark.engine.document import write_suite
 from benchmark.engine.journal import Journal
+from benchmark.engine.suites import resolve
+from benchmark.stages.cells import cells_of
 from benchmark.store.artifacts import Store
 from tests.cli.conftest import Call
 from tests.helpers import fake_suite
@@ -37,4 +41,16 @@ def test_the_status_of_a_run_that_left_cells_says_how_to_go_on(tmp_path: Path, c
         code, out, _ = call("status", "demo", "--store", str(tmp_path))
         assert code == 0
         assert out.startswith("demo: the last run ended ")
-        assert ("; to go on: backstop run demo" in out.splitlines()[0]) is told
+        assert (f"; to go on: backstop run demo --store {tmp_path}" in out.splitlines()[0]) is told
+
+
+def test_how_to_go_on_is_told_as_a_shell_takes_it_back(tmp_path: Path, call: Call) -> None:
+    given = ["--set", 'objectives=["mmcl"]', "--add", 'repair=cleanclip:variant="as_released"']
+    store = Store(tmp_path / "my store")
+    resolved = resolve("smoke", given[1::4], additions=given[3::4], store=store)
+    write_suite(store, resolved.suite, cells_of(resolved.suite), command=resolved.command, environment={})
+    with Journal(store, "smoke"):
+        pass
+    _, out, _ = call("status", "smoke", "--store", store.root)
+    told = out.splitlines()[0].partition("; to go on: ")[2]
+    assert shlex.split(told) == ["backstop", "run", "smoke", *given, "--store", store.root]

@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 
 from benchmark.config import registry
-from benchmark.engine import journal
+from benchmark.config.compute_options import ComputeOptions
+from benchmark.engine import journal, running
 from benchmark.engine.cell_nodes import nodes_of, row_counter
 from benchmark.engine.journal import Journal, last_run
 from benchmark.engine.standing import standings
+from benchmark.engine.suites import Resolved, resolve
+from benchmark.errors import UserError
 from benchmark.stages import cells, keys
 from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES
 from benchmark.stages.keys import stage_key
 from benchmark.stages.node import Ended, Node, Ref
 from benchmark.store.artifacts import Store
+from benchmark.store.suites import suite_document
 
 pytestmark = pytest.mark.unit
 KEYS = {"data": "d" * 32, "pretrain": "a" * 32, "defend": "b" * 32}
@@ -109,3 +113,14 @@ def test_a_pretraining_is_hashed_once_for_all_cells_that_share_it(monkeypatch: p
     assert hashed.count("data") == 1
     assert hashed.count("pretrain") == len({cell.keys.pretrain for cell in found})
     assert hashed.count("record") == len(found)
+
+
+def test_a_suite_is_known_while_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_resolved: Resolved, store: Store, *_rest: object) -> None:
+        assert len(suite_document(store, "smoke")["cells"]) == 24
+        raise UserError("Ray did not start")
+
+    monkeypatch.setattr(running, "_executor", start)
+    store = Store(tmp_path)
+    with pytest.raises(UserError, match="Ray did not start"):
+        running.run(resolve("smoke", store=store), store, ComputeOptions(), running.Wanted(quiet=True))
