@@ -21,7 +21,8 @@ from benchmark.engine import running
 from benchmark.engine.asked import NOTHING, read_only, select
 from benchmark.engine.suites import options_of, resolve, stored_name
 from benchmark.errors import UserError, must
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.store.suites import suite_document

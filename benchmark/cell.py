@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
-from benchmark.stages.cells import Cell, keys_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, required
+from benchmark.stages.keys import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Artifact, Store
 
@@ -94,7 +95,7 @@ class OpenCell:
         from benchmark.metrics import AttackSuccessRate
         from benchmark.models.clip import as_clip
         from benchmark.models.model_transforms import apply
-        from benchmark.stages.conditions import transforms
+        from benchmark.stages.evaluations import transforms
         from benchmark.stages.measuring import floor_and_net, under
         from benchmark.stages.work.weights import load_pretrained
         from benchmark.types import Measure

@@ -21,8 +21,8 @@ from benchmark.config import registry
 from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.repairs import CleanCLIP, FineTuning
-from benchmark.stages.cells import Cell, cells_of
-from benchmark.stages.repair_keys import defend_key
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of, defend_key
 from benchmark.stages.work.defend import load_repaired
 from benchmark.store.artifacts import Store, open_store
 from tests.helpers.miniature import SMALLEST

@@ -10,9 +10,8 @@ import pytest
 
 import benchmark
 from benchmark.config import plugins, registry
-from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES
-from benchmark.stages.keys import STAGE_VERSIONS
+from benchmark.stages.keys import STAGE_VERSIONS, cells_of
 from benchmark.stages.outside import methods_of
 from benchmark.testing.check import check_method
 from benchmark.types import Training

@@ -15,8 +15,8 @@ from benchmark.engine.plan import plan as make_plan
 from benchmark.engine.probe import MEASURED_S, Pace, pace_of
 from benchmark.engine.suites import Resolved
 from benchmark.output import print_json
-from benchmark.stages.cells import cells_of
 from benchmark.stages.every import stages_of
+from benchmark.stages.keys import cells_of
 from benchmark.stages.preflight import check_data, check_starts, doubts
 from benchmark.store.artifacts import Store
 

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from benchmark.config.spec import Suite
-from benchmark.engine.cell_nodes import row_counter
 from benchmark.stages.cells import Cell, Keys
 from benchmark.stages.every import STAGES
 from benchmark.stages.keys import stage_key
 from benchmark.stages.node import Ref, Rows
+from benchmark.stages.prepare import row_counter
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
 from benchmark.types import Method

@@ -12,9 +12,8 @@ from itertools import chain
 from rich.markup import escape
 
 from benchmark.config.spec import Suite
-from benchmark.engine.cell_nodes import nodes_of, row_counter
 from benchmark.engine.executor import Executor, announce, search_result, trial_work
-from benchmark.engine.graph import NodeGraph
+from benchmark.engine.graph import NodeGraph, nodes_of
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.task import Task, TaskResult, execute
@@ -22,6 +21,7 @@ from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell
 from benchmark.stages.every import stages_of
 from benchmark.stages.node import Ended, Node, Ref, Stage, Workplace
+from benchmark.stages.prepare import row_counter
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
 from tuners.queue import CellSearch

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from benchmark.stages.node import Ended, Node, Ref
+from benchmark.stages.cells import Cell
+from benchmark.stages.node import Ended, Node, Ref, Rows, Stage
+
+
+def nodes_of(cells: Iterable[Cell], stages: Sequence[Stage], rows: Rows) -> Iterator[tuple[Cell, Node]]:
+    """What cells need of stages, each node with a cell that needs it; what all defenses of a model share comes once."""
+    seen: set[tuple[str | None, ...]] = set()
+    for cell in cells:
+        keys = cell.keys
+        model = (keys.pretrain, keys.poison, keys.evaluation, keys.outside, keys.retrained)
+        for stage in stages:
+            if not (stage.of_model and model in seen):
+                yield from ((cell, node) for node in stage.nodes(cell, rows))
+        seen.add(model)
 
 
 class NodeGraph:

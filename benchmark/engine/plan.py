@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import NamedTuple
 
-from benchmark.engine.cell_nodes import nodes_of, row_counter
+from benchmark.engine.graph import nodes_of
 from benchmark.engine.standing import made_of, unfinished
 from benchmark.stages.cells import Cell, outside_cell
 from benchmark.stages.every import STAGES
 from benchmark.stages.node import Node, Ref, Rows, Stage
+from benchmark.stages.prepare import row_counter
 from benchmark.stages.trial import SearchCell, describe
 from benchmark.store.artifacts import Store
 
@@ -54,10 +55,20 @@ class _Want(NamedTuple):
     trials: int = 0  # of a search: those that the store has, the defaults among them
 
     @property
+    def size(self) -> int:
+        """How many things it is in the table: a search counts as its trials."""
+        search = self.cell.experiment.search
+        return search.trials if self.node.stage.name == "search" and search else 1
+
+    @property
+    def left(self) -> int:
+        """How many of these are still to be made."""
+        return self.size - max(self.trials - 1, 0) if self.missing else 0
+
+    @property
     def work(self) -> float:
         """What is still to be computed of it."""
-        search = self.cell.experiment.search
-        return self.node.work * (1 - self.trials / (1 + search.trials) if self.trials and search else 1)
+        return self.node.work * (1 - self.trials / (1 + self.size))
 
 
 _Wants = Mapping[str, list[_Want]]  # by stage
@@ -76,20 +87,30 @@ def plan(
         stages: those of the run, in order.
     """
     rows, left = row_counter(store), unfinished(store, cells)
-    wants = _wanted(store, cells, left, stages, rows)
-    rates = {stage: _rate(store, wants[stage]) for stage in ("pretrain", "defend")}
-    needs_pace = not any(rates.values()) and any(
-        want.missing and want.node.work for own in wants.values() for want in own
-    )
+    wants, costly = defaultdict[str, list[_Want]](list), defaultdict[str, list[_Want]](list)
+    for want in _wanted(store, cells, left, stages, rows):
+        stage = want.node.stage
+        wants[stage.name].append(want)
+        if want.missing:  # a choice knows what its evaluations will cost before they are nodes
+            costly[stage.counts_for or stage.name].append(want)
+    rates = {name: _rate(store, wants[name]) for name in {stage.paced_by for stage in stages}}
+    needs_pace = not any(rates.values()) and any(want.node.work for own in costly.values() for want in own)
     paces = probe() if needs_pace else {}
-    shown = {stage.name: stage.title for stage in reversed(stages) if stage.shown}
-    planned = [_stage(name, shown[name], wants, rates, paces) for name in reversed(shown)]
+    planned = []
+    shown = {
+        stage.name: stage for stage in reversed(stages) if stage.shown
+    }  # by its first stage: implants pre-train too
+    for name, stage in reversed(shown.items()):
+        total, missing = sum(want.size for want in wants[name]), sum(want.left for want in wants[name])
+        # all run the same towers, so that another's pace is a better guess than none
+        cost = _cost(costly[name], rates[stage.paced_by] or max(rates.values()), paces)
+        planned.append(StagePlan(name, stage.title, total, total - missing, *cost))
     return Plan(planned, len(left), _disk(cells, planned, rows))
 
 
 def _wanted(
     store: Store, cells: Sequence[Cell], left: Sequence[Cell], stages: Sequence[Stage], rows: Rows
-) -> defaultdict[str, list[_Want]]:
+) -> list[_Want]:
     """The nodes of all cells, united by name."""
     waiting = {cell.keys.record for cell in left}
     done = [cell for cell in cells if cell.keys.record not in waiting]
@@ -99,36 +120,15 @@ def _wanted(
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
     repairs = set(store.keys("defend"))
-    found = {
-        ref: _Want(node, cell, ref not in made, _trials(store, ref, cell, repairs))
-        for ref, (node, cell) in needed.items()
-    }
+    found = [
+        _Want(node, cell, ref not in made, _trials(store, ref, cell, repairs)) for ref, (node, cell) in needed.items()
+    ]
     # what only finished cells are made of need not be there any more; of it the stages of the table are enough
     for cell, node in nodes_of(done, [stage for stage in stages if stage.shown], rows):
-        if node.ref not in found:
-            found[node.ref] = _Want(node, cell, False)
-    wants = defaultdict[str, list[_Want]](list)
-    for ref, want in found.items():
-        wants[ref.stage].append(want)
-    return wants
-
-
-def _stage(name: str, title: str, wants: _Wants, rates: Mapping[str, float], paces: Paces) -> StagePlan:
-    mine = wants.get(name, [])
-    missing = [want for want in mine if want.missing]
-    # a choice knows what its evaluations will cost before they are nodes
-    ahead = [want for own in wants.values() for want in own[:1] if want.node.stage.counts_for == name]
-    costly = missing + [want for first in ahead for want in wants[first.node.stage.name] if want.missing]
-    total, left = sum(map(_count, mine)), sum(_count(want) - max(want.trials - 1, 0) for want in missing)
-    # either stage runs the same towers, so that the other's pace is a better guess than none
-    rate = rates["defend" if name in ("defend", "detect", "search") else "pretrain"] or max(rates.values())
-    return StagePlan(name, title, total, total - left, *_cost(costly, rate, paces))
-
-
-def _count(want: _Want) -> int:
-    """A search counts as its trials."""
-    search = want.cell.experiment.search
-    return search.trials if want.node.stage.name == "search" and search else 1
+        if node.ref not in needed:
+            needed[node.ref] = node, cell
+            found.append(_Want(node, cell, False))
+    return found
 
 
 def _trials(store: Store, ref: Ref, cell: Cell, repairs: Set[str]) -> int:

@@ -13,17 +13,18 @@ from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
 from benchmark.engine import document
 from benchmark.engine.asked import Only, first_left, select
-from benchmark.engine.cell_nodes import row_counter
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.standing import unfinished
 from benchmark.engine.suites import Resolved
 from benchmark.errors import UserError, must
 from benchmark.models.architectures import threads_for
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
+from benchmark.stages.keys import cells_of
 from benchmark.stages.node import Node, Stage
 from benchmark.stages.preflight import check_data, check_starts, check_workers, doubts, published_models
+from benchmark.stages.prepare import row_counter
 from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 

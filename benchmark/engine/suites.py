@@ -18,7 +18,7 @@ from benchmark.config.plugins import Plugin, load_files, load_needed
 from benchmark.config.spec import Experiment, Suite
 from benchmark.config.suite_files import read_document, read_python
 from benchmark.errors import UserError, must, unknown
-from benchmark.stages.cells import keys_of
+from benchmark.stages.keys import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Store, open_store
 from tuners import search_space

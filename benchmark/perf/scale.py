@@ -22,7 +22,8 @@ from benchmark.perf.report import Line, Settings
 from benchmark.perf.startup import command_line
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of
 from benchmark.stages.measuring import finite
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store

@@ -8,9 +8,9 @@ from typing import Any
 from benchmark.config.spec import Experiment
 from benchmark.stages.cells import Cell
 from benchmark.stages.inputs import outside, suspect
+from benchmark.stages.keys import defend_key
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
-from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.trial import keeper
 
 
@@ -19,6 +19,7 @@ class Defend(Stage):
 
     name = "defend"
     title = "repair at defaults"
+    paced_by = "defend"
     rank = 4
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:

@@ -17,6 +17,7 @@ class Detect(Stage):
 
     name = "detect"
     title = "detect"
+    paced_by = "defend"
     rank = 3
 
     def nodes(self, cell: Cell, rows: Rows) -> Iterable[Node]:

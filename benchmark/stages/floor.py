@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.stages.cells import Cell, twin_cell
-from benchmark.stages.conditions import ModelRef
 from benchmark.stages.defend import Defend
 from benchmark.stages.evaluate import Evaluate
-from benchmark.stages.evaluations import of_repaired_twin
+from benchmark.stages.evaluations import ModelRef, of_repaired_twin
 from benchmark.stages.finish import record_node
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Ended, Node, Rows, Stage, Workplace

@@ -15,8 +15,15 @@ from benchmark.metrics.attack_success_rate import AttackSuccessRate
 from benchmark.metrics.clean_accuracy import CleanAccuracy
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.conditions import ModelRef, transforms
-from benchmark.stages.evaluations import Evaluation, of_model, of_outside, of_repaired_twin, of_twin
+from benchmark.stages.evaluations import (
+    Evaluation,
+    ModelRef,
+    of_model,
+    of_outside,
+    of_repaired_twin,
+    of_twin,
+    transforms,
+)
 from benchmark.stats import SLACK
 from benchmark.store.artifacts import Store
 from benchmark.types import Measure, Transform, proportion

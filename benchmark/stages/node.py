@@ -79,6 +79,7 @@ class Stage(Part):
     place: ClassVar[Literal["slot", "driver", "search"]] = "slot"
     shown: ClassVar[bool] = True  # in plans; what costs nothing would only lengthen them
     counts_for: ClassVar[str] = ""  # the stage for which work is set aside here, before its nodes are known
+    paced_by: ClassVar[str] = "pretrain"  # the stage whose past times tell how long its work takes
     finished: ClassVar[bool] = False  # whether cells that have their final record need it too
     of_model: ClassVar[bool] = False  # whether all defenses of a model need the same nodes of it
     lasting: ClassVar[bool] = True  # whether what the store holds of it is not made again

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.data.skipped import told
-from benchmark.stages.cells import Cell
+from benchmark.stages.cells import Cell, trained_split
 from benchmark.stages.node import Node, Rows, Stage, Workplace
 from benchmark.stages.record import skipped_rows
 from benchmark.store.artifacts import Store
@@ -42,3 +42,25 @@ class Prepare(Stage):
     def notes(self, node: Node, store: Store) -> Iterable[str]:
         """Which rows the set was prepared without."""
         return [told(item) for item in skipped_rows(store, node.arguments[0])]
+
+
+def row_counter(store: Store) -> Rows:
+    """Counts the pre-training pairs of cells: from the prepared set, else as the suite or the data set says."""
+    known: dict[str, int] = {}
+
+    def rows(cell: Cell) -> int:
+        if cell.keys.data not in known:  # thousands of cells share a set
+            known[cell.keys.data] = _num_rows(store, cell)
+        return known[cell.keys.data]
+
+    return rows
+
+
+def _num_rows(store: Store, cell: Cell) -> int:
+    # before the data is prepared nobody knows how many rows will be broken or empty
+    facts, split = store.facts("data", cell.keys.data), trained_split(cell)
+    if facts:
+        return int(facts["splits"][split])
+    experiment = cell.experiment
+    reserved = experiment.splits.outside if split == "outside" else 0
+    return reserved or experiment.splits.pretrain or int(getattr(experiment.data, "num_rows", 10_000))

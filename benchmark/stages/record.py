@@ -15,9 +15,9 @@ from benchmark.config.spec import Experiment
 from benchmark.data.skipped import skipped
 from benchmark.stages import measuring
 from benchmark.stages.cells import Cell
-from benchmark.stages.conditions import ModelRef
 from benchmark.stages.evaluations import (
     Evaluation,
+    ModelRef,
     of_model,
     of_outside,
     of_repaired_twin,
@@ -26,8 +26,8 @@ from benchmark.stages.evaluations import (
     of_undefended,
 )
 from benchmark.stages.identities import identity, without_paths
+from benchmark.stages.keys import defend_key
 from benchmark.stages.measuring import Source, source_of
-from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store

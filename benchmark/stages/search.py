@@ -24,6 +24,7 @@ class Search(Stage):
 
     name = "search"
     title = "search trials"
+    paced_by = "defend"
     rank = 4
     place = "search"
     lasting = False

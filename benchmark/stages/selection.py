@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.conditions import ModelRef
-from benchmark.stages.evaluations import of_outside
+from benchmark.stages.evaluations import ModelRef, of_outside
+from benchmark.stages.keys import defend_key
 from benchmark.stages.node import Ended, Ref
-from benchmark.stages.repair_keys import defend_key
-from benchmark.stages.trial import SearchCell, epochs_of, rows_of, rules_of, trial_rows
+from benchmark.stages.trial import SearchCell, epochs_of, repair_of, rows_of, trial_rows
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
 from tuners import search_space
 from tuners.front import front_of, front_rows
 from tuners.queue import TrialResult
-from tuners.selection_rules import Row, Rule, select_all
+from tuners.selection_rules import Row, Rule, search_rules, select_all
 
 ENDED = ("ok", "collapsed")  # how a trial ends that nothing went wrong with
 
@@ -106,7 +105,7 @@ def _default(store: Store, cell: Cell) -> Selected:
     repair = cell.experiment.repair
     assert repair is not None
     key = defend_key(cell, repair)
-    facts = _facts(store, "defend", key)
+    facts = required(store, "defend", key).facts
     if facts["status"] != "ok":  # a finding only where an epoch was measured, as in a search
         status = "repair_failed" if facts["epochs"] else facts["status"]
         return Selected("default", status, facts["reason"], repair, trials=1, wall_s=facts["wall_s"])
@@ -116,9 +115,9 @@ def _default(store: Store, cell: Cell) -> Selected:
 
 def _detected(store: Store, cell: Cell) -> Selected:
     keys = cell.keys
-    facts = _facts(store, "detect", keys.detect or "")
+    facts = required(store, "detect", keys.detect or "").facts
     # a filter's price is the model that it asks to be trained again, not its scores alone
-    again = _facts(store, "pretrain", keys.retrained) if keys.retrained else {}
+    again = required(store, "pretrain", keys.retrained).facts if keys.retrained else {}
     return Selected(
         "default",
         "ok",
@@ -131,61 +130,47 @@ def _detected(store: Store, cell: Cell) -> Selected:
     )
 
 
-def _facts(store: Store, stage: str, key: str) -> dict[str, Any]:
-    return required(store, stage, key).facts
-
-
 def _repaired(store: Store, selection: str, repair: Any, key: str, **rest: Any) -> Selected:
     facts = store.facts("defend", key) or {}
     return Selected(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
 
 
-def _from_search(store: Store, searched: SearchCell, results: Sequence[Any]) -> CellResult:
-    cell = searched.cell
-    rows, table, repairs, keys = [], [], {}, {}
-    limits = {"start": searched.start_accuracy, "floor": searched.floor}
+def _from_search(store: Store, searched: SearchCell, results: Sequence[TrialResult]) -> CellResult:
+    cell, search = searched.cell, searched.cell.experiment.search
+    assert search is not None
+    rows, table, runs = [], [], {}
+    start, floor = searched.start_accuracy, searched.floor
     for result in results:
         # the values' key finds the run, whichever trial or phase or earlier search it was made for
-        repair = search_space.apply(cell.experiment.repair, result.parameters)  # type: ignore[type-var]
-        key = defend_key(cell, repair)
-        repairs[result.trial], keys[result.trial] = repair, key
+        repair = repair_of(cell, result.parameters)
+        key, strength = defend_key(cell, repair), search_space.strength(repair)
+        runs[result.trial] = repair, key
         epochs = epochs_of(store, key) if store.has("defend", key) else []
-        strength = search_space.strength(repair)
         rows += rows_of(epochs, trial=result.trial, phase=result.phase, strength=strength)
-        table += trial_rows(cell, result, epochs, artifact=key, strength=strength, **limits)
-    rules = rules_of(cell.experiment.search, start_accuracy=searched.start_accuracy, floor=searched.floor)
+        table += trial_rows(cell, result, epochs, artifact=key, strength=strength, start=start, floor=floor)
+
+    def weights(selection: str, row: Row) -> Selected:
+        return _repaired(store, selection, *runs[row.trial], trial=row.trial, epoch=row.epoch)
+
+    rules = search_rules(search, floor=floor, start_accuracy=start)
     chosen = select_all(rows, {result.trial: result.phase for result in results}, rules)
     choices = []
     for rule in rules:
         behind, found = [result for result in results if rule.may_look_at(result.phase)], chosen[rule.selection]
-        # what a rule costs are the trials that it looked at
-        spent = {"trials": found.trials, "wall_s": sum(result.wall_s for result in behind)}
         reason = "; ".join(filter(None, (found.reason, _unfinished(behind))))
-        if found.row is None:
-            choices.append(_none_chosen(rule, rows, behind, reason)._replace(**spent))
-            continue
-        trial, epoch = found.row.trial, found.row.epoch
-        choice = _repaired(store, rule.selection, repairs[trial], keys[trial], trial=trial, epoch=epoch, **spent)
-        choices.append(choice._replace(reason=reason))
-    return CellResult(choices, table, [_front(repairs, keys, row) for row in _front_rows(searched, rows)])
+        choice = weights(rule.selection, found.row) if found.row else _none_chosen(rule, rows, behind)
+        # what a rule costs are the trials that it looked at
+        spent = sum(result.wall_s for result in behind)
+        choices.append(choice._replace(reason=choice.reason or reason, trials=found.trials, wall_s=spent))
+    front = front_rows(rows, front_of(search, floor=floor, start_accuracy=start))
+    return CellResult(choices, table, [weights("front", row) for row in front])
 
 
-def _front_rows(searched: SearchCell, rows: Sequence[Row]) -> list[Row]:
-    search = searched.cell.experiment.search
-    assert search is not None
-    return front_rows(rows, front_of(search, floor=searched.floor, start_accuracy=searched.start_accuracy))
-
-
-def _front(repairs: Mapping[int, Repair], keys: Mapping[int, str], row: Row) -> Selected:
-    repair, key = repairs[row.trial], keys[row.trial]
-    return Selected("front", "ok", repair=repair, artifact=key, trial=row.trial, epoch=row.epoch)
-
-
-def _none_chosen(rule: Rule, rows: Sequence[Row], behind: Sequence[TrialResult], reason: str) -> Selected:
+def _none_chosen(rule: Rule, rows: Sequence[Row], behind: Sequence[TrialResult]) -> Selected:
     """A rule without a point: a result of the repair where it measured any epoch, else what befell its trials."""
     failed = next((result for result in behind if result.status not in ENDED), None)
     if failed is None or any(rule.may_look_at(row.phase) for row in rows):
-        return Selected(rule.selection, "repair_failed", reason)
+        return Selected(rule.selection, "repair_failed")
     return Selected(rule.selection, failed.status, failed.reason)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from benchmark.config.spec import Experiment, Search
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.repair_keys import defend_key, search_key
+from benchmark.stages.keys import defend_key, search_key
 from benchmark.stages.settings import own_settings
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair

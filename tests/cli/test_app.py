@@ -250,7 +250,7 @@ def test_pre_training_may_start_from_a_finished_model(finished: Path) -> None:
     import torch
 
     from benchmark.engine.suites import resolve
-    from benchmark.stages.cells import cells_of
+    from benchmark.stages.keys import cells_of
     from benchmark.stages.work.pretrain import start_model
     from benchmark.stages.work.weights import load_pretrained
 

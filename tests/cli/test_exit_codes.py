@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.suites import resolve
-from benchmark.stages.cells import cells_of
+from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 from tests.cli.conftest import Call

@@ -10,7 +10,7 @@ from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
 from benchmark.errors import UserError
-from benchmark.stages.cells import cells_of
+from benchmark.stages.keys import cells_of
 from benchmark.stages.outside import outside_of
 from benchmark.types import Training
 from tests.config.suites import suite

@@ -9,7 +9,8 @@ import pytest
 from benchmark.engine.asked import first_left, read_only, select, share_of
 from benchmark.engine.plan import plan
 from benchmark.errors import UserError
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
 from suites.kinds import suite as kinds

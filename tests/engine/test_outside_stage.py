@@ -14,8 +14,8 @@ from benchmark.config.plugins import Plugin, load_plugin
 from benchmark.engine.plan import plan
 from benchmark.errors import UserError
 from benchmark.repairs.fine_tuning import FineTuning
-from benchmark.stages.cells import cells_of
 from benchmark.stages.every import STAGES, stages_of
+from benchmark.stages.keys import cells_of
 from benchmark.stages.record import write_record
 from benchmark.stages.selection import Selected
 from benchmark.store.artifacts import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.engine.plan import StagePlan, plan
-from benchmark.stages.repair_keys import defend_key
+from benchmark.stages.keys import defend_key
 from benchmark.stages.trial import SearchCell, describe, repair_of
 from benchmark.store.artifacts import Store
 from tests.helpers.finished import searched

@@ -13,8 +13,8 @@ from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.suites import resolve
-from benchmark.stages.cells import cells_of
 from benchmark.stages.common import Compute
+from benchmark.stages.keys import cells_of
 from benchmark.stages.record import FINAL
 from benchmark.store.artifacts import Store
 from benchmark.testing.devices import PretendedGPU

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.engine import probe
 from benchmark.engine.plan import plan
-from benchmark.stages.cells import cells_of
+from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
 from suites.kinds import suite as kinds
 

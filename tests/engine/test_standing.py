@@ -11,16 +11,16 @@ import pytest
 from benchmark.config import registry
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.engine import journal, running
-from benchmark.engine.cell_nodes import nodes_of, row_counter
+from benchmark.engine.graph import nodes_of
 from benchmark.engine.journal import Journal, last_run
 from benchmark.engine.standing import standings
 from benchmark.engine.suites import Resolved, resolve
 from benchmark.errors import UserError
-from benchmark.stages import cells, keys
-from benchmark.stages.cells import cells_of
+from benchmark.stages import keys
 from benchmark.stages.every import STAGES
-from benchmark.stages.keys import stage_key
+from benchmark.stages.keys import cells_of, stage_key
 from benchmark.stages.node import Ended, Node, Ref
+from benchmark.stages.prepare import row_counter
 from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
 
@@ -107,8 +107,7 @@ def test_a_pretraining_is_hashed_once_for_all_cells_that_share_it(monkeypatch: p
         hashed.append(stage)
         return stage_key(stage, spec, inputs)
 
-    for module in (keys, cells):
-        monkeypatch.setattr(module, "stage_key", counted)
+    monkeypatch.setattr(keys, "stage_key", counted)
     found = cells_of(registry.suite("smoke")())
     assert hashed.count("data") == 1
     assert hashed.count("pretrain") == len({cell.keys.pretrain for cell in found})

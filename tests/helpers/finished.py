@@ -15,8 +15,9 @@ from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages.cells import Cell, cells_of
-from benchmark.stages.conditions import ConditionSpec, evaluate_key, own_conditions
+from benchmark.stages.cells import Cell
+from benchmark.stages.evaluations import ConditionSpec, evaluate_key, own_conditions
+from benchmark.stages.keys import cells_of
 from benchmark.stages.record import Selected, write_record
 from benchmark.store.artifacts import Store
 from tests.helpers.metrics import outcome_table, score_table

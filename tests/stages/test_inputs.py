@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.every import STAGES
 from benchmark.stages.gate import Gate
 from benchmark.stages.inputs import suspect
+from benchmark.stages.keys import cells_of
 from benchmark.stages.measuring import target_index
 from benchmark.stages.node import Node, Ref
 from benchmark.store.artifacts import Store

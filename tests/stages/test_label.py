@@ -6,10 +6,9 @@ import pytest
 
 from benchmark.engine.suites import resolve
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages.cells import cells_of
-from benchmark.stages.conditions import ModelRef
 from benchmark.stages.evaluate import Evaluate
-from benchmark.stages.evaluations import Evaluation, of_model, of_repaired_twin, of_undefended
+from benchmark.stages.evaluations import Evaluation, ModelRef, of_model, of_repaired_twin, of_undefended
+from benchmark.stages.keys import cells_of
 from benchmark.stages.label import cell_label, model_label, poison_label
 from tests.helpers.finished import made_up
 

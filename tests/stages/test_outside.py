@@ -16,8 +16,9 @@ from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages.cells import Cell, cells_of, outside_cell
+from benchmark.stages.cells import Cell, outside_cell
 from benchmark.stages.common import Compute
+from benchmark.stages.keys import cells_of
 from benchmark.stages.work.prepare import clean_pool
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Training

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of, defend_key
 from benchmark.stages.record import write_record
-from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.selection import Selected
 from benchmark.store.artifacts import Store
 from tests.helpers.finished import made_up, searched

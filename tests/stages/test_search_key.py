@@ -14,8 +14,8 @@ from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
 from benchmark.repairs.cleanclip import CleanCLIP
-from benchmark.stages.cells import Cell, cells_of
-from benchmark.stages.repair_keys import defend_key
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of, defend_key
 from benchmark.stages.trial import SearchCell, describe, repair_of
 from benchmark.types import Range
 from tests.helpers.searches import run_search_locally

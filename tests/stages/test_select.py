@@ -12,9 +12,9 @@ import pytest
 from benchmark.errors import NotApplicable
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages import record
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of, defend_key
 from benchmark.stages.node import Ended, Ref
-from benchmark.stages.repair_keys import defend_key
 from benchmark.stages.select import Select
 from benchmark.stages.selection import CellResult, choose, inputs_of
 from benchmark.stages.trial import SearchCell, repair_of

@@ -16,8 +16,8 @@ from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages.cells import cells_of
 from benchmark.stages.common import Compute
+from benchmark.stages.keys import cells_of
 from benchmark.stages.prepare import Prepare
 from benchmark.stages.record import skipped_rows, write_record
 from benchmark.stages.work.prepare import prepare_stage

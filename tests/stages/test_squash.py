@@ -24,10 +24,10 @@ from benchmark.engine.monitor import Monitor
 from benchmark.errors import UserError
 from benchmark.evaluation.measure import measures
 from benchmark.objectives.mmcl import MMCL
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute
-from benchmark.stages.conditions import evaluate_key, own_conditions
-from benchmark.stages.evaluations import of_model, suspect_of
+from benchmark.stages.evaluations import evaluate_key, of_model, own_conditions, suspect_of
+from benchmark.stages.keys import cells_of
 from benchmark.stages.measuring import outcomes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.types import Dataset, Training

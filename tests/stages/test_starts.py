@@ -14,7 +14,8 @@ from benchmark.config.overrides import override
 from benchmark.config.spec import Suite
 from benchmark.datasets.known import Cifar10
 from benchmark.errors import UserError
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
+from benchmark.stages.keys import cells_of
 from benchmark.stages.outside import outside_of
 from benchmark.stages.preflight import check_starts, published_models
 from benchmark.store.artifacts import Store

@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from pydantic import Field
 
-from benchmark.stages.conditions import evaluate_key, own_conditions
-from benchmark.stages.cells import _detect_key, cells_of, outside_cell, trained_split
-from benchmark.stages.repair_keys import defend_key, search_key
+from benchmark.stages.evaluations import evaluate_key, own_conditions
+from benchmark.stages.keys import _detect_key, cells_of
+from benchmark.stages.cells import outside_cell, trained_split
+from benchmark.stages.keys import defend_key, search_key
 from benchmark.attacks.badclip_l import BadCLIPL
 from benchmark.attacks.badnet import BadNet
 from benchmark.datasets.shapes.dataset import Shapes

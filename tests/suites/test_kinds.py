@@ -14,8 +14,9 @@ from benchmark.engine import plan
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.local import LocalExecutor
 from benchmark.engine.monitor import Monitor
-from benchmark.stages.cells import Cell, cells_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute
+from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store, open_store
 
 NOT_APPLICABLE = {

@@ -13,7 +13,7 @@ import pytest
 from benchmark.config import registry
 from benchmark.config.overrides import override
 from benchmark.config.spec import Experiment, Suite
-from benchmark.stages.cells import cells_of, keys_of
+from benchmark.stages.keys import cells_of, keys_of
 from benchmark.stages.once import Once
 
 pytestmark = pytest.mark.unit

@@ -13,7 +13,7 @@ from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
-from benchmark.stages.repair_keys import defend_key
+from benchmark.stages.keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
 from benchmark.stages.work.weights import given_back, left_as_it_was, load_pretrained
 from benchmark.store.artifacts import Store

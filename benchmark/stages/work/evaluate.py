@@ -12,8 +12,8 @@ from benchmark.errors import NotApplicable
 from benchmark.evaluation.evaluate import Condition, evaluate
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
-from benchmark.stages.conditions import ConditionSpec, ModelRef, evaluate_key
 from benchmark.stages.environment import numerics
+from benchmark.stages.evaluations import ConditionSpec, ModelRef, evaluate_key
 from benchmark.stages.work.defend import load_repaired
 from benchmark.stages.work.method_inputs import condition_of, held_out
 from benchmark.stages.work.weights import load_pretrained

@@ -14,7 +14,7 @@ from benchmark.evaluation.evaluate import Condition, HeldOut
 from benchmark.models.clip import ClipModel
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
-from benchmark.stages.conditions import ConditionSpec, own_conditions
+from benchmark.stages.evaluations import ConditionSpec, own_conditions
 from benchmark.stages.keys import stage_key
 from benchmark.stages.work.poison import Poison, load_poison
 from benchmark.stages.work.prepare import clean_pool, training_pool
