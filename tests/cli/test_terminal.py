@@ -13,7 +13,7 @@ from benchmark.cli import app
 from benchmark.engine.document import write_suite
 from benchmark.engine.journal import Journal
 from benchmark.engine.suites import resolve
-from benchmark.stages.cells import cells_of
+from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
 from tests.cli.conftest import Call
 from tests.helpers import fake_suite
