@@ -101,11 +101,16 @@ def _one_table(tables: Mapping[int, pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def _measures(records: pa.Table, joined: Any) -> Any:
-    """Every number once for its row, name and read-out: of the highest version, the record's where those are equal."""
-    own = _nested(records).assign(source=RECORD)
+    """Every number once for its row, name and read-out: of the highest version, the record's where those are equal.
+
+    A record's number gives way to its own metric alone; another that took its name has no say in it.
+    """
+    own, place = _nested(records).assign(source=RECORD), ["order", "selection", "name", "readout"]
+    if len(joined):
+        theirs = joined[place].merge(own[[*place, "metric"]], how="left", on=place)["metric"]
+        joined = joined[(theirs.isna() | (theirs == joined["metric"].reset_index(drop=True))).to_numpy()]
     found = pd.concat([joined, own], ignore_index=True) if len(joined) else own
-    found = found.sort_values("version", kind="stable", na_position="first")
-    found = found.drop_duplicates(["order", "selection", "name", "readout"], keep="last")
+    found = found.sort_values("version", kind="stable", na_position="first").drop_duplicates(place, keep="last")
     # artifacts of one second have no order of their own
     return found.sort_index().sort_values("order", kind="stable", ignore_index=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -71,12 +72,16 @@ def score_measures(table: pa.Table, *, metrics: Sequence[Metric] | None = None) 
 def _measure(
     frame: pd.DataFrame, of: Literal["outcomes", "scores"], metrics: Sequence[Metric] | None, *, target: int | None
 ) -> list[Measure]:
-    return [
-        _within_bounds(measure, metric).of_metric(metric)
-        for metric in (shipped_metrics() if metrics is None else metrics)
-        if metric.of == of
-        for measure in metric.measure(frame, target=target)
-    ]
+    chosen = [metric for metric in (shipped_metrics() if metrics is None else metrics) if metric.of == of]
+    return [measure for metric in chosen for measure in _of_metric(metric, frame, target)]
+
+
+def _of_metric(metric: Metric, frame: pd.DataFrame, target: int | None) -> list[Measure]:
+    found = [_within_bounds(measure, metric).of_metric(metric) for measure in metric.measure(frame, target=target)]
+    places = Counter((measure.name, measure.readout) for measure in found)
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise ValueError(f"metric {metric.name} must give each number of a read-out once, got {twice[0]} twice")
+    return found
 
 
 def _within_bounds(measure: Measure, metric: Metric) -> Measure:

@@ -52,6 +52,7 @@ class Measure(Stage):
 
         Raises:
             LookupError: the record is of a schema that named no sources, or a source is not in the store.
+            ValueError: the metric calls a number as the record calls one of another metric.
         """
         (cell,) = nodes[0].arguments
         found = at.store.find("record", cell.keys.record)
@@ -62,6 +63,7 @@ class Measure(Stage):
         key = self._key(cell.keys.record, *hashes)
         if not at.store.has("measure", key):
             numbers = [number for row in rows.items() for number in self._numbers(at.store, cell, *row)]
+            self._check_names(numbers, found)
             draft = at.store.draft("measure", key)
             pq.write_table(pa.Table.from_pylist(numbers, schema=MEASURES), draft.path("measures.parquet"))
             draft.commit({"metric": self.metric.to_dict(), "cells": [cell.keys.record]})
@@ -73,6 +75,16 @@ class Measure(Stage):
             tables = [measuring.read(store, source) for source in behind if source.transform == transform]
             for number in self._measure(tables, measuring.target_index(store, cell)):
                 yield head | measuring.finite(number._replace(name=measuring.under(number.name, transform)))
+
+    def _check_names(self, numbers: Iterable[Mapping[str, Any]], record: Artifact) -> None:
+        """A number of a record is replaced by its own metric alone: another's would stand on the board in its place."""
+        table = pq.read_table(record.path("records.parquet"), columns=["measures"]).to_pylist()
+        owners = {(item["name"], item["readout"]): item["metric"] for row in table for item in row["measures"]}
+        for number in numbers:
+            owner = owners.get((number["name"], number["readout"]), self.metric.name)
+            if owner != self.metric.name:
+                rule, of = "must give numbers that records do not hold already", owner or "no metric"
+                raise ValueError(f"metric {self.metric.name} {rule}, got {number['name']} of {of}; call it otherwise")
 
     def _measure(self, tables: Sequence[pa.Table], target: int | None) -> Iterable[Number]:
         scores = [table for table in tables if "positive" in table.column_names]

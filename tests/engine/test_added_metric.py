@@ -50,6 +50,25 @@ class Spread(Metric):
         return [Measure("spread", "scores", float(tops[True] - tops[False]), -1, len(table))]
 
 
+class Twice(Metric):
+    """The same number twice."""
+    name = "twice"
+    card = Card(title="T", citation="C", access="outputs", summary="S")
+
+    def measure(self, table, *, target):
+        return [proportion("hits", "zero_shot", hits, 2) for hits in (1, 2)]
+
+
+class Usurper(Metric):
+    """A number under the name of another metric's."""
+    name = "usurper"
+    version = 9
+    card = Card(title="T", citation="C", access="outputs", summary="S")
+
+    def measure(self, table, *, target):
+        return [proportion("clean_accuracy", "zero_shot", 2, 2)]
+
+
 class Broken(Metric):
     """Raises."""
     name = "broken"
@@ -155,6 +174,19 @@ def test_a_metric_that_fails_is_said_and_ends_with_one(tried: Tried) -> None:
     assert "measures: 4 ok, 2 failed" in out
     assert "KeyError: 'no such column'" in err
     assert len(tried.numbers("in_first")) == 1
+
+
+FAULTS = {
+    "twice": "metric twice must give each number of a read-out once, got ('hits', 'zero_shot') twice",
+    "usurper": "metric usurper must give numbers that records do not hold already, got clean_accuracy of clean",
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_number_that_would_hide_another_is_refused(name: str, tried: Tried) -> None:
+    _, err = tried.run(name, code=1)
+    assert FAULTS[name] in err
+    assert set(bm.load_results(tried.store, "made-up").measures["source"]) == {"record"}
 
 
 def test_a_metric_that_every_record_holds_is_not_added_again(tried: Tried) -> None:

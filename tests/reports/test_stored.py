@@ -67,16 +67,16 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     assert "## Her metric" in tables
 
 
-@pytest.mark.parametrize(("version", "expected"), [(1, "record"), (2, f"measure/{'a' * 32}")])
+@pytest.mark.parametrize(
+    ("metric", "version", "expected"),
+    [("", 1, "record"), ("", 2, f"measure/{'a' * 32}"), ("her-metric", 9, "record")],
+    ids=["same", "newer", "of another metric"],
+)
 def test_the_higher_version_of_a_metric_stands_and_else_the_records_own(
-    store: Store, version: int, expected: str
+    store: Store, metric: str, version: int, expected: str
 ) -> None:
-    measure(
-        store,
-        "a" * 32,
-        ATTACKED["record"],
-        proportion("clean_accuracy", "zero_shot", 1, 2000)._replace(version=version),
-    )
+    later = proportion("clean_accuracy", "zero_shot", 1, 2000)._replace(version=version, metric=metric)
+    measure(store, "a" * 32, ATTACKED["record"], later)
     found = numbers(store, "clean_accuracy").merge(compile_suite(store, "demo").cells, on="row")
     found = found[(found["record"] == ATTACKED["record"]) & (found["readout"] == "zero_shot")]
     assert found["source"].tolist() == [expected]
