@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from shlex import quote
@@ -26,11 +26,11 @@ from benchmark.stages.keys import cells_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store, open_store
 from benchmark.store.suites import suite_document
+from benchmark.types import Method
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.types import Method
     from reports.compile import Results
 
 MODEL_AXES = ("objective", "attack", "model", "seed")
@@ -93,7 +93,7 @@ def run(
     *,
     add: Sequence[Method] = (),
     set: Mapping[str, Any] | None = None,
-    only: Mapping[str, str | Sequence[str]] | None = None,
+    only: Mapping[str, str | int | Sequence[str | int]] | None = None,
     limit: int | None = None,
     store: Place = None,
     local: bool = False,
@@ -121,6 +121,7 @@ def run(
         UserError: anything that the command would refuse; what fails later is a status in the results.
     """
     _refuse_plugin(inspect.currentframe())
+    _check_given(add, limit)
     opened = _store(store)
     resolved = resolve(
         suite,
@@ -184,6 +185,14 @@ def _refuse_plugin(frame: FrameType | None) -> None:
         )
 
 
+def _check_given(add: Iterable[object], limit: int | None) -> None:
+    for method in add:
+        if not isinstance(method, Method):
+            raise must("add", "a list of methods with their fields", method, "e.g. add=[MyDefense(epochs=2)]")
+    if limit is not None and limit < 1:
+        raise must("limit", "at least 1", limit, "leave it out for all cells")
+
+
 def _assignments(fields: Mapping[str, Any] | None) -> list[str]:
     """What stands after --set."""
     return [f"{path}={json.dumps(value)}" for path, value in (fields or {}).items()]
@@ -196,9 +205,9 @@ def _addition(method: Method) -> str:
     return f"{method.kind}={method.name}" + (f":{fields}" if fields else "")
 
 
-def _only(values: Mapping[str, str | Sequence[str]]) -> Mapping[str, frozenset[str]]:
+def _only(values: Mapping[str, str | int | Sequence[str | int]]) -> Mapping[str, frozenset[str]]:
     """What --only would choose."""
-    several = {axis: [value] if isinstance(value, str) else value for axis, value in values.items()}
+    several = {axis: [value] if isinstance(value, str | int) else value for axis, value in values.items()}
     return read_only(f"{axis}={value}" for axis, each in several.items() for value in each)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, required
 from benchmark.stages.keys import keys_of
@@ -114,12 +114,16 @@ class OpenCell:
         """Runs a repair on the cell's model; the repaired model after its last epoch.
 
         Raises:
+            UserError: it is no repair.
             NotApplicable: the repair cannot run on this cell.
             CardError: it asks for what its card does not name.
         """
         from benchmark.models.clip import as_clip
         from benchmark.stages.work.defend import NOTHING_KEPT, repair_context
+        from benchmark.types import Repair
 
+        if not isinstance(repair, Repair):
+            raise must("repair", "a repair with its fields", repair, "e.g. cell.repair(CleanCLIP(epochs=1))")
         model, compute, cell = self.model(), Compute(self.device), self._with(repair=repair)
         base = cell.keys.pretrain
         with TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ import torch
 
 import benchmark as bm
 from benchmark.config import registry
+from benchmark.detectors import STRIP
 from benchmark.engine.suites import resolve
 from benchmark.errors import UserError
 from benchmark.repairs import CleanCLIP, FineTuning
@@ -142,6 +143,26 @@ def test_axes_that_name_no_single_model_are_one_line(name: str, suite: str, stor
     with pytest.raises(UserError, match=line) as caught:
         bm.open_cell(suite, store=store, **given)
     assert "\n" not in str(caught.value)
+
+
+GIVEN = {
+    "class": ({"add": [CleanCLIP]}, r"add must be a list of methods with their fields, got <class .*CleanCLIP'>; e.g."),
+    "text": ({"add": ["cleanclip"]}, "add must be a list of methods with their fields, got 'cleanclip'; e.g."),
+    "limit": ({"limit": -1}, "limit must be at least 1, got -1; leave it out for all cells"),
+    "seed": ({"only": {"seed": 3}}, "--only seed=3: unknown seed '3'"),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_a_run_cannot_take_is_one_line(name: str, suite: str, store: Path) -> None:
+    given, line = GIVEN[name]
+    with pytest.raises(UserError, match=line):
+        bm.run(suite, store=store, local=True, quiet=True, **given)
+
+
+def test_only_a_repair_repairs(cell: bm.OpenCell) -> None:
+    with pytest.raises(UserError, match=r"repair must be a repair with its fields, got .*; e.g. cell.repair\("):
+        cell.repair(STRIP())  # type: ignore[arg-type]
 
 
 def test_a_model_that_was_not_made_names_the_command(suite: str, store: Path) -> None:
