@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 from benchmark.errors import UserError, unknown
 
 T = TypeVar("T", bound=BaseModel)
+# how pydantic calls one form of a field that has several; no field is called so
+_FORM = re.compile(r"[a-z-]+\[.*\]")
 
 
 def validated(model: type[T], fields: Mapping[str, Any], *, place: str, inline: bool = False) -> T:
@@ -51,7 +53,7 @@ def one_line(
     """
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    where = _beyond(place, [str(part) for part in first["loc"]])
+    where = _beyond(place, [str(part) for part in first["loc"] if not _FORM.fullmatch(str(part))])
     spot = f"{place}{':' if inline else '.'}{where}" if where else place  # a rule about several fields has none
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, first["loc"][:-1]).model_fields if model else ()

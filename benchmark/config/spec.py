@@ -206,7 +206,7 @@ class Suite(Grid):
         Count | None,
         Field(description="of torch in each process, since rounding follows them; null: as the machine gives"),
     ] = None
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
     metrics: Annotated[
         tuple[MetricForm, ...], Field(description="beside those of every record; applied to finished cells too")
     ] = ()

@@ -22,7 +22,7 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.every import stages_of
 from benchmark.stages.keys import cells_of
-from benchmark.stages.node import Node, Stage
+from benchmark.stages.node import Ended, Node, Ref, Stage
 from benchmark.stages.preflight import check_data, check_starts, check_workers, doubts, published_models
 from benchmark.stages.prepare import row_counter
 from benchmark.stages.record import FINAL
@@ -83,7 +83,7 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     _check_before(asked, resources, wanted)
     left = unfinished(store, asked, whole=True)
     work = _Work(cells, asked, left, _late(store, stages, asked, left))
-    further: Mapping[str, Mapping[str, int]] = {}
+    nodes: NodeGraph | None = None
     if left:
         check_data(cell.experiment for cell in asked)
         check_starts(asked, store)
@@ -93,12 +93,12 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     if left or work.late:
         store.require_writable()
         keep_sources(store, resolved.plugins)
-        further = _drive(resolved, store, stages, work, resources, wanted)
+        nodes = _drive(resolved, store, stages, work, resources, wanted)
     else:
         _write_suite(resolved, store, cells)
-    statuses, failures = _outcome(store, asked)
+    statuses, failures = _outcome(store, asked, nodes.ended if nodes else {})
     seconds = time.monotonic() - began
-    return Ran(suite.name, len(cells), len(asked), statuses, seconds, further, failures)
+    return Ran(suite.name, len(cells), len(asked), statuses, seconds, _further(nodes) if nodes else {}, failures)
 
 
 def _fetch_weights(asked: Sequence[Cell], store: Store) -> None:
@@ -133,15 +133,18 @@ def _write_suite(
     document.write_suite(store, resolved.suite, cells, command=resolved.command, environment=made_on)
 
 
-def _outcome(store: Store, asked: list[Cell]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The statuses of all records, and what failed, with its reason."""
+def _outcome(store: Store, asked: list[Cell], ended: Mapping[Ref, Ended]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The statuses of all records, and what failed, with its reason; also where no record could be written."""
     statuses: list[str] = []
     failures: list[tuple[str, str]] = []
     for cell in asked:
         facts = store.facts("record", cell.keys.record)
         statuses += facts["statuses"].values() if facts else ["missing"]
+        unwritten = ended.get(Ref("record", cell.keys.record))
         if facts and not facts["final"]:  # reasons stand in the rows alone
             failures += _failures(store, cell)
+        elif not facts and unwritten and not unwritten.ok:
+            failures.append((unwritten.status, unwritten.reason))
     return statuses, failures
 
 
@@ -177,8 +180,8 @@ def _drive(
     work: _Work,
     resources: ComputeOptions,
     wanted: Wanted,
-) -> dict[str, dict[str, int]]:
-    """Runs what is left; what became of the nodes that go on after records."""
+) -> NodeGraph:
+    """Runs what is left; what became of every node."""
     from benchmark.engine.driver import SuiteRun
     from benchmark.engine.interrupt import Interrupt
 
@@ -192,7 +195,7 @@ def _drive(
         _write_suite(resolved, store, work.cells, executor.environment() if work.needs_slots else None)
         run_.run()
         interrupt.check()
-        return _further(run_.graph)
+        return run_.graph
 
 
 def _executor(

@@ -13,7 +13,9 @@ import pytest
 
 from benchmark.engine.driver import SuiteRun
 from benchmark.engine.suites import resolve
+from benchmark.stages.finish import Record
 from benchmark.stages.keys import cells_of
+from benchmark.stages.node import Ended, Node, Ref
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import Status
 from tests.cli.conftest import Call
@@ -49,6 +51,21 @@ def test_cells_that_a_run_left_without_a_record_are_missing(
     assert code == 1
     assert "from a method" in out
     assert "2 cells, 0 records in " in out and "2 missing: no record was written" in out
+
+
+def test_a_record_that_could_not_be_written_says_why(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(run: SuiteRun) -> None:
+        for cell in cells_of(resolve(CLEAN[0], CLEAN[2::2]).suite):
+            ref = Ref("record", cell.keys.record)
+            run.graph.nodes[ref] = Node(Record(), ref.key, "record")
+            run.graph.ended[ref] = Ended("failed", "ArrowInvalid: too large")
+
+    monkeypatch.setattr(SuiteRun, "run", end)
+    code, out, _ = call("run", *CLEAN, "--local", "--quiet", "--store", str(tmp_path))
+    assert code == 1
+    assert out.splitlines()[1:3] == ["2 failed: ArrowInvalid: too large", "2 missing: no record was written"]
 
 
 def test_a_plugin_that_prints_leaves_json_alone(tmp_path: Path, call: Call) -> None:

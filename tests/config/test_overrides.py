@@ -74,6 +74,8 @@ def test_set_takes_several_and_leaves_the_suite_alone() -> None:
         ("attacks.badnte.size", "3", "--set attacks.badnte.size: unknown entry 'badnte'; did you mean badnet?"),
         ("attacks.7.size", "3", "--set attacks.7.size: unknown entry '7'; known: badnet, blended"),
         ("seeds.first", "3", "--set seeds.first: unknown entry 'first'"),
+        ("seeds", "[-1]", "--set seeds.0 must be greater than or equal to 0, got -1; "),
+        ("seeds", "[9223372036854775808]", "--set seeds.0 must be less than 9223372036854775808, got 9"),
         ("seeds", "[0, 0]", "--set seeds must be distinct: equal seeds give equal cells, got [0, 0]; "),
         (
             "pretrain.epochs",

@@ -47,7 +47,7 @@ def test_a_suite_is_read_from_its_json(tmp_path: Path) -> None:
     assert found == (
         suite().model_copy(update={"seeds": (3,)}),
         (),
-        f"backstop run {tmp_path / 'small.json'} --set seeds=[3]",
+        f"backstop run {tmp_path / 'small.json'} --set 'seeds=[3]'",
     )
 
 
