@@ -12,7 +12,8 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, required
 from benchmark.stages.keys import keys_of
 from benchmark.stages.once import Once
-from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.artifact import Artifact
+from benchmark.store.artifacts import Store
 
 if TYPE_CHECKING:
     import pandas as pd

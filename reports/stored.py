@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,8 @@ import pyarrow.parquet as pq
 
 from benchmark.data.skipped import told
 from benchmark.errors import UserError
-from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.artifact import Artifact
+from benchmark.store.artifacts import Store
 from benchmark.store.schemas import ADDED, MEASURES, RECORDS, SCHEMA_VERSION, TRIALS
 
 READERS = 4  # of tables at once
@@ -46,22 +46,27 @@ def read_suite(store: Store, entries: Sequence[Mapping[str, Any]], metrics: Sequ
     Raises:
         UserError: a table that this version cannot read.
     """
-    artifacts = ((order, store.find("record", entry["record"])) for order, entry in enumerate(entries))
-    found = {order: artifact for order, artifact in artifacts if artifact}
+    artifacts = store.find_all("record", (entry["record"] for entry in entries))
+    there = ((order, artifacts.get(entry["record"])) for order, entry in enumerate(entries))
+    found = {order: artifact for order, artifact in there if artifact}
     skipped = dict.fromkeys(told(item) for artifact in found.values() for item in artifact.facts.get("skipped", ()))
-    records = _tables({order: artifact.path("records.parquet") for order, artifact in found.items()}, RECORDS)
+    records = _tables(found, "records.parquet", RECORDS)
     searched = {order: artifact for order, artifact in found.items() if "trials.parquet" in artifact.hashes}
-    trials = _tables({order: artifact.path("trials.parquet") for order, artifact in searched.items()}, TRIALS)
+    trials = _tables(searched, "trials.parquet", TRIALS)
     table = _one_table(records, RECORDS)
     orders = {entry["record"]: order for order, entry in enumerate(entries)}
     measures = _measures(table, _joined(store, orders, metrics))
     return Stored(table, _one_table(trials, TRIALS), measures, tuple(skipped))
 
 
-def _tables(paths: Mapping[int, Path], schema: pa.Schema) -> dict[int, pa.Table]:
-    """The tables, read side by side: Arrow reads without Python's lock."""
+def _tables(artifacts: Mapping[int, Artifact], name: str, schema: pa.Schema) -> dict[int, pa.Table]:
+    """A table of each artifact, read side by side: Arrow reads without Python's lock, and remote stores answer late."""
+
+    def read(artifact: Artifact) -> pa.Table:
+        return read_table(artifact.path(name), schema)
+
     with ThreadPoolExecutor(READERS) as readers:
-        return dict(zip(paths, readers.map(partial(read_table, schema=schema), paths.values()), strict=True))
+        return dict(zip(artifacts, readers.map(read, artifacts.values()), strict=True))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -129,7 +134,7 @@ def _joined(store: Store, orders: Mapping[str, int], metrics: Sequence[Mapping[s
     """Numbers of the store's `measure` artifacts on these cells, the newest last."""
     parts = []
     # by attempt, whose name begins with its time
-    for artifact in sorted(_measuring(store, orders, metrics), key=lambda found: found.folder.name):
+    for artifact in sorted(_measuring(store, orders, metrics), key=lambda found: found.attempt):
         table = read_table(artifact.path("measures.parquet"), MEASURES).to_pandas()
         own = table[table["cell"].isin(orders)]
         parts.append(own.assign(order=own["cell"].map(orders), source=f"measure/{artifact.key}").drop(columns="cell"))

@@ -18,7 +18,7 @@ from benchmark.datasets.hugging_face.dataset import HuggingFace
 from benchmark.errors import UserError, must, unknown
 from benchmark.evaluation.evaluate import HeldOut
 from benchmark.stages.work.method_inputs import held_out
-from benchmark.store.artifacts import Artifact
+from benchmark.store.artifact import Artifact
 from benchmark.validation import validated
 
 COLUMNS = ("image", "caption", "label", "key", "group")

@@ -16,6 +16,7 @@ from benchmark.engine.executor import Executor, announce, search_result, trial_w
 from benchmark.engine.graph import NodeGraph, nodes_of
 from benchmark.engine.journal import Journal
 from benchmark.engine.monitor import Monitor
+from benchmark.engine.standing import facts_of_all
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell
@@ -86,11 +87,11 @@ class SuiteRun:
         fresh = self.graph.add(nodes)
         self.monitor.expect(sum(node.work for node in fresh), len(fresh))
         self._searches |= {node.ref for node in fresh if node.stage.place == "search"}
+        found = facts_of_all(self.store, (node.ref for node in fresh if node.stage.lasting))
         for node in fresh:
-            facts = self.store.facts(*node.ref) if node.stage.lasting else None
-            if facts is not None:
+            if node.ref in found:
                 self.monitor.skip(node.work)
-                self._finish(node, Ended("ok", facts=facts))
+                self._finish(node, Ended("ok", facts=found[node.ref]))
 
     def _do_here(self) -> None:
         """Does what needs no slot, and ends what can no longer be made, until neither is left."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.engine.graph import nodes_of
 from benchmark.engine.standing import made_of, unfinished
@@ -86,6 +86,7 @@ def plan(
             not known.
         stages: those of the run, in order.
     """
+    store = store.snapshot()
     rows, left = row_counter(store), unfinished(store, cells)
     wants, costly = defaultdict[str, list[_Want]](list), defaultdict[str, list[_Want]](list)
     for want in _wanted(store, cells, left, stages, rows):
@@ -119,10 +120,9 @@ def _wanted(
     for cell, node in chain(nodes_of(left, stages, rows), nodes_of(done, late, rows)):
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
-    repairs = set(store.keys("defend"))
-    found = [
-        _Want(node, cell, ref not in made, _trials(store, ref, cell, repairs)) for ref, (node, cell) in needed.items()
-    ]
+    searches = any(ref.stage == "search" for ref in needed)
+    trials = store.facts_of("defend", store.keys("defend")) if searches else {}
+    found = [_Want(node, cell, ref not in made, _trials(ref, cell, trials)) for ref, (node, cell) in needed.items()]
     # what only finished cells are made of need not be there any more; of it the stages of the table are enough
     for cell, node in nodes_of(done, [stage for stage in stages if stage.shown], rows):
         if node.ref not in needed:
@@ -131,12 +131,11 @@ def _wanted(
     return found
 
 
-def _trials(store: Store, ref: Ref, cell: Cell, repairs: Set[str]) -> int:
+def _trials(ref: Ref, cell: Cell, repairs: Mapping[str, Mapping[str, Any]]) -> int:
     """Trials of a search that a run would find among the repairs: it was stopped, or it is extended."""
     if ref.stage != "search" or not repairs:
         return 0
-    searched = SearchCell(cell, 0.0, None)
-    return len(describe(searched, lambda key: store.facts("defend", key) if key in repairs else None).finished)
+    return len(describe(SearchCell(cell, 0.0, None), repairs.get).finished)
 
 
 def _cost(wants: Sequence[_Want], rate: float, paces: Paces) -> tuple[float, float | None]:
@@ -151,8 +150,10 @@ def _cost(wants: Sequence[_Want], rate: float, paces: Paces) -> tuple[float, flo
 
 def _rate(store: Store, wants: Iterable[_Want]) -> float:
     """Forward views per second of what this store has seen of a stage; 0 where it has seen nothing."""
-    nodes = (want.node for want in wants if not want.missing)
-    past = [(node.work, facts["wall_s"]) for node in islice(nodes, PAST) if (facts := store.facts(*node.ref))]
+    nodes = {want.node.key: want.node for want in islice((want for want in wants if not want.missing), PAST)}
+    stages = {node.stage.name for node in nodes.values()}
+    found = {key: facts for stage in stages for key, facts in store.facts_of(stage, nodes).items()}
+    past = [(nodes[key].work, facts["wall_s"]) for key, facts in found.items() if "wall_s" in facts]
     seconds = sum(spent for _, spent in past)
     return sum(work for work, _ in past) / seconds if seconds else 0.0
 

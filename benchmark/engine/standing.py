@@ -39,17 +39,30 @@ def unfinished(store: Store, cells: Sequence[Cell], *, whole: bool = False) -> l
         whole: a record with a damaged file counts as absent; every file is read for that. Else manifests are believed.
     """
     keys = [cell.keys.record for cell in cells]
-    facts = {key: store.facts("record", key) for key in keys} if whole else store.facts_of("record", keys)
+    facts = store.facts_of("record", keys, whole=whole)
     # a crash may have been the machine's; a repair that failed by rule would only fail again
     return [cell for cell in cells if not (facts.get(cell.keys.record) or {}).get("final")]
 
 
 def made_of(store: Store, refs: Iterable[Ref]) -> set[Ref]:
     """Which of these the store has; each stage's folder is listed once."""
-    keys: dict[str, dict[str, None]] = {}
+    return {Ref(stage, key) for stage, mine in _by_stage(refs).items() for key in store.made(stage, mine)}
+
+
+def facts_of_all(store: Store, refs: Iterable[Ref]) -> dict[Ref, Mapping[str, Any]]:
+    """Facts of those that the store has, whole as far as that shows; of a remote store, many are asked for at once."""
+    return {
+        Ref(stage, key): facts
+        for stage, mine in _by_stage(refs).items()
+        for key, facts in store.facts_of(stage, mine, whole=True).items()
+    }
+
+
+def _by_stage(refs: Iterable[Ref]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
     for stage, key in refs:
-        keys.setdefault(stage, {})[key] = None
-    return {Ref(stage, key) for stage, mine in keys.items() for key in store.made(stage, mine)}
+        keys.setdefault(stage, []).append(key)
+    return keys
 
 
 def _standing(entry: Mapping[str, Any], facts: Mapping[str, Any] | None, made: set[Ref], run: LastRun) -> Standing:

@@ -75,6 +75,8 @@ def execute(task: Task, at: Workplace) -> TaskResult:
             return TaskResult(status, str(error), seconds)
         log(at.store, task, reason)
         return TaskResult(status, reason, seconds)
+    finally:
+        at.store.release()
 
 
 def no_space(store: Store, error: BaseException | None = None) -> str:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.artifact import Artifact
+from benchmark.store.artifacts import Store
 
 Tick = Callable[[str, float], None]  # (what it is doing, share done)
 

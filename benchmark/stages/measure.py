@@ -16,7 +16,8 @@ from benchmark.stages.identities import identity
 from benchmark.stages.label import cell_label
 from benchmark.stages.measuring import Source
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
-from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.artifact import Artifact
+from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
 from benchmark.store.schemas import MEASURES
 from benchmark.types import Measure as Number

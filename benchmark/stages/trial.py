@@ -122,8 +122,11 @@ def run_trial(
     repair = repair_of(cell, config["parameters"])
     keep = keeper(cell.experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor)
     inputs = DefendInputs(searched.start_accuracy, keep)
-    with own_settings(defend_key(cell, repair)):
-        facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
+    try:
+        with own_settings(defend_key(cell, repair)):
+            facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
+    finally:
+        store.release()
     wanted = ("status", "accuracy", "asr", "reason", "wall_s")
     return {name: facts[name] for name in wanted}  # type: ignore[return-value]
 

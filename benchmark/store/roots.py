@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 
 from benchmark.errors import UserError, unknown
+from benchmark.store.access import ABSENT, changed, not_writable, reached
 
 _EXTRAS = {"s3": "aws", "s3a": "aws"}  # protocol -> extra of this package that brings its client
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+AT_ONCE = 16  # requests to a remote place
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -45,26 +50,24 @@ class Root:
         """A small file in one piece; None where it is not there."""
         try:
             if self.local is None:
-                return self.fs.cat_file(f"{self.base}/{name}")
+                return reached(self.url, lambda: self._cat(name))
             with open(f"{self.base}/{name}", "rb") as file:  # fsspec takes five times as long, and there are thousands
                 return file.read()
-        except _ABSENT:
+        except ABSENT:
             return None
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
         """Small files in one piece each, without those that are not there; from a remote place, many at once."""
-        if self.local is not None:
-            found = {name: self.read(name) for name in names}
-            return {name: data for name, data in found.items() if data is not None}
-        paths = {f"{self.base}/{name}": name for name in names}
-        if not paths:
-            return {}
-        texts: dict[str, bytes] = self.fs.cat(list(paths), on_error="omit")
-        return {paths[path]: data for path, data in texts.items()}
+        found = self.side_by_side(self.read, names)
+        return {name: data for name, data in found.items() if data is not None}
 
-    def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
-        return bool(self.fs.exists(f"{self.base}/{name}"))
+    def side_by_side(self, action: Callable[[str], _Result], names: Iterable[str]) -> dict[str, _Result]:
+        """What an action gives for each name; at a remote place, which answers slowly, many are asked for at once."""
+        wanted = list(names)
+        if self.local is not None or len(wanted) < 2:
+            return {name: action(name) for name in wanted}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(wanted, pool.map(action, wanted), strict=True))
 
     def read_first(self, name: str) -> bytes | None:
         """The first `read` of a store, with one line for whatever keeps its place from being reached.
@@ -72,31 +75,52 @@ class Root:
         Raises:
             UserError: names the place and why.
         """
+        if self.local is None:  # more likely a mistyped address than a server that is about to answer
+            try:
+                return reached(self.url, lambda: self._cat(name), patience_s=0.0)
+            except ABSENT:
+                return None
         try:
             return self.read(name)
-        except Exception as error:  # clients of object stores raise what they like
-            told = " ".join(str(error).split()) or type(error).__name__
+        except OSError as error:
+            told = " ".join(str(error).split())
             raise UserError(f"store {self.url} cannot be reached: {told}; check the address and your access") from None
 
-    def list(self, folder: str) -> list[str]:
-        """Names of what lies in a folder; none where there is no such folder."""
-        try:
-            return [path.rstrip("/").rsplit("/", 1)[1] for path in self.fs.ls(f"{self.base}/{folder}", detail=False)]
-        except _ABSENT:
-            return []
+    def _cat(self, name: str) -> bytes:
+        one_request = {"max_concurrency": 1} if "s3" in self.fs.protocol else {}  # s3fs would ask for the size before
+        return self.fs.cat_file(f"{self.base}/{name}", **one_request)
 
-    def size(self, name: str) -> int | None:
-        """Bytes of a file; None where the file system does not say.
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, folders too; none where there is no such folder."""
+        return [*self.sizes(folder, folders=True)]
 
-        Raises:
-            FileNotFoundError: it is not there.
+    def sizes(self, folder: str, *, folders: bool = False) -> dict[str, int | None]:
+        """Bytes of the files in a folder, None where the file system does not say; empty without the folder.
+
+        Args:
+            folder: its name.
+            folders: name the folders in it too, with None.
         """
-        return self.fs.info(f"{self.base}/{name}").get("size")
+        try:
+            entries = self._entries(folder) if self.local is None else _scan(f"{self.base}/{folder}")
+        except ABSENT:
+            return {}
+        return {name: size for name, is_file, size in entries if folders or is_file}
+
+    def _entries(self, folder: str) -> list[tuple[str, bool, int | None]]:
+        path = f"{self.base}/{folder}"
+
+        def entries() -> list[dict[str, Any]]:
+            self.fs.invalidate_cache(path)  # others write here too
+            return self.fs.ls(path, detail=True)
+
+        found = [(item["name"].rstrip("/").rsplit("/", 1)[1], item) for item in reached(self.url, entries)]
+        return [(name, item["type"] == "file", item.get("size")) for name, item in found]
 
     def write(self, name: str, text: str) -> None:
         """Writes in one piece: through a temporary name on local disks, in one put elsewhere."""
         if self.local is None:
-            with_access(self.url, lambda: self.fs.pipe_file(f"{self.base}/{name}", text.encode()))
+            changed(self.url, lambda: self.fs.pipe_file(f"{self.base}/{name}", text.encode()))
             return
         target = self.local / name
         make_folder(target.parent)
@@ -109,24 +133,44 @@ class Root:
 
     def put(self, file: Path, name: str) -> None:
         """Uploads a file to a remote place."""
-        with_access(self.url, lambda: self.fs.put_file(str(file), f"{self.base}/{name}"))
+        changed(self.url, lambda: self.fs.put_file(str(file), f"{self.base}/{name}"))
+
+    def get(self, name: str, file: Path) -> None:
+        """Downloads a file of a remote place.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        reached(self.url, lambda: self.fs.get_file(f"{self.base}/{name}", str(file)))
 
     def remove(self, name: str) -> None:
-        """Removes a file of a remote place."""
-        with_access(self.url, lambda: self.fs.rm_file(f"{self.base}/{name}"))
+        """Removes a file; nothing where it is not there."""
+        with suppress(FileNotFoundError):
+            changed(self.url, lambda: self.fs.rm_file(f"{self.base}/{name}"))
+
+    def remove_folder(self, name: str) -> None:
+        """Removes a folder with all that is in it; nothing where it is not there."""
+        if self.local is not None:
+            shutil.rmtree(self.local / name, ignore_errors=True)
+            return
+        with suppress(FileNotFoundError):
+            changed(self.url, lambda: self.fs.rm(f"{self.base}/{name}", recursive=True))
 
     def require_writable(self) -> None:
-        """Refuses a folder that cannot be written, before anything is computed for it.
+        """Refuses a place that cannot be written, before anything is computed for it.
 
         Raises:
             UserError: says how to use it all the same.
         """
         if self.local is None:
+            trial = f"scratch/writable-{uuid.uuid4().hex[:8]}"
+            self.write(trial, "")
+            self.remove(trial)
             return
         folder = self.local.absolute()
         there = next(item for item in (folder, *folder.parents) if item.exists())
         if not os.access(there, os.W_OK):
-            raise _not_writable(self.url)
+            raise not_writable(self.url)
 
 
 def open_root(url: str) -> Root:
@@ -149,19 +193,9 @@ def open_root(url: str) -> Root:
     return Root(url, fs, base)
 
 
-def with_access(url: str, action: Any) -> None:
-    """Runs an action that changes a remote place; one line where that is not allowed."""
-    try:
-        action()
-    except (PermissionError, NotImplementedError):
-        raise _not_writable(url) from None
-
-
-def _not_writable(url: str) -> UserError:
-    return UserError(
-        f"store {url} must be writable, got one that is read-only; choose another with --store, and name this one "
-        "with --from"
-    )
+def _scan(folder: str) -> list[tuple[str, bool, int | None]]:
+    with os.scandir(folder) as entries:
+        return [(item.name, item.is_file(), None) for item in entries]
 
 
 def make_folder(folder: Path) -> None:

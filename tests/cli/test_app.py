@@ -14,7 +14,8 @@ from benchmark.cli import app
 from benchmark.cli import plan as planning
 from benchmark.engine.probe import Pace
 from benchmark.errors import UserError
-from benchmark.store.artifacts import Draft, Store
+from benchmark.store.artifact import Draft
+from benchmark.store.artifacts import Store
 from tests.cli.conftest import Call
 from tests.helpers.miniature import PLUGIN, WORDS, records, run
 

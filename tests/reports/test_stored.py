@@ -86,7 +86,7 @@ def test_the_higher_version_of_a_metric_stands_and_else_the_records_own(
 
 def test_of_two_artifacts_with_one_version_the_newer_stands(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, moment, value in (("b" * 32, "20260101T000000", 1.0), ("a" * 32, "20260102T000000", 2.0)):
-        monkeypatch.setattr("benchmark.store.artifacts.time.strftime", lambda _, at=moment: at)
+        monkeypatch.setattr("benchmark.store.artifact.time.strftime", lambda _, at=moment: at)
         measure(store, key, ATTACKED["record"], Measure("hers", "zero_shot", value, -1, 40)._replace(**HERS))
     assert numbers(store, "hers")["value"].tolist() == [2.0]
 

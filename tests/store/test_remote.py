@@ -64,9 +64,9 @@ def test_a_download_with_another_content_is_never_handed_out(
 ) -> None:
     plant(url, {"model": b"swapped"}, said={"model": b"weights"})
     store = Store(tmp_path / "mine", read_only=(url,))
-    assert store.find("pretrain", "k1") is None
+    assert store.find("pretrain", "k1", whole=True) is None
     assert "model is not what was written (its sha256 differs); it is passed over" in caplog.text
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    assert [path.name for path in cache.glob("artifacts/*/*")] == [".refused"]
 
 
 def test_a_broken_transfer_is_tried_again(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_damaged_remote_artifact_of_ones_own_is_made_again(url: str, caplog: p
     plant(url, {"model": b"swapped"}, said={"model": b"weights"})
     store = Store(url)
     assert store.has("pretrain", "k1")  # what a look without a download can tell
-    assert store.find("pretrain", "k1") is None
+    assert store.find("pretrain", "k1", whole=True) is None
     assert not Store(url).has("pretrain", "k1")
     assert "it counts as absent and is made again when it is needed" in caplog.text
 
@@ -150,7 +150,7 @@ def test_two_readers_of_a_cold_cache_both_get_whole_files(
     first.join()
     second.join()
     assert read == [b"x" * 100_000] * 2
-    assert len([path for path in cache.rglob("*") if path.is_file()]) == 1
+    assert len(list(cache.glob("artifacts/*/*"))) == 1
 
 
 def test_a_damaged_cache_is_fetched_again(url: str, tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_what_was_uploaded_is_not_fetched_again_and_no_draft_stays(
     assert found is not None
     assert found.folder == made.folder
     assert found.path("model").read_bytes() == b"weights"
-    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["model"]
-    assert list((cache / "drafts").iterdir()) == []
+    assert [path.name for path in cache.glob("artifacts/*/*")] == ["model"]
+    assert [path for path in cache.glob("processes/*/*") if path.is_dir()] == []
 
 
 def test_the_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

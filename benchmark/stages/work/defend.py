@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
 from benchmark.stages.keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
-from benchmark.stages.work.weights import given_back, left_as_it_was, load_pretrained
+from benchmark.stages.work.weights import given_back, left_as_it_was, load_pretrained, weights_folder
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import LoopOptions
@@ -127,5 +128,6 @@ def repair_context(
 
 def load_repaired(store: Store, key: str, epoch: int) -> ClipModel:
     """The model that a defend artifact kept after an epoch."""
-    folder = required(store, "defend", key).folder
-    return load_delta(folder, name=weights_name(epoch), find=lambda base: required(store, "pretrain", base).folder)
+    name = weights_name(epoch)
+    folder = required(store, "defend", key).folder_with(f"{name}.json", f"{name}.safetensors")
+    return load_delta(folder, name=name, find=partial(weights_folder, store))

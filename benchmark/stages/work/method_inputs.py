@@ -19,7 +19,8 @@ from benchmark.stages.keys import stage_key
 from benchmark.stages.work.poison import Poison, load_poison
 from benchmark.stages.work.prepare import clean_pool, training_pool
 from benchmark.stages.work.weights import load_pretrained, optimizer_of
-from benchmark.store.artifacts import Artifact, Store
+from benchmark.store.artifact import Artifact
+from benchmark.store.artifacts import Store
 from benchmark.text import target_index
 from benchmark.types import PairFeatures, Training
 
@@ -65,7 +66,7 @@ def embedded(store: Store, cell: Cell, model_key: str, *, device: torch.device) 
     The weights are read anew: a method may have changed those that it was given, and others read what is kept here.
     """
     key = stage_key("embed", {}, [model_key, cell.keys.poison or cell.keys.data])
-    found = store.find("embed", key)
+    found = store.find("embed", key, whole=True)
     if found is None:
         features = pair_features(load_pretrained(store, model_key).to(device), training_pool(store, cell))
         draft = store.draft("embed", key)
@@ -81,7 +82,7 @@ def squashed(store: Store, cell: Cell, evaluation: Artifact) -> HeldOut:
         UserError: a row of the split is no longer there.
     """
     key = stage_key("squash", {}, [cell.keys.evaluation])
-    found = store.find("squash", key)
+    found = store.find("squash", key, whole=True)
     if found is None:
         dataset = cell.experiment.evaluation or cell.experiment.data
         draft = store.draft("squash", key)

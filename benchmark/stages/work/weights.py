@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -16,15 +18,19 @@ from benchmark.types import Model
 
 def load_pretrained(store: Store, key: str) -> ClipModel:
     """The model of a pretrain artifact."""
-    folder = required(store, "pretrain", key).folder
-    return load_delta(folder, find=lambda base: required(store, "pretrain", base).folder)
+    return load_delta(weights_folder(store, key), find=partial(weights_folder, store))
+
+
+def weights_folder(store: Store, key: str) -> Path:
+    """The folder of a pretrain artifact, with its weights; its optimiser state, twice their size, is left elsewhere."""
+    return required(store, "pretrain", key).folder_with("model.json", "model.safetensors")
 
 
 def optimizer_of(store: Store, key: str) -> dict[str, torch.Tensor] | None:
     """The optimiser state that a pretrain artifact left behind; None where its weights were not trained by us."""
     from safetensors.torch import load_file
 
-    file = required(store, "pretrain", key).folder / "optimizer.safetensors"
+    file = required(store, "pretrain", key).path("optimizer.safetensors")
     return load_file(file) if file.exists() else None
 
 
