@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,7 +54,8 @@ class Ran(NamedTuple):
     statuses: list[str]  # of the asked cells' records, one for each rule; "missing" for a cell without a record
     seconds: float
     further: Mapping[str, Mapping[str, int]] = {}  # what goes on after records, by title: status -> how many nodes
-    failures: list[tuple[str, str]] = []  # status and reason of each row that a failure left without numbers
+    # status and reason of each row that a failure left without numbers, and of what failed after records
+    failures: list[tuple[str, str]] = []
 
 
 class _Work(NamedTuple):
@@ -97,8 +99,11 @@ def run(resolved: Resolved, store: Store, resources: ComputeOptions, wanted: Wan
     else:
         _write_suite(resolved, store, cells)
     statuses, failures = _outcome(store, asked, nodes.ended if nodes else {})
+    further = _further(nodes) if nodes else {}
+    failures += [(one.status, one.reason) for found in further.values() for one in found if not one.ok]
+    counts = {title: Counter(one.status for one in found) for title, found in further.items()}
     seconds = time.monotonic() - began
-    return Ran(suite.name, len(cells), len(asked), statuses, seconds, _further(nodes) if nodes else {}, failures)
+    return Ran(suite.name, len(cells), len(asked), statuses, seconds, counts, failures)
 
 
 def _fetch_weights(asked: Sequence[Cell], store: Store) -> None:
@@ -232,12 +237,11 @@ def _executor(
     return executor
 
 
-def _further(nodes: NodeGraph) -> dict[str, dict[str, int]]:
-    """How the nodes ended that cells with a record need too: title of the stage -> status -> how many."""
-    found: dict[str, dict[str, int]] = {}
+def _further(nodes: NodeGraph) -> dict[str, list[Ended]]:
+    """How the nodes ended that cells with a record need too, by title of their stage."""
+    found: dict[str, list[Ended]] = {}
     for ref, ended in nodes.ended.items():
         stage = nodes.nodes[ref].stage
         if stage.finished:
-            counts = found.setdefault(stage.title, {})
-            counts[ended.status] = counts.get(ended.status, 0) + 1
+            found.setdefault(stage.title, []).append(ended)
     return found

@@ -173,6 +173,7 @@ def test_a_metric_that_fails_is_said_and_ends_with_one(tried: Tried) -> None:
     out, err = tried.run("broken", "top-three", code=1)
     assert "measures: 4 ok, 2 failed" in out
     assert "KeyError: 'no such column'" in err
+    assert "2 failed: KeyError: 'no such column'" in out.splitlines()  # also where progress is not shown
     assert len(tried.numbers("in_first")) == 1
 
 
