@@ -128,9 +128,8 @@ class OpenCell:
         model, compute, cell = self.model(), Compute(self.device), self._with(repair=repair)
         base = cell.keys.pretrain
         with TemporaryDirectory() as folder:
-            context, _ = repair_context(
-                self.store, cell, repair.own_card, NOTHING_KEPT, compute, Path(folder), model, _untold, base=base
-            )
+            parts = (repair.own_card, NOTHING_KEPT, compute, Path(folder), model, _untold)
+            context, _ = repair_context(self.store, cell, *parts, base=base, repair=repair)
             return as_clip(repair.repair(model, context)).eval()
 
     def detect(self, detector: Detector) -> Detection:

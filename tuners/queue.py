@@ -136,7 +136,7 @@ class CellState:
 
     def _open(self, round: Round) -> bool:
         """A TPE round waits for every earlier trial; what no result touches can start at once."""
-        return round.phase == "quasi_random" or all(trial in self.results for trial in range(round.trials[0]))
+        return round.phase != "tpe" or all(trial in self.results for trial in range(round.trials[0]))
 
     def _proposals(self, round: Round) -> tuple[Proposal, ...]:
         if round.number not in self._proposed:

@@ -1,21 +1,23 @@
 """What a search proposes: a pure function of (search key, round, results of the trials before), nothing kept.
 
-A search is the method's defaults (trial 0, outside the budget), then quasi-random trials that no result touches, then
-rounds of multi-objective TPE (Ozaki et al. 2022; Optuna): clean accuracy up, attack success down. A driver that was
-killed gets the same proposals again from the stored trials.
+A search is the method's defaults (trial 0, outside the budget), then a grid, or quasi-random trials that no result
+touches and rounds of multi-objective TPE (Ozaki et al. 2022; Optuna): clean accuracy up, attack success down. A driver
+that was killed gets the same proposals again from the stored trials.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from benchmark.config.spec import Search
+from benchmark.errors import must
 from benchmark.store.keys import derive_seed
 from benchmark.types import Choices, Range
 from tuners.search_space import distributions
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-Phase = Literal["default", "quasi_random", "tpe"]
+Phase = Literal["default", "grid", "quasi_random", "tpe"]
 Space = Mapping[str, Range | Choices]
 _DIGITS = 6  # significant digits of a proposal, so that the last bit of a logarithm never changes a content key
 _SEEDS = 2**32  # NumPy's RandomState and SciPy take 32-bit seeds
@@ -50,7 +52,9 @@ class FinishedTrial(NamedTuple):
 
 
 def plan_rounds(search: Search) -> tuple[Round, ...]:
-    """The rounds of a search in order: quasi-random trials first, then TPE, `round_size` trials each."""
+    """The rounds of a search in order: quasi-random trials first, then TPE, `round_size` trials each; or a grid."""
+    if search.grid:
+        return (Round(1, "grid", tuple(range(1, search.trials + 1))),)
     quasi_random = min(search.quasi_random, search.trials)
     parts: tuple[tuple[Phase, range], ...] = (
         ("quasi_random", range(1, quasi_random + 1)),
@@ -78,10 +82,27 @@ def propose(
     Returns:
         One dict (field -> value) per trial of the round, in its order; floats have six significant digits.
     """
+    if round.phase == "grid":
+        points = grid_points(space)
+        return [points[trial - 1] for trial in round.trials]
     if round.phase == "quasi_random":
         return _quasi_random(search_key, space, round.trials)
     earlier = [trial for trial in finished if trial.trial < round.trials[0]]
     return _tpe(search_key, round, space, search=search, finished=earlier)
+
+
+def grid_points(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the choices of a space; the last field by name changes fastest.
+
+    Raises:
+        UserError: a field that has a range instead of choices.
+    """
+    for name, mark in space.items():
+        if not isinstance(mark, Choices):
+            raise must(f"search.grid: space of {name}", "choices, which a grid combines", mark, "list its values")
+    names = sorted(space)
+    combined = itertools.product(*(cast("Choices", space[name]).options for name in names))
+    return [dict(zip(names, values, strict=True)) for values in combined]
 
 
 def warm_up() -> None:

@@ -16,7 +16,7 @@ from benchmark.stats import SLACK
 from benchmark.store.schemas import DEFAULTS_STAND_IN, Selection
 
 Key = tuple[float, ...]
-BLIND_PHASES = frozenset({"default", "quasi_random"})  # their proposals never saw attack success
+BLIND_PHASES = frozenset({"default", "grid", "quasi_random"})  # their proposals never saw attack success
 
 
 class Row(NamedTuple):

@@ -44,6 +44,10 @@ class Search(Frozen):
     front: Annotated[
         int, Field(ge=0, description="most epochs of the validation front that are kept and evaluated on test; 0: none")
     ] = 0
+    grid: Annotated[
+        bool,
+        Field(description="run the first `trials` combinations of the space's choices, in order, and propose nothing"),
+    ] = False
 
 
 class Gate(Frozen):

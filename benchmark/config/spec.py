@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import prod
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
@@ -261,6 +262,7 @@ class Suite(Grid):
         # a clean twin has no ASR to search by: its repairs run once, at their defaults
         repair = defense if isinstance(defense, Repair) else None
         searched = repair is not None and attack is not None and repair.name in grid.searched
+        space = self.spaces.get(repair.name, {}) if searched and repair else {}
         model, pretrain = _pretraining(grid, objective.name, seed)
         # what an outsider trains depends on the suite and not on the cell: all cells under an attack share its poison
         outside = _pretraining(grid, OUTSIDE_OBJECTIVE, seed)
@@ -275,14 +277,22 @@ class Suite(Grid):
             attack=attack,
             repair=repair,
             detector=defense if isinstance(defense, Detector) else None,
-            search=self.search if searched else None,
-            space=self.spaces.get(repair.name, {}) if searched and repair else {},
+            search=_bounded(self.search, space) if searched else None,
+            space=space,
             readouts=self.readouts,
             transforms=self.transforms,
             gate=self.gate,
             threads=self.threads,
             seed=seed,
         )
+
+
+def _bounded(search: Search, space: Mapping[str, Range | Choices]) -> Search:
+    """The search of one repair: a grid has no more trials than combinations."""
+    if not search.grid:
+        return search
+    combinations = prod(len(mark.options) for mark in space.values() if isinstance(mark, Choices))
+    return search.model_copy(update={"trials": min(search.trials, combinations)})
 
 
 def _pretraining(grid: Grid, objective: str, seed: int) -> tuple[ModelSpec, Training]:

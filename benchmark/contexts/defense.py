@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmark.data.pools import CachedPool
+from benchmark.data.pools import CachedPool, PoisonedPool
 from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, text_head
 from benchmark.models.activations import stage_outputs
@@ -29,7 +29,7 @@ class MethodInputs(NamedTuple):
     """What there is; the card decides what a method sees of it."""
 
     model: ClipModel  # the suspect model, as it came in
-    clean_pairs: CachedPool
+    clean_pairs: CachedPool | PoisonedPool
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     optimizer_state: Callable[[], tuple[dict[str, torch.Tensor], Training]]
@@ -58,7 +58,7 @@ class GatedContext:
         return self._resources
 
     @property
-    def clean_pairs(self) -> CachedPool:
+    def clean_pairs(self) -> CachedPool | PoisonedPool:
         """The defender's clean image-caption pairs; their labels too, where the card names them."""
         pool = self._need("clean_pairs").clean_pairs
         self.clean_pairs_used = pool.num_rows

@@ -131,15 +131,31 @@ class RandomAccess(TrainingPool):
 class CachedPool(RandomAccess):
     """A split whose images lie decoded in memory or in a memory-mapped file."""
 
-    def __init__(self, images: np.ndarray, captions: Sequence[str] | np.ndarray, labels: np.ndarray | None) -> None:
-        """Wraps (N, H, W, 3) uint8 images, N captions and (N,) int64 labels."""
-        self.images, self.labels = images, labels
-        self.num_rows = len(images)
+    def __init__(
+        self,
+        images: np.ndarray,
+        captions: Sequence[str] | np.ndarray,
+        labels: np.ndarray | None,
+        *,
+        places: np.ndarray | None = None,
+    ) -> None:
+        """Wraps (M, H, W, 3) uint8 images, N captions and (N,) int64 labels.
+
+        `places`, (N,) int64, says which images they belong to; None: M is N, all in order.
+        """
+        self.images, self.labels, self._places = images, labels, places
+        self.num_rows = len(images) if places is None else len(places)
         self._captions = np.array(captions, dtype=object)
 
     def unlabelled(self) -> CachedPool:
         """The same pairs without their labels."""
-        return CachedPool(self.images, self._captions, None)
+        return CachedPool(self.images, self._captions, None, places=self._places)
+
+    def part(self, rows: np.ndarray) -> CachedPool:
+        """Some of the pairs, numbered anew; no image is copied."""
+        places = rows if self._places is None else self._places[rows]
+        labels = None if self.labels is None else self.labels[rows]
+        return CachedPool(self.images, self._captions[rows], labels, places=places)
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows."""
@@ -148,4 +164,5 @@ class CachedPool(RandomAccess):
     def take(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
         """Reads rows by number, in that order."""
         rows = np.asarray(rows, np.int64)
-        return PairBatch(rows, as_images(np.take(self.images, rows, axis=0)), self.captions(rows))
+        places = rows if self._places is None else self._places[rows]
+        return PairBatch(rows, as_images(np.take(self.images, places, axis=0)), self.captions(rows))

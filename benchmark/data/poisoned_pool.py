@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -91,6 +92,12 @@ class PoisonedPool(RandomAccess):
             self.labels = np.concatenate([base.labels, base.labels[poison.source_rows[poison.appended]]])
         self._stamped = self._stamp_all()
         self._appended = self._appended_items()
+
+    def unlabelled(self) -> PoisonedPool:
+        """The same pairs without their labels."""
+        other = copy(self)
+        other.labels = None
+        return other
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows, after poisoning."""

@@ -30,6 +30,15 @@ _SHARMACONCEPTUAL = """
 }
 """
 
+_CHANGPINYOCONCEPTUAL = """
+@inproceedings{changpinyo2021conceptual,
+  title = {Conceptual {12M}: Pushing Web-Scale Image-Text Pre-Training To Recognize Long-Tail Visual Concepts},
+  author = {Changpinyo, Soravit and Sharma, Piyush and Ding, Nan and Soricut, Radu},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2021}, eprint = {2102.08981}, archiveprefix = {arXiv},
+}
+"""
+
 _CHENCOCO = """
 @article{chen2015coco,
   title = {Microsoft {COCO} Captions: Data Collection and Evaluation Server},
@@ -98,6 +107,30 @@ class CC3M(HuggingFace):
     expected_rows: dict[str, int] = {"train": 2_905_954}
     licence: str = "conceptual-captions (free for any purpose, acknowledgement asked; images keep their own terms)"
     citation: str = "Sharma, Ding, Goodman, Soricut 2018, Conceptual Captions, ACL"
+
+
+class CC12M(HuggingFace):
+    """Conceptual 12M, the 2023 download: just under eleven of the twelve million links."""
+
+    name: ClassVar[str] = "cc12m"
+    card: ClassVar[Card] = Card(
+        title="CC12M",
+        citation="arXiv:2102.08981",
+        bibtex=_CHANGPINYOCONCEPTUAL,
+        access="data",
+        summary="photographs from the web with their alternative texts; WebDataset shards",
+    )
+
+    hub: str | None = "pixparse/cc12m-wds"
+    hub_revision: str | None = "796118f2eabdb9984f23f7f15d1e74d388612fc6"
+    image_column: str | None = "jpg"
+    caption_column: str | None = "txt"
+    key_column: str | None = "__key__"
+    streaming: bool = True
+    held_out_window: int | None = 100_000
+    expected_rows: dict[str, int] = {"train": 10_968_539}
+    licence: str = "conceptual-12m (free for any purpose, acknowledgement asked; images keep their own terms)"
+    citation: str = "Changpinyo, Sharma, Ding, Soricut 2021, Conceptual 12M, arXiv:2102.08981"
 
 
 class CocoCaptions(HuggingFace):

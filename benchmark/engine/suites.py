@@ -22,6 +22,7 @@ from benchmark.stages.keys import keys_of
 from benchmark.stages.once import Once
 from benchmark.store.artifacts import Store, open_store
 from tuners import search_space
+from tuners.rounds import grid_points
 
 _NAMED = {"defended_attacks": "attack", "defended_objectives": "objective"}  # fields that name methods; else repairs
 _KEY = re.compile("[0-9a-f]{4,32}")
@@ -105,9 +106,12 @@ def _check_searches(suite: Suite) -> None:
     """Refuses a search over nothing, or over what is no field of the repair."""
     searched = {repair.label: repair for grid in suite.grids for repair in grid.repairs if repair.name in grid.searched}
     for repair in searched.values():
-        if not search_space.ranges(repair, suite.spaces.get(repair.name)):
+        space = search_space.ranges(repair, suite.spaces.get(repair.name))
+        if not space:
             remedy = "give `spaces` in the suite, or leave it out of `searched`"
             raise must(f"search of {repair.name}", "over at least one range", {}, remedy)
+        if suite.search.grid:
+            grid_points(space)
 
 
 def stored_name(name: str) -> str:

@@ -174,6 +174,12 @@ def validate(
     return Validation(_share(hits[labelled]), int(labelled.sum()), asr, len(rows), poisoned_accuracy, loss)
 
 
+def validation_loss(model: Encoder, held_out: HeldOut, *, batch_size: int = 512) -> float:
+    """Mean contrastive loss over clean batches of `LOSS_BATCH` pairs; NaN below two captioned pairs."""
+    images = encode(model, held_out, Condition("clean"), batch_size=batch_size)
+    return _contrastive_loss(model, images, held_out.captions, _scale(model))
+
+
 def _scale(model: Encoder) -> float:
     return float(model.logit_scale().detach())
 

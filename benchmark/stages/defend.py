@@ -50,5 +50,6 @@ def repair_work(experiment: Experiment) -> float:
     """Forward views of images of one repair run, roughly: validation after each epoch costs a third of a view."""
     repair = experiment.repair
     augmented = "text augmentation (EDA)" in repair.card.external if repair else False
-    views = (2 if augmented else 1) * experiment.splits.clean + 0.6 * experiment.splits.validation
+    pairs = (repair and repair.num_clean_pairs) or experiment.splits.clean
+    views = (2 if augmented else 1) * pairs + 0.6 * experiment.splits.validation
     return float(getattr(repair, "epochs", 1) * views)

@@ -197,10 +197,23 @@ def _check_attack(experiment: Experiment, outlook: Outlook) -> None:
 
 def _check_repair(experiment: Experiment) -> None:
     repair, clean = experiment.repair, experiment.splits.clean
+    if repair is None:
+        return
+    place, asked, left = f"repairs.{repair.name}", repair.num_clean_pairs, repair.num_poisons_left
+    if (asked or left) and "clean_pairs" not in repair.needs:
+        field = "num_clean_pairs" if asked else "num_poisons_left"
+        raise must(f"{place}.{field}", "left out by a repair without clean pairs", asked or left, "drop it")
+    if asked and asked > clean:
+        raise must(f"{place}.num_clean_pairs", f"at most splits.clean {clean}", asked, "lower it, or raise that")
+    held = asked or clean
+    if left >= held:
+        raise must(f"{place}.num_poisons_left", f"below the {held} clean pairs", left, "lower it")
+    if left and experiment.attack and not isinstance(experiment.attack, Attack):
+        rule = f"0 under {experiment.attack.name}, which poisons no share of the pairs"
+        raise must(f"{place}.num_poisons_left", rule, left, "leave one of them out")
     batch = getattr(repair, "batch_size", 0)
-    if repair is not None and repair.whole_batches and batch > clean:
-        place = f"repairs.{repair.name}.batch_size"
-        raise must(place, f"at most the {clean} clean pairs", batch, "lower it, or raise splits.clean")
+    if repair.whole_batches and batch > held:
+        raise must(f"{place}.batch_size", f"at most the {held} clean pairs", batch, "lower it, or raise splits.clean")
 
 
 def _doubts(experiment: Experiment, once: Once) -> Iterable[str]:

@@ -40,7 +40,7 @@ class Pretrain(Stage):
     def _node(self, cell: Cell, rows: Rows, label: str, *inputs: Ref) -> Node:
         experiment = cell.experiment
         views = len({"image", "image_augmented"} & experiment.objective.views)
-        work = float(experiment.pretrain.epochs * rows(cell) * views)
+        work = float(experiment.pretrain.epochs_run * rows(cell) * views)
         return Node(self, cell.keys.pretrain, label, inputs, work=work, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:

@@ -125,7 +125,7 @@ TRIALS = pa.schema(
     [
         ("cell", pa.string()),
         ("trial", pa.int32()),  # 0 = the defaults
-        ("phase", pa.string()),  # default, quasi_random, tpe
+        ("phase", pa.string()),  # default, grid, quasi_random, tpe
         ("round", pa.int32()),
         ("parameters", pa.string()),  # JSON of the searched fields
         ("strength", pa.float64()),

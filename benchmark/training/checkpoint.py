@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 _log = logging.getLogger(__name__)
 _FILE = "checkpoint.safetensors"
-_PARTS = ("network", "optimizer", "objective", "parameters")
+_PARTS = ("network", "optimizer", "objective", "parameters", "best")
 
 
 class Snapshot(NamedTuple):
@@ -27,6 +27,7 @@ class Snapshot(NamedTuple):
     optimizer: dict[str, torch.Tensor]
     objective: dict[str, torch.Tensor]  # its state
     parameters: dict[str, torch.Tensor]  # its own, learnt with the model
+    best: dict[str, torch.Tensor] = {}  # of the epoch with the lowest validation loss, where that one is taken
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:

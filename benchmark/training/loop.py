@@ -22,7 +22,7 @@ from benchmark.data.pools import TrainingPool, prefetch
 from benchmark.errors import Diverged, must
 from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
-from benchmark.training import checkpoint
+from benchmark.training import checkpoint, lowest
 from benchmark.training.epoch_context import EpochContext
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
 from benchmark.training.step import Stepper, backward, forward_only, make_stepper, own_shard, world_size
@@ -49,6 +49,8 @@ class LoopOptions(NamedTuple):
     checkpoint_epochs: int = 1
     prefetch: int = 0  # batches prepared ahead by a thread; pays on a GPU
     on_epoch: Callable[[EpochEnd, ClipModel], None] | None = None  # may raise to stop
+    # measures an epoch's model, which is left as it is; asked where the training takes its lowest validation loss
+    validation_loss: Callable[[ClipModel], float] | None = None
 
 
 DEFAULT_OPTIONS = LoopOptions()
@@ -96,19 +98,22 @@ def train(
     loop = _Loop(stepper._replace(reference=reference, parameters=own), pool, training, seed, options.prefetch)
     if inherited is not None:
         restore_optimizer(model.network, loop.optimizer, inherited, own)
-    now = _start(loop, objective, options.checkpoint_folder)
-    for epoch in range(now.epoch, training.epochs):
+    now, best = _start(loop, objective, options.checkpoint_folder)
+    for epoch in range(now.epoch, training.epochs_run):
         began = time.perf_counter()
         model.train()
         plan = objective.plan(epoch, now.state, EpochContext(model, pool, seed, training, epoch))
         now, done = loop.epoch(plan, now, rows)
         end = _epoch_end(epoch, training, done.losses, loop.rate, done.views, began)
         now.history.append({"epoch": end.epoch, "loss": end.loss, "learning_rate": end.learning_rate})
-        if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == training.epochs):
-            _save(options.checkpoint_folder, loop, now)
+        if options.validation_loss and training.take != "last":
+            now.history[-1]["validation_loss"] = options.validation_loss(model)
+            best = lowest.better(best, model.network.state_dict(), loop.optimizer_tensors(), now.history)
+        if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == end.epochs):
+            _save(options.checkpoint_folder, loop, now, best)
         if options.on_epoch:
             options.on_epoch(end, model)
-    return Trained(model, optimizer_tensors(model.network, loop.optimizer, own), now.history)
+    return Trained(model, lowest.take(model, best) if best else loop.optimizer_tensors(), now.history)
 
 
 class _Position(NamedTuple):
@@ -127,17 +132,17 @@ class _Done(NamedTuple):
     views: int  # forward views of images, over all workers
 
 
-def _start(loop: _Loop, objective: Objective, folder: Path | None) -> _Position:
-    """The beginning, or what the last checkpoint restores."""
+def _start(loop: _Loop, objective: Objective, folder: Path | None) -> tuple[_Position, lowest.Tensors]:
+    """The beginning, or what the last checkpoint restores; with it the best epoch so far, where one is taken."""
     model, own = loop.stepper.model, loop.stepper.parameters
     state = objective.initial_state(embed_dim=model.embed_dim, seed=derive_seed(loop.seed, "objective"))
     saved = checkpoint.load(folder) if folder else None
     if saved is None:
-        return _Position(0, 0, [], _on(model, state))
+        return _Position(0, 0, [], _on(model, state)), {}
     model.network.load_state_dict(saved.network)
     own.load_state_dict(saved.parameters)
     restore_optimizer(model.network, loop.optimizer, saved.optimizer, own)
-    return _Position(saved.epoch, saved.step, saved.history, _on(model, saved.objective))
+    return _Position(saved.epoch, saved.step, saved.history, _on(model, saved.objective)), saved.best
 
 
 def _on(model: ClipModel, state: State) -> State:
@@ -164,6 +169,10 @@ class _Loop:
         self.optimizer = adamw(stepper.model.network, training, stepper.parameters)
         self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
         self.shard = own_shard()
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """The optimiser's state by name."""
+        return optimizer_tensors(self.stepper.model.network, self.optimizer, self.stepper.parameters)
 
     def epoch(self, plan: Plan, start: _Position, rows: np.ndarray | None) -> tuple[_Position, _Done]:
         """Runs the passes of one epoch over no other rows than those that are trained on."""
@@ -242,6 +251,9 @@ def _check_and_prepare(
 ) -> Stepper:
     world, batch, group = world_size(), training.batch_size, training.norm_group
     available = pool.num_rows if rows is None else len(rows)
+    if training.take != "last" and options.validation_loss is None:
+        remedy = "only pre-training has validation pairs of its own"
+        raise must("training.take", "last where a method trains", training.take, remedy)
     if batch > available:
         raise must("training.batch_size", f"at most the {available} pairs there are", batch, "lower it")
     if batch % world:
@@ -274,14 +286,13 @@ def _epoch_end(
     mean = float(torch.stack(losses).mean()) if losses else math.nan  # waits for the device, so the time is whole
     if losses and not math.isfinite(mean):
         raise Diverged(f"the loss is not finite in epoch {epoch + 1}; lower the learning rate")
-    return EpochEnd(epoch + 1, training.epochs, mean, rate, views, time.perf_counter() - began)
+    return EpochEnd(epoch + 1, training.epochs_run, mean, rate, views, time.perf_counter() - began)
 
 
-def _save(folder: Path, loop: _Loop, now: _Position) -> None:
+def _save(folder: Path, loop: _Loop, now: _Position, best: lowest.Tensors) -> None:
     if loop.shard.rank == 0:
         network, own = loop.stepper.model.network, loop.stepper.parameters
-        tensors = optimizer_tensors(network, loop.optimizer, own)
-        parts = (network.state_dict(), tensors, now.state, own.state_dict())
+        parts = (network.state_dict(), loop.optimizer_tensors(), now.state, own.state_dict(), best)
         checkpoint.save(folder, checkpoint.Snapshot(now.epoch, now.step, now.history, *parts))
     if loop.shard.world > 1:
         dist.barrier()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from benchmark.types.base import Method
 
@@ -18,6 +20,13 @@ class Repair(Method):
     strength: ClassVar[str | None] = None
     # Whether `batch_size` goes to `ctx.fit`, which refuses fewer clean pairs than one batch; asked before a run.
     whole_batches: ClassVar[bool] = False
+
+    num_clean_pairs: Annotated[
+        int | None, Field(ge=2, description="of the clean split, drawn at random; None: all of them")
+    ] = None
+    num_poisons_left: Annotated[
+        int, Field(ge=0, description="clean pairs that are poisoned as the pre-training pairs were: an overlooked rest")
+    ] = 0
 
     def repair(self, model: Model, ctx: RepairContext) -> Model:
         """Returns the repaired model; the input is never modified."""

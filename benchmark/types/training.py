@@ -50,6 +50,18 @@ class Training(Frozen):
         Literal["fresh", "inherit"],
         Field(description="inherit: start from pre-training's Adam state and its weight decay, as released"),
     ] = "fresh"
+    stop_after: Annotated[
+        int | None, Field(ge=1, description="epochs that are run of the schedule's `epochs`; None: all of them")
+    ] = None
+    take: Annotated[
+        Literal["last", "lowest_validation_loss"],
+        Field(description="which epoch's weights stand; the loss is contrastive, on clean validation pairs of the set"),
+    ] = "last"
+
+    @property
+    def epochs_run(self) -> int:
+        """Passes that are made."""
+        return min(self.epochs, self.stop_after or self.epochs)
 
 
 class Features(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.config.spec import Splits
 from benchmark.data.prepare import prepare_data
-from benchmark.datasets.known import CC3M, Cifar10, CocoCaptions, ImageNet1K
+from benchmark.datasets.known import CC3M, CC12M, Cifar10, CocoCaptions, ImageNet1K
 from benchmark.errors import UserError
 from tests.helpers.datasets import as_stored, encoded, mini_cifar, write_parquet, write_tar
 
@@ -114,7 +114,7 @@ def test_coco_rows_of_one_image_stay_together(tmp_path: Path) -> None:
 
 
 def test_known_sets_are_pinned_and_documented() -> None:
-    for known in (Cifar10(), CC3M(), CocoCaptions(), ImageNet1K()):
+    for known in (Cifar10(), CC3M(), CC12M(), CocoCaptions(), ImageNet1K()):
         assert len(known.revision()) == 40
         assert known.licence
         assert known.citation

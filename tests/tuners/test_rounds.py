@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from benchmark.config.spec import Search
+from benchmark.errors import UserError
 from benchmark.types import Choices, Range
-from tuners.rounds import FinishedTrial, Phase, Round, plan_rounds, propose
+from tuners.rounds import FinishedTrial, Phase, Round, grid_points, plan_rounds, propose
 
 SPACE = {
     "rate": Range(1e-6, 1e-2, log=True),
@@ -168,3 +169,19 @@ def test_optuna_stays_quiet_and_its_verbosity_as_it_was(caplog: pytest.LogCaptur
         _run(SEARCH)
     assert optuna.logging.get_verbosity() == before
     assert caplog.records == []
+
+
+def test_a_grid_runs_every_combination_once_and_more_trials_go_on_with_it() -> None:
+    space = {"rate": Choices((1e-4, 1e-3)), "weight": Choices((1, 2, 4))}
+    points = grid_points(space)
+    assert points == [{"rate": rate, "weight": weight} for rate in (1e-4, 1e-3) for weight in (1, 2, 4)]
+    (few,), (all_of_it,) = (plan_rounds(Search(trials=trials, grid=True)) for trials in (4, 6))
+    assert (few.phase, few.trials) == ("grid", (1, 2, 3, 4))
+    search = Search(trials=6, grid=True)
+    assert propose("any", few, space, search=search) == points[:4]
+    assert propose("another", all_of_it, space, search=search) == points
+
+
+def test_a_grid_over_a_range_is_refused() -> None:
+    with pytest.raises(UserError, match=r"search\.grid: space of rate must be choices"):
+        grid_points(SPACE)

@@ -45,7 +45,7 @@ def defend_stage(
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
     base = cell.keys.pretrain
     context, recorder = repair_context(
-        store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base
+        store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base, repair=repair
     )
     status, reason = "ok", ""
     with left_as_it_was(model):
@@ -105,6 +105,7 @@ def repair_context(
     tick: Tick,
     *,
     base: str,
+    repair: Repair | None = None,
 ) -> tuple[GatedRepairContext, EpochRecorder]:
     """What the method is handed, and what the engine keeps to itself; weights that are kept go into `folder`."""
     experiment = cell.experiment
@@ -120,7 +121,7 @@ def repair_context(
         progress=lambda end: tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs),
     )
     options = LoopOptions(micro_batch=compute.micro_batch, prefetch=compute.prefetch)
-    resources = method_inputs(store, cell, model, key=base)
+    resources = method_inputs(store, cell, model, key=base, repair=repair)
     recorder = EpochRecorder(report, resources)
     seed = derive_seed(experiment.seed, "defend")
     return GatedRepairContext(card, resources, recorder, seed=seed, options=options), recorder

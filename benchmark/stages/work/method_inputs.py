@@ -16,18 +16,21 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.evaluations import ConditionSpec, own_conditions
 from benchmark.stages.keys import stage_key
+from benchmark.stages.work.clean_set import clean_set
 from benchmark.stages.work.poison import Poison, load_poison
 from benchmark.stages.work.prepare import clean_pool, training_pool
 from benchmark.stages.work.weights import load_pretrained, optimizer_of
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
 from benchmark.text import target_index
-from benchmark.types import PairFeatures, Training
+from benchmark.types import PairFeatures, Repair, Training
 
 SPLITS = ("pretrain", "clean", "validation", "test")
 
 
-def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> MethodInputs:
+def method_inputs(
+    store: Store, cell: Cell, model: ClipModel, *, key: str, repair: Repair | None = None
+) -> MethodInputs:
     """Everything there is for the methods of a cell.
 
     Args:
@@ -35,8 +38,10 @@ def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Me
         cell: the cell.
         model: the model that methods start from.
         key: of its pretrain artifact.
+        repair: which clean pairs it holds; None: all.
     """
     data, evaluation = required(store, "data", cell.keys.data), required(store, "data", cell.keys.evaluation)
+    pairs = open_split(data.folder, data.facts, "clean")
     pretrained = required(store, "pretrain", key)
 
     def optimizer_state() -> tuple[dict[str, torch.Tensor], Training]:
@@ -48,7 +53,7 @@ def method_inputs(store: Store, cell: Cell, model: ClipModel, *, key: str) -> Me
     conditions = conditions_of(store, cell, evaluation)
     return MethodInputs(
         model=model,
-        clean_pairs=open_split(data.folder, data.facts, "clean"),
+        clean_pairs=clean_set(store, cell, repair, pairs) if repair else pairs,
         class_names=tuple(evaluation.facts["class_names"]),
         templates=tuple(evaluation.facts["evaluation_templates"]),
         optimizer_state=optimizer_state,

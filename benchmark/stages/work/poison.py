@@ -17,7 +17,9 @@ from benchmark.data.streamed_pool import StreamedPool
 from benchmark.errors import UserError, must
 from benchmark.store.keys import derive_seed
 from benchmark.text import target_index, whole_word
-from benchmark.types import BaseAttack, PoisonRows, TriggerState, Victims
+from benchmark.types import Attack, BaseAttack, PoisonRows, TriggerState, Victims
+
+CLEAN_IDS = 2_000_000_000  # apart from those of pre-training rows, so that a fresh trigger is not one of theirs
 
 
 def poison(attack: BaseAttack, context: GatedPoisonContext, *, folder: Path, image_size: int) -> dict[str, Any]:
@@ -53,6 +55,18 @@ def poison(attack: BaseAttack, context: GatedPoisonContext, *, folder: Path, ima
         "target": class_names[index] if index is not None else target,
         "target_index": index,
     }
+
+
+def overlooked(attack: Attack, context: GatedPoisonContext, count: int) -> PoisonTable:
+    """Poisoned pairs among those taken for clean: `count` rows of the context's pool, as the attack chooses them.
+
+    Raises:
+        NotApplicable: the attack finds no row for it.
+    """
+    few = attack.model_copy(update={"poison_rate": count / context.num_rows})
+    table = _table(_choose(few, context), context.pool)
+    ids = np.where(table.trigger_ids >= 0, table.trigger_ids + CLEAN_IDS, table.trigger_ids)
+    return table._replace(trigger_ids=ids)
 
 
 def _try_trigger(attack: BaseAttack, trigger: TriggerState, image_size: int) -> None:

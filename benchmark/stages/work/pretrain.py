@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from safetensors.torch import save_file
 
 from benchmark.config.spec import Experiment
+from benchmark.evaluation.evaluate import validation_loss
 from benchmark.models.clip import ClipModel, build, save_delta
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
+from benchmark.stages.work.method_inputs import held_out
 from benchmark.stages.work.prepare import training_pool
 from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store
@@ -39,6 +44,7 @@ def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Train
         checkpoint_epochs=compute.checkpoint_epochs,
         prefetch=compute.prefetch,
         on_epoch=on_epoch,
+        validation_loss=_validation_loss(store, cell),
     )
     rows = kept_rows(store, cell) if keys.pretrain == keys.retrained else None
 
@@ -50,6 +56,16 @@ def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Train
     return retry_with_smaller_micro_batch(
         run, batch_size=experiment.pretrain.batch_size, micro_batch=compute.micro_batch
     )
+
+
+def _validation_loss(store: Store, cell: Cell) -> Callable[[ClipModel], float] | None:
+    """Measures the contrastive loss on clean validation pairs of the set that the model is trained on."""
+    if cell.experiment.pretrain.take == "last":
+        return None
+    # the pairs of a model from outside hold no validation split; what judges it does
+    found = (required(store, "data", key) for key in (cell.keys.data, cell.keys.evaluation))
+    data = next(item for item in found if "validation" in item.facts["splits"])
+    return partial(validation_loss, held_out=held_out(data, "validation"))
 
 
 def kept_rows(store: Store, cell: Cell) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""The published suites from end to end in miniature: shrunk by --set, on files in the layouts of their sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmark.config import registry
+from benchmark.config.overrides import override
+from benchmark.engine.driver import SuiteRun
+from benchmark.engine.local import LocalExecutor
+from benchmark.engine.monitor import Monitor
+from benchmark.stages.cells import Cell
+from benchmark.stages.common import Compute
+from benchmark.stages.keys import cells_of
+from benchmark.store.artifacts import Store
+from tests.helpers.photos import write_imagenet, write_pairs
+
+pytestmark = pytest.mark.slow
+PAIRS, CLEAN = 480, 96
+SETTINGS = {
+    "model.name": "tiny-resnet",
+    "splits.pretrain": f"{PAIRS}",
+    "splits.clean": f"{CLEAN}",
+    "splits.validation": "64",
+    "splits.test": "100",
+    "data.expected_rows": "{}",
+    "data.held_out_window": "null",
+    "evaluation.expected_rows": "{}",
+    "pretrain.epochs": "3",
+    "pretrain.batch_size": "64",
+    "pretrain.norm_group": "32",
+    "pretrain.warmup_steps": "4",
+    "gate.min_asr": "0",
+    "gate.max_accuracy_drop": "1",
+    "seeds": "[0]",
+}
+STUDY = {
+    "pretrain_by_objective.mmcl-ssl.batch_size": "32",
+    "pretrain_by_objective.mmcl-ssl.norm_group": "16",
+    "attacks.badnet.poison_rate": "0.05",
+    "search.trials": "3",
+    "search.quasi_random": "2",
+    "search.round_size": "2",
+    **{f"repairs.{name}.epochs": "2" for name in ("fine-tuning", "ssl-only", "cleanclip", "batch-norm-only")},
+    **{f"repairs.{name}.batch_size": "32" for name in ("fine-tuning", "ssl-only", "cleanclip", "batch-norm-only")},
+}
+CC6M = {f"repairs.{name}.num_clean_pairs": "48" for name in ("fine-tuning", "ssl-only", "cleanclip", "batch-norm-only")}
+CC6M |= {"pretrain.stop_after": "1", "pretrain_by_objective.mmcl-ssl.stop_after": "2"}
+
+
+def run(name: str, folder: Path, settings: dict[str, str]) -> tuple[Store, list[Cell], list[dict]]:
+    """Runs a suite in miniature; its cells and all rows of their records."""
+    files = "cc3m" if "cc3m" in name or "2" in name[-4:] else "cc12m"
+    paths = {
+        "data.path": str(write_pairs(folder / files, name=files, count=PAIRS + CLEAN + 164 + 20)),
+        "evaluation.path": str(write_imagenet(folder / "imagenet", train=CLEAN + 200, validation=120)),
+    }
+    small = override(registry.suite(name)(), paths | SETTINGS | settings)
+    store, cells = Store(folder / "store"), cells_of(small)
+    monitor = Monitor(quiet=True)
+    SuiteRun(store, small, cells, cells, LocalExecutor(store, monitor, Compute(), threads=1), monitor).run()
+    rows = []
+    for cell in cells:
+        artifact = store.find("record", cell.keys.record)
+        assert artifact is not None
+        rows += pq.read_table(artifact.path("records.parquet")).to_pylist()
+    return store, cells, rows
+
+
+@pytest.mark.parametrize("name", ["verma2025-cc3m", "verma2025-cc3m-grid", "verma2025-cc6m", "verma2025-cc6m-grid"])
+def test_the_study_runs_in_miniature(name: str, tmp_path: Path) -> None:
+    store, cells, rows = run(name, tmp_path, STUDY | (CC6M if "cc6m" in name else {}))
+    assert {row["status"] for row in rows} <= {"ok", "repair_failed"}  # by a rule, never by a crash
+    assert {row["selection"] for row in rows} == {"undefended", "default", "oracle", "trigger_blind"}
+    epochs = {"mmcl": 3, "mmcl-ssl": 3} if "cc3m" in name else {"mmcl": 1, "mmcl-ssl": 2}
+    for cell in cells:
+        facts = store.facts("pretrain", cell.keys.pretrain)
+        assert facts is not None
+        assert len(facts["history"]) == epochs[cell.experiment.objective.name]
+        assert ("validation_loss" in facts["history"][0]) == ("cc3m" in name)
+    searched = next(cell for cell in cells if cell.experiment.search)
+    record = store.find("record", searched.keys.record)
+    assert record is not None
+    trials = pq.read_table(record.path("trials.parquet")).to_pylist()
+    assert {row["trial"] for row in trials} == {0, 1, 2, 3}
+    assert {row["phase"] for row in trials} == {"default", *(["grid"] if "grid" in name else ["quasi_random", "tpe"])}
+    (pairs,) = {row["clean_pairs"] for row in rows if row["selection"] == "oracle" and row["status"] == "ok"} or {CLEAN}
+    assert pairs == (48 if "cc6m" in name else CLEAN)
