@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import queue
 import threading
 import uuid
@@ -161,12 +163,13 @@ class RayExecutor:
     def _tune(self, searcher: RoundSearcher) -> None:
         from tuners.search import serve
 
+        mine = f"{platform.node()}-{os.getpid()}"  # another driver's Tuner may serve the same store
         try:
-            serve(searcher, Pool(self._shared), scratch=Path(self.store.scratch("tune", "search")))
+            serve(searcher, Pool(self._shared), scratch=Path(self.store.scratch("tune", mine)))
         except BaseException as error:  # for the thread that waits, which alone can stop the run
             self._events.put(error)
         finally:
-            self.store.clear_scratch("tune", "search")
+            self.store.clear_scratch("tune", mine)
 
     def _tell_trial(self, result: TrialResult) -> None:
         task, searched = self._searched[result.cell]

@@ -24,6 +24,7 @@ from benchmark.store.documents import parse_document
 from benchmark.store.format import check_format, write_format
 from benchmark.store.manifest import bare_name
 from benchmark.store.roots import make_folder, open_root
+from benchmark.store.scratch import Scratch
 from benchmark.store.shelf import Shelf
 
 _log = logging.getLogger(__name__)
@@ -141,6 +142,11 @@ class Store:
         """Lets what was fetched to this machine go when room is needed: it is asked for anew by what comes next."""
         self._cache.release()
 
+    @property
+    def own(self) -> Shelf:
+        """The artifacts of the writable place alone, for what looks after a store."""
+        return self._shelves[0]
+
     def require_writable(self) -> None:
         """Refuses a store that cannot be written, before anything is computed for it.
 
@@ -158,6 +164,12 @@ class Store:
     def clear_scratch(self, stage: str, key: str) -> None:
         """Drops the unfinished state of an artifact that is finished now."""
         shutil.rmtree(self._scratch(stage, key), ignore_errors=True)
+        if self.local_root is None:
+            self._own.remove_folder(f"scratch/{stage}/{key}")
+
+    def shared_scratch(self, stage: str, key: str) -> Scratch:
+        """The same folder, of which one file can be kept in a remote store, for the node that comes after this one."""
+        return Scratch(self.scratch(stage, key), self._own, f"scratch/{stage}/{key}")
 
     def _scratch(self, stage: str, key: str) -> Path:
         _check_names(stage, key)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import fsspec
 
@@ -25,6 +27,13 @@ from benchmark.store.access import ABSENT, changed, not_writable, reached
 _EXTRAS = {"s3": "aws", "s3a": "aws"}  # protocol -> extra of this package that brings its client
 AT_ONCE = 16  # requests to a remote place
 _Result = TypeVar("_Result")
+
+
+class Found(NamedTuple):
+    """A file of a store."""
+
+    size: int  # bytes
+    changed: float  # seconds since 1970; now where the file system does not say
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,21 @@ class Root:
         found = [(item["name"].rstrip("/").rsplit("/", 1)[1], item) for item in reached(self.url, entries)]
         return [(name, item["type"] == "file", item.get("size")) for name, item in found]
 
+    def walk(self) -> dict[str, Found]:
+        """Every file in the place, by its name from there; on this machine empty folders too, with a slash behind."""
+        if self.local is not None:
+            return dict(_walk(self.local))
+
+        def everything() -> dict[str, dict[str, Any]]:
+            self.fs.invalidate_cache()
+            return self.fs.find(self.base, detail=True)
+
+        base = self.fs._strip_protocol(self.base).rstrip("/")
+        return {
+            path.removeprefix(base).lstrip("/"): Found(item.get("size") or 0, _changed(item))
+            for path, item in reached(self.url, everything).items()
+        }
+
     def write(self, name: str, text: str) -> None:
         """Writes in one piece: through a temporary name on local disks, in one put elsewhere."""
         if self.local is None:
@@ -196,6 +220,25 @@ def open_root(url: str) -> Root:
 def _scan(folder: str) -> list[tuple[str, bool, int | None]]:
     with os.scandir(folder) as entries:
         return [(item.name, item.is_file(), None) for item in entries]
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Found]]:
+    for place, folders, files in os.walk(folder):
+        here = Path(place).relative_to(folder).as_posix()
+        for name in files:
+            with suppress(FileNotFoundError):  # another process has just removed it
+                found = os.stat(f"{place}/{name}")
+                yield name if here == "." else f"{here}/{name}", Found(found.st_size, found.st_mtime)
+        if not files and not folders and here != ".":
+            with suppress(FileNotFoundError):
+                yield f"{here}/", Found(0, os.stat(place).st_mtime)
+
+
+def _changed(item: Mapping[str, Any]) -> float:
+    found = next((item[name] for name in ("LastModified", "created", "mtime", "updated") if item.get(name)), None)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return found if isinstance(found, (int, float)) else time.time()
 
 
 def make_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 _log = logging.getLogger(__name__)
-_FILE = "checkpoint.safetensors"
+FILE = "checkpoint.safetensors"
 _PARTS = ("network", "optimizer", "objective", "parameters", "best")
+
+
+Share = Callable[[Path, int], None]  # file, epoch
 
 
 class Snapshot(NamedTuple):
@@ -30,8 +35,14 @@ class Snapshot(NamedTuple):
     best: dict[str, torch.Tensor] = {}  # of the epoch with the lowest validation loss, where that one is taken
 
 
-def save(folder: Path, snapshot: Snapshot) -> None:
-    """Writes a snapshot over the last one; a reader sees the old one or the new one, never half of it."""
+def save(folder: Path, snapshot: Snapshot, *, share: Share | None = None) -> None:
+    """Writes a snapshot over the last one; a reader sees the old one or the new one, never half of it.
+
+    Args:
+        folder: made where it is not there.
+        snapshot: what to write.
+        share: given the file and its epoch before it takes the last one's place.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{part}|{name}": tensor.detach().cpu().contiguous()
@@ -39,14 +50,19 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         for name, tensor in getattr(snapshot, part).items()
     }
     facts = {"epoch": snapshot.epoch, "step": snapshot.step, "history": snapshot.history}
-    temporary = folder / f".{_FILE}.{os.getpid()}"
-    save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
-    os.replace(temporary, folder / _FILE)
+    temporary = folder / f".{FILE}.{uuid.uuid4().hex}"  # folders are shared by machines, whose process numbers meet
+    try:
+        save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
+        if share:
+            share(temporary, snapshot.epoch)
+        os.replace(temporary, folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> Snapshot | None:
     """Reads the last snapshot; None where there is none, or none that can be read: that one is dropped."""
-    file = folder / _FILE
+    file = folder / FILE
     if not file.exists():
         return None
     try:

@@ -47,6 +47,7 @@ class LoopOptions(NamedTuple):
     micro_batch: int | None = None  # samples per forward on one worker; None: all at once
     checkpoint_folder: Path | None = None
     checkpoint_epochs: int = 1
+    share_checkpoint: checkpoint.Share | None = None  # where other machines find it
     prefetch: int = 0  # batches prepared ahead by a thread; pays on a GPU
     on_epoch: Callable[[EpochEnd, ClipModel], None] | None = None  # may raise to stop
     # measures an epoch's model, which is left as it is; asked where the training takes its lowest validation loss
@@ -110,7 +111,7 @@ def train(
             now.history[-1]["validation_loss"] = options.validation_loss(model)
             best = lowest.better(best, model.network.state_dict(), loop.optimizer_tensors(), now.history)
         if options.checkpoint_folder and (end.epoch % options.checkpoint_epochs == 0 or end.epoch == end.epochs):
-            _save(options.checkpoint_folder, loop, now, best)
+            _save(options.checkpoint_folder, loop, now, best=best, share=options.share_checkpoint)
         if options.on_epoch:
             options.on_epoch(end, model)
     return Trained(model, lowest.take(model, best) if best else loop.optimizer_tensors(), now.history)
@@ -289,10 +290,10 @@ def _epoch_end(
     return EpochEnd(epoch + 1, training.epochs_run, mean, rate, views, time.perf_counter() - began)
 
 
-def _save(folder: Path, loop: _Loop, now: _Position, best: lowest.Tensors) -> None:
+def _save(folder: Path, loop: _Loop, now: _Position, *, best: lowest.Tensors, share: checkpoint.Share | None) -> None:
     if loop.shard.rank == 0:
         network, own = loop.stepper.model.network, loop.stepper.parameters
         parts = (network.state_dict(), loop.optimizer_tensors(), now.state, own.state_dict(), best)
-        checkpoint.save(folder, checkpoint.Snapshot(now.epoch, now.step, now.history, *parts))
+        checkpoint.save(folder, checkpoint.Snapshot(now.epoch, now.step, now.history, *parts), share=share)
     if loop.shard.world > 1:
         dist.barrier()

@@ -59,7 +59,7 @@ def run(store: Path, *more: str) -> str:
     return printed
 
 
-def records(root: Path, *, part: bool = False) -> list[dict[str, object]]:
+def records(root: Path | str, *, part: bool = False) -> list[dict[str, object]]:
     """Every record and trial row, without what may differ between equal runs; of a `part`, of the cells that it has."""
     store = Store(root)
     document = store.read_json("suites/smoke.json")

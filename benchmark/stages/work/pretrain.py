@@ -19,6 +19,7 @@ from benchmark.stages.work.prepare import training_pool
 from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
+from benchmark.training import checkpoint
 from benchmark.training.loop import EpochEnd, LoopOptions, Trained, train
 from benchmark.training.oom import retry_with_smaller_micro_batch
 from benchmark.types import Filter
@@ -39,8 +40,11 @@ def pretrain(store: Store, cell: Cell, compute: Compute, *, tick: Tick) -> Train
     def on_epoch(end: EpochEnd, _: ClipModel) -> None:
         tick(f"epoch {end.epoch}/{end.epochs}, loss {end.loss:.2f}", end.epoch / end.epochs)
 
+    scratch = store.shared_scratch("pretrain", keys.pretrain)
+    scratch.bring(checkpoint.FILE)
     options = LoopOptions(
-        checkpoint_folder=store.scratch("pretrain", keys.pretrain),
+        checkpoint_folder=scratch.folder,
+        share_checkpoint=scratch.share,
         checkpoint_epochs=compute.checkpoint_epochs,
         prefetch=compute.prefetch,
         on_epoch=on_epoch,

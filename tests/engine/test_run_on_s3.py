@@ -1,0 +1,64 @@
+"""A run into a store on S3: a lost node costs no epoch that was shared, and nothing of it stays on the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.helpers import miniature, s3
+
+pytestmark = pytest.mark.slow
+WORDS = [part for text in (*miniature.SMALLEST, "pretrain.epochs=4") for part in ("--set", text)]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Server]:
+    with s3.serving(monkeypatch) as found:
+        yield found
+
+
+def start(store: str, machine: Path) -> subprocess.Popen[str]:
+    """Starts the suite as on a machine with a cache and a temporary folder of its own."""
+    (machine / "tmp").mkdir(parents=True)
+    own = {"BACKSTOP_CACHE": str(machine / "cache"), "TMPDIR": str(machine / "tmp"), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", store, "--local", "--quiet", *WORDS]
+    return subprocess.Popen(words, env=os.environ | own, stderr=subprocess.PIPE, text=True)
+
+
+def shared() -> list[str]:
+    found = boto3.client("s3").list_objects_v2(Bucket=s3.BUCKET, Prefix="store/scratch/pretrain/")
+    return [item["Key"] for item in found.get("Contents", ())]
+
+
+def test_a_lost_node_is_gone_on_from_and_nothing_stays(server: s3.Server, tmp_path: Path) -> None:
+    url = f"s3://{s3.BUCKET}/store"
+    first = start(url, tmp_path / "first")
+    while not any("/00000002-" in key for key in shared()):
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    asked: list[str] = []
+    server.fault = lambda environ: asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+    second = start(url, tmp_path / "second")
+    _, complaints = second.communicate(timeout=600)
+    assert second.returncode == 0, complaints
+    epochs = [line.split("/")[-1][:8] for line in asked if line.startswith("PUT") and "/scratch/pretrain/" in line]
+    assert any(line.startswith("GET") and "/scratch/pretrain/" in line for line in asked)
+    assert epochs[0] > "00000002"
+    assert shared() == []
+    assert [path for path in (tmp_path / "second" / "tmp").rglob("*") if path.is_file()] == []
+    assert list((tmp_path / "second" / "cache").glob("processes/*")) == []
+
+    undisturbed = start(str(tmp_path / "local"), tmp_path / "third")
+    _, complaints = undisturbed.communicate(timeout=600)
+    assert undisturbed.returncode == 0, complaints
+    assert miniature.records(tmp_path / "local") == miniature.records(url)
