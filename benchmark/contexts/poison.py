@@ -88,9 +88,7 @@ class GatedPoisonContext:
         return np.flatnonzero(self.labels == index).astype(np.int64)
 
     def _rows_with_word(self, target: str) -> np.ndarray:
-        """A stream's captions are not searched: it would be read through once more for them."""
-        if not isinstance(self.pool, CachedPool):
-            raise must("data.streaming", "false for an attack that searches captions", True, "cache the set")
+        """A stream is read through once for it."""
         word = whole_word(target)
         captions = self.pool.captions(np.arange(self.pool.num_rows))
         return np.array([row for row, caption in enumerate(captions) if word.search(caption)], np.int64)

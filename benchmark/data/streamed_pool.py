@@ -60,8 +60,8 @@ class StreamedPool(TrainingPool):
 
     def captions(self, rows: np.ndarray) -> list[str]:
         """Captions of the given rows; passes through the stream once."""
-        items = self.items(rows)
-        return [items[row].caption for row in np.asarray(rows).tolist()]
+        found = {item.row: item.caption for item in self._passing(rows)}  # images go by: all captions may be asked for
+        return [found[row] for row in np.asarray(rows).tolist()]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
         """Reads rows by number, in that order; passes through the stream once."""
@@ -76,12 +76,16 @@ class StreamedPool(TrainingPool):
 
     def items(self, rows: Sequence[int] | np.ndarray) -> dict[int, Item]:
         """Encoded rows by their id in this pool; passes through the stream once, in stored order."""
+        return {item.row: item for item in self._passing(rows)}
+
+    def _passing(self, rows: Sequence[int] | np.ndarray) -> Iterator[Item]:
         wanted = np.unique(np.asarray(rows, np.int64))
-        stream = self._source.stream(seed=None, rows=RowSet.of(self._set_rows(wanted)))
-        items = {item.row: item for item in self._positions(stream)}
-        if len(items) < len(wanted):
-            raise self._too_short(f"row {min(set(wanted.tolist()) - set(items))}")
-        return items
+        left = set(wanted.tolist())
+        for item in self._positions(self._source.stream(seed=None, rows=RowSet.of(self._set_rows(wanted)))):
+            left.discard(item.row)
+            yield item
+        if left:
+            raise self._too_short(f"row {min(left)}")
 
     def batches(self, visit: Visit) -> Iterator[PairBatch]:
         """Batches of one epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from benchmark.attacks.badnet import BadNet
 from benchmark.config import registry
 from benchmark.config.spec import Suite
 from benchmark.engine.plan import plan
+from benchmark.objectives.safeclip import SafeCLIP
 from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
@@ -27,13 +29,21 @@ def suite(name: str) -> Suite:
     return registry.suite(name)()
 
 
-@pytest.mark.parametrize("name", VERMA)
-def test_a_published_suite_plans_without_its_data(name: str, tmp_path: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "models"),  # of one seed: each objective with its clean twin; of the ablations see the test below
+    [
+        *((name, 4) for name in (*VERMA, "verma2025-ssl-weight")),
+        ("verma2025-ablations", 22),
+        ("cleanclip2023", 5),
+        ("safeclip2024", 8),
+    ],
+)
+def test_a_published_suite_plans_without_its_data(name: str, models: int, tmp_path: Path) -> None:
     found = suite(name)
     cells = cells_of(found)
     check_data(cell.experiment for cell in cells)
     stages = {stage.stage: stage for stage in plan(open_store(str(tmp_path)), cells).stages}
-    assert stages["pretrain"].total == 4 * len(found.seeds)  # two objectives, each with its clean twin
+    assert stages["pretrain"].total == models * len(found.seeds)
     assert stages["search"].total == sum(item.search.trials for item in found.experiments() if item.search)
 
 
@@ -123,3 +133,72 @@ def test_equal_budgets_are_equal_and_share_all_models_with_the_grid(name: str) -
     assert {item.search.trials for item in equal.experiments() if item.search} == {32}
     first = {cell.keys.pretrain for cell in cells_of(equal) if cell.experiment.seed == 0}
     assert first == {cell.keys.pretrain for cell in cells_of(grid)}
+
+
+def test_ablations_start_from_the_models_of_the_study() -> None:
+    own = {cell.keys.pretrain for cell in cells_of(suite("verma2025-cc6m-grid"))}
+    ablated = cells_of(suite("verma2025-ablations"))
+    shared = [cell for cell in ablated if cell.keys.pretrain in own]
+    left = {cell.experiment.repair.num_poisons_left for cell in shared if isinstance(cell.experiment.repair, CleanCLIP)}
+    assert left == {0, 1, 2, 3, 4, 5, 10, 25}
+    pairs = {
+        cell.experiment.repair.num_clean_pairs or cell.experiment.splits.clean
+        for cell in shared
+        if cell.experiment.repair
+    }
+    assert pairs == {100_000, 200_000}
+    assert own <= {cell.keys.pretrain for cell in ablated}
+
+
+def test_ablations_have_the_published_values() -> None:
+    """arXiv 2311.14948: decays 0.2 to 100, shrinking by 0.95, noise of 1e-4, 400 and 800 poisons, epochs 33 and 43."""
+    found = suite("verma2025-ablations")
+    assert found.spaces["heavy-weight-decay"]["weight_decay"] == Choices((0.2, 0.5, 1, 2, 5, 10, 20, 50, 100))
+    assert found.spaces["shrink-and-perturb"]["shrink"] == Choices((0.95,))
+    assert found.spaces["shrink-and-perturb"]["noise"] == Choices((1e-4,))
+    assert [repair.epochs for repair in found.repairs if getattr(repair, "epochs", 20) != 20] == [100]
+    fewer, warp, transformer, started = found.also
+    assert [attack.num_poisoned(6_000_000) for attack in fewer.attacks] == [400, 800, 3_000]
+    assert [attack.label for attack in warp.attacks] == [
+        "wanet(poison_rate=0.0005,strength=0.6,target=banana,templates=as_published,variant=clip)"
+    ]
+    assert {name: own.stop_after for name, own in warp.trainings.items()} == {"mmcl": 33, "mmcl-ssl": 43}
+    assert (transformer.model.name, transformer.pretrain.norm_group) == ("ViT-B-32", None)
+    assert (started.model.pretrained, started.pretrain.learning_rate) == ("openai", 5e-7)
+    assert {name: own.stop_after for name, own in started.trainings.items()} == {"mmcl": 18, "mmcl-ssl": 13}
+
+
+def test_the_weight_of_ssl_is_a_grid_of_twenty_runs_for_each_model() -> None:
+    found = [item for item in suite("verma2025-ssl-weight").experiments() if item.search]
+    assert [(item.objective.name, item.search.trials) for item in found if item.search] == [
+        ("mmcl", 20),
+        ("mmcl-ssl", 20),
+    ]
+
+
+def test_cleanclip_is_as_published() -> None:
+    """arXiv 2303.03323: batch 128 at 5e-4 for 64 epochs; 100,000 pairs, ten epochs, batch 64, 1e-5, 50 steps."""
+    found = suite("cleanclip2023")
+    assert found.pretrain == Training(
+        epochs=64, batch_size=128, norm_group=32, learning_rate=5e-4, warmup_steps=10_000, weight_decay=0.1
+    )
+    assert [attack.name for attack in found.attacks] == ["badnet", "blended", "wanet", "label-consistent"]
+    assert {attack.num_poisoned(2_725_316) for attack in found.attacks} == {1_500}
+    assert found.splits.clean == 100_000
+    assert CleanCLIP(epochs=10, batch_size=64, learning_rate=1e-5, warmup_steps=50) in found.repairs
+    (weights,) = found.also
+    assert [repair.ssl_weight for repair in weights.repairs] == [0.5, 2, 4, 8]
+    assert [attack.name for attack in weights.attacks] == ["blended"]
+
+
+def test_safeclip_is_as_published() -> None:
+    """arXiv 2310.05862 and its code: a million pairs, 32 epochs, batch 128 at 5e-4; five epochs alone, one at 5e-6."""
+    found = suite("safeclip2024")
+    assert found.splits.pretrain == 1_000_000
+    assert (found.pretrain.epochs, found.pretrain.batch_size, found.pretrain.learning_rate) == (32, 128, 5e-4)
+    own = [item for item in found.objectives if isinstance(item, SafeCLIP)]
+    assert [item.variant for item in own] == ["as_intended", "as_released"]
+    assert {(item.unimodal_epochs, item.slow_epochs, item.slow_learning_rate, item.bank_size) for item in own} == {
+        (5, 1, 5e-6, 256)
+    }
+    assert [attack.num_poisoned(1_000_000) for attack in found.attacks] == [90]

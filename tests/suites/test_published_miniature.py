@@ -53,7 +53,7 @@ CC6M |= {"pretrain.stop_after": "1", "pretrain_by_objective.mmcl-ssl.stop_after"
 
 def run(name: str, folder: Path, settings: dict[str, str]) -> tuple[Store, list[Cell], list[dict]]:
     """Runs a suite in miniature; its cells and all rows of their records."""
-    files = "cc3m" if "cc3m" in name or "2" in name[-4:] else "cc12m"
+    files = registry.suite(name)().data.name
     paths = {
         "data.path": str(write_pairs(folder / files, name=files, count=PAIRS + CLEAN + 164 + 20)),
         "evaluation.path": str(write_imagenet(folder / "imagenet", train=CLEAN + 200, validation=120)),
@@ -89,3 +89,68 @@ def test_the_study_runs_in_miniature(name: str, tmp_path: Path) -> None:
     assert {row["phase"] for row in trials} == {"default", *(["grid"] if "grid" in name else ["quasi_random", "tpe"])}
     (pairs,) = {row["clean_pairs"] for row in rows if row["selection"] == "oracle" and row["status"] == "ok"} or {CLEAN}
     assert pairs == (48 if "cc6m" in name else CLEAN)
+
+
+TINY_PRETRAIN = '{"epochs": 2, "batch_size": 32, "norm_group": 16, "warmup_steps": 4, "learning_rate": 1e-3}'
+HELD = "epochs=1,batch_size=32,num_clean_pairs=48"
+
+
+def test_the_ablations_run_in_miniature(tmp_path: Path) -> None:
+    settings = {
+        "repairs": f'["cleanclip:{HELD},num_poisons_left=5", "cleanclip:epochs=1,batch_size=32", '
+        f'"shrink-and-perturb:{HELD}", "heavy-weight-decay:{HELD}"]',
+        "attacks.badnet.poison_rate": "0.05",
+        "search.trials": "1",
+        "defended_objectives": '["mmcl"]',
+        "pretrain": TINY_PRETRAIN,
+        "pretrain_by_objective": '{"mmcl": {"stop_after": 1}}',
+    }
+    for place, model in enumerate(("tiny-resnet", "tiny-resnet", "tiny-vit", "tiny-resnet")):
+        grid = f"also.{place}"
+        settings |= {f"{grid}.model": f'{{"name": "{model}"}}', f"{grid}.pretrain": TINY_PRETRAIN}
+        settings |= {f"{grid}.pretrain_by_objective": "{}", f"{grid}.repairs": f'["cleanclip:{HELD}"]'}
+        settings[f"{grid}.objectives"] = '["mmcl"]'
+    for place in (0, 2, 3):
+        settings[f"also.{place}.attacks.badnet.poison_rate"] = "0.05"
+    settings |= {"also.0.attacks.label-consistent.poison_rate": "0.05", "also.1.attacks.wanet.poison_rate": "0.05"}
+    settings["also.3.pretrain"] = TINY_PRETRAIN.replace("1e-3", "1e-4")
+    _, cells, rows = run("verma2025-ablations", tmp_path, settings)
+    assert {row["status"] for row in rows} <= {"ok", "repair_failed"}
+    shown = {(row["model"], row["attack"].partition("(")[0]) for row in rows if row["repair"] != "none"}
+    attacks = ("none", "badnet", "wanet", "label-consistent")
+    assert shown == {*(("tiny-resnet", attack) for attack in attacks), ("tiny-vit", "none"), ("tiny-vit", "badnet")}
+    held = {row["repair"].partition("(")[0]: row["clean_pairs"] for row in rows if row["selection"] == "default"}
+    assert held["shrink-and-perturb"] == held["heavy-weight-decay"] == 48
+    left = [row for row in rows if "num_poisons_left" in row["repair"] and row["selection"] == "default"]
+    assert {row["attack"].partition("(")[0] for row in left} == {"none", "badnet"}
+    assert len(cells) == len({cell.keys.record for cell in cells})
+
+
+def test_cleanclip_2023_runs_in_miniature(tmp_path: Path) -> None:
+    attacks = ("badnet", "blended", "wanet", "label-consistent")
+    settings = {f"attacks.{name}.poison_rate": "0.05" for name in attacks} | {
+        "also.0.attacks.blended.poison_rate": "0.05",
+        "also.0.model.name": "tiny-resnet",
+        "also.0.pretrain": TINY_PRETRAIN,
+        "pretrain": TINY_PRETRAIN,
+        "also.0.repairs": '["cleanclip:epochs=1,batch_size=32,ssl_weight=4"]',
+    }
+    settings |= {f"repairs.{name}.epochs": "1" for name in ("fine-tuning", "cleanclip", "batch-norm-only")}
+    settings |= {f"repairs.{name}.batch_size": "32" for name in ("fine-tuning", "cleanclip", "batch-norm-only")}
+    _, _, rows = run("cleanclip2023", tmp_path, settings)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["attack"].partition("(")[0] for row in rows} == {"none", *attacks}
+    assert len([row for row in rows if "ssl_weight" in row["repair"]]) == 2  # under Blended, and of its twin
+
+
+def test_safeclip_2024_runs_in_miniature(tmp_path: Path) -> None:
+    settings = {
+        "objectives.safeclip.unimodal_epochs": "1",
+        "objectives.safeclip.bank_size": "64",
+        "objectives.roclip.bank_size": "64",
+        "attacks.blended.poison_rate": "0.05",
+        "pretrain.epochs": "4",
+    }
+    _, _, rows = run("safeclip2024", tmp_path, settings)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["objective"].partition("(")[0] for row in rows} == {"mmcl", "roclip", "safeclip"}
