@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.cli import store_app
 from benchmark.cli.options import (
     Add,
     Address,
@@ -53,6 +54,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+app.add_typer(store_app.app)
 
 
 def _version(wanted: bool) -> None:

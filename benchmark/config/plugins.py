@@ -248,5 +248,10 @@ def _sources(written: Any) -> Iterator[tuple[str, str, str]]:
         yield from _sources(value)
 
 
+def copies_named(written: Any) -> list[str]:
+    """Where a store has the copies of the plugins that a suite or an experiment on paper names."""
+    return [_place(tag) for tag in dict.fromkeys(tag for _, _, tag in _sources(written))]
+
+
 def _place(tag: str) -> str:
     return f"plugins/{tag}.py"

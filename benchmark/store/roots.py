@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -125,6 +126,18 @@ class Root:
 
         found = [(item["name"].rstrip("/").rsplit("/", 1)[1], item) for item in reached(self.url, entries)]
         return [(name, item["type"] == "file", item.get("size")) for name, item in found]
+
+    def sha256(self, name: str) -> str | None:
+        """Hex SHA-256 of a file, which is read anew; None where it is not there."""
+
+        def digest() -> str:
+            with self.fs.open(f"{self.base}/{name}", "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        try:
+            return digest() if self.local is not None else reached(self.url, digest)
+        except ABSENT:
+            return None
 
     def walk(self) -> dict[str, Found]:
         """Every file in the place, by its name from there; on this machine empty folders too, with a slash behind."""

@@ -1,0 +1,173 @@
+"""`backstop store`: what lies in a store, whether it is whole, what nobody needs, and copies from others."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from benchmark.store.artifacts import Store
+from tests.cli.conftest import Call
+
+pytestmark = pytest.mark.unit
+LONG_AGO = time.time() - 48 * 3600
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "store") if request.param == "local" else f"memory://{uuid.uuid4().hex}/store"
+
+
+def write(store: Store, stage: str, key: str, *, base: str | None = None, text: str = "weights") -> None:
+    draft = store.draft(stage, key)
+    draft.path("model.safetensors").write_text(text)
+    draft.path("model.json").write_text(json.dumps({"base": {"artifact": base} if base else {}}))
+    draft.commit({"wall_s": 1.0})
+
+
+def files(root: str) -> set[str]:
+    fs, base = fsspec.core.url_to_fs(root)
+    return {path.removeprefix(base).lstrip("/") for path in fs.find(base)}
+
+
+def put(root: str, name: str, text: str = "x") -> None:
+    """A file that has lain there for two days."""
+    fs, base = fsspec.core.url_to_fs(root)
+    fs.makedirs(f"{base}/{name}".rpartition("/")[0], exist_ok=True)
+    fs.pipe_file(f"{base}/{name}", text.encode())
+    if "://" in root:
+        fs.store[f"{base}/{name}"].created = datetime.fromtimestamp(LONG_AGO, UTC)
+    else:
+        for path in (Path(root) / name, (Path(root) / name).parent):
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def test_ls_counts_what_there_is(root: str, call: Call) -> None:
+    write(Store(root), "pretrain", "k1")
+    write(Store(root), "pretrain", "k1", text="again")
+    put(root, "defend/k2/20250101T000000-0123abcd/model.json")
+    code, out, _ = call("store", "ls", "--store", root, "--json")
+    assert code == 0
+    defend, pretrain = json.loads(out)
+    assert [defend[name] for name in ("stage", "artifacts", "unfinished", "attempts", "size")] == ["defend", 0, 1, 1, 1]
+    assert [pretrain[name] for name in ("artifacts", "unfinished", "attempts")] == [1, 0, 1]
+    assert "1 artifacts" in call("store", "ls", "--store", root)[1]
+
+
+def test_verify_reads_every_file_anew(root: str, call: Call) -> None:
+    write(Store(root), "pretrain", "k1")
+    write(Store(root), "pretrain", "k2")
+    assert call("store", "verify", "--store", root)[:2] == (0, "2 artifacts: all are as they were written\n")
+    fs, base = fsspec.core.url_to_fs(root)
+    (model,) = (path for path in fs.find(base) if "/k2/" in path and path.endswith("model.safetensors"))
+    fs.pipe_file(model, b"weightz")
+    code, out, _ = call("store", "verify", "--store", root)
+    assert code == 1
+    assert "pretrain/k2: model.safetensors is not what was written (its sha256 differs)" in out
+    assert "1 damaged; have them made again with --drop" in out
+    code, out, _ = call("store", "verify", "--drop", "--store", root, "--json")
+    assert (code, json.loads(out)["damaged"][0]["key"]) == (1, "k2")
+    assert call("store", "verify", "--store", root)[0] == 0
+    assert not Store(root).has("pretrain", "k2")
+    assert Store(root).has("pretrain", "k1")
+
+
+GARBAGE = (
+    "defend/k9/20250101T000000-0123abcd/model.json",  # never got a manifest
+    "pretrain/k1/20250101T000000-0123abcd/model.safetensors",  # another one stands
+    "scratch/pretrain/k1/checkpoint.safetensors",  # of a training that has ended
+    "scratch/tune/host-1/trial.json",
+    "suites/.smoke.json.0123abcd",
+)
+KEPT = ("scratch/pretrain/k8/checkpoint.safetensors", "suites/smoke.json", "logs/defend-k9.txt", "board/smoke/x.html")
+
+
+def test_gc_removes_what_nobody_needs_and_nothing_else(root: str, call: Call) -> None:
+    write(Store(root), "pretrain", "k1")
+    before = files(root)
+    for name in (*GARBAGE, *KEPT):
+        put(root, name)
+    code, out, _ = call("store", "gc", "--dry-run", "--store", root, "--json")
+    told = json.loads(out)
+    assert (code, told["dry_run"], told["size"]) == (0, True, len(GARBAGE))
+    assert files(root) == before | set(GARBAGE) | set(KEPT)
+    assert f"{len(GARBAGE)} things, 5 B, removed" in call("store", "gc", "--store", root)[1]
+    assert files(root) == before | set(KEPT)
+    assert Store(root).has("pretrain", "k1")
+    call("store", "gc", "--logs", "--store", root)
+    assert files(root) == before | set(KEPT) - {"logs/defend-k9.txt"}
+
+
+def test_gc_leaves_what_a_run_may_be_writing(root: str, call: Call) -> None:
+    store = Store(root)
+    store.draft("pretrain", "k1").path("model.safetensors").write_text("half")
+    fs, base = fsspec.core.url_to_fs(root)
+    fs.makedirs(f"{base}/pretrain/k1/20250101T000000-0123abcd", exist_ok=True)
+    fs.pipe_file(f"{base}/pretrain/k1/20250101T000000-0123abcd/model.json", b"half")
+    before = files(root)
+    call("store", "gc", "--store", root)
+    assert files(root) == before
+    call("store", "gc", "--older-than", "0", "--store", root)
+    assert files(root) == {"format.json"}
+
+
+def test_pull_copies_a_key_with_the_model_that_it_differs_from(root: str, tmp_path: Path, call: Call) -> None:
+    theirs, mine = Store(root), str(tmp_path / "mine")
+    write(theirs, "pretrain", "k1")
+    write(theirs, "defend", "k2", base="k1", text="repaired")
+    write(theirs, "defend", "k3")
+    words = ("store", "pull", "k2", "--store", mine, "--from", root)
+    assert call(*words)[1].startswith("2 of 2 artifacts copied")
+    found = Store(mine).find("defend", "k2")
+    assert found is not None
+    assert (found.facts, found.path("model.safetensors").read_text()) == ({"wall_s": 1.0}, "repaired")
+    assert Store(mine).has("pretrain", "k1")
+    assert not Store(mine).has("defend", "k3")
+    assert call(*words)[1].startswith("0 of 2 artifacts copied")
+
+
+def test_pull_copies_a_suite_from_several_stores(root: str, tmp_path: Path, call: Call) -> None:
+    first, second, mine = Store(tmp_path / "first"), Store(root), str(tmp_path / "mine")
+    write(first, "pretrain", "k1")
+    write(second, "record", "r1")
+    cell = {"record": "r1", "nodes": [["pretrain", "k1"], ["data", "d1"], ["record", "r1"]], "seed": 0}
+    cell |= {"objective": "mmcl", "attack": "none", "repair": "none"}
+    second.write_json("suites/tiny.json", {"suite": "tiny", "specification": {}, "cells": [cell]})
+    words = ("--store", mine, "--from", str(tmp_path / "first"), "--from", root, "--json")
+    code, out, _ = call("store", "pull", "tiny", "--stage", "record", *words)
+    assert (code, [item["stage"] for item in json.loads(out)["copied"]]) == (0, ["record"])
+    code, out, _ = call("store", "pull", "tiny", *words)
+    assert [item["stage"] for item in json.loads(out)["copied"]] == ["pretrain"]
+    assert Store(mine).read_json("suites/tiny.json") == second.read_json("suites/tiny.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pull", "k1"), "pull must be given the store to copy from"),
+        (("pull", "nosuch", "--from", "THEIRS"), "unknown suite or key 'nosuch'"),
+        (("ls", "--store", "nosuch://x"), "unknown protocol 'nosuch'"),
+        (("gc", "--store", "FILE"), "must be a folder or a URL, got a file"),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], told: str, tmp_path: Path, call: Call) -> None:
+    write(Store(tmp_path / "theirs"), "pretrain", "k9")
+    (tmp_path / "file").write_text("")
+    places = {"THEIRS": str(tmp_path / "theirs"), "FILE": str(tmp_path / "file")}
+    words = tuple(places.get(word, word) for word in words)
+    code, _, err = call("store", *words, *(() if "--store" in words else ("--store", str(tmp_path / "mine"))))
+    assert code == 2
+    assert told in err
+    assert err.count("\n") == 1
