@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-browser lint typecheck bench structure gpu clean
+.PHONY: help setup demo test test-slow test-browser test-cluster lint typecheck bench structure gpu clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,9 @@ test-slow: $(STAMP)  ## run the tests that take minutes
 
 test-browser: $(STAMP)  ## open the board in headless Chromium; skipped, and said so, where there is none
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-cluster: $(STAMP)  ## `ray up` on hosts made of namespaces; skipped, and said so, where there is no root
+	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 lint: $(STAMP)  ## check style, format and who imports whom
 	$(BIN)/ruff check $(CODE)
