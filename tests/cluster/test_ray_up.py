@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from benchmark.store.artifacts import Store
-from tests.cluster.hosts import CHECKOUT, SHARED, STORE, Hosts, ssh, what_is_missing
+from tests.cluster.hosts import CHECKOUT, SHARED, STORE, Hosts, what_is_missing
 from tests.helpers.miniature import SETTINGS, records
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -144,11 +144,16 @@ def test_a_suite_runs_on_two_hosts_from_ray_up_to_ray_down(hosts: Hosts, capsys:
         print("", *told, sep="\n  ")
 
 
-def test_a_wrong_token_opens_nothing(hosts: Hosts) -> None:
+def test_who_has_no_token_is_let_in_nowhere_but_to_counters(hosts: Hosts) -> None:
     hosts.run("desk", "ray", "get-auth-token", "--generate")
     hosts.run("desk", "ray", "up", "-y", "--no-config-cache", CLUSTER)
-    for token in ("0" * 64, ""):
-        asked = ("env", f"RAY_AUTH_TOKEN={token}", "HOME=/mnt", "ray", "job", "list", "--address", DASHBOARD)
-        refused = hosts.run("desk", *ssh("host1"), *asked, check=False)
-        assert refused.returncode != 0
-        assert "token" in refused.stdout + refused.stderr
+    join = "import ray; ray.init('10.0.0.1:6379', logging_level='ERROR'); print('joined')"
+    stranger = ("env", "HOME=/mnt", f"RAY_AUTH_TOKEN={'0' * 64}")
+    for words in (("ray", "job", "list", "--address", DASHBOARD), ("timeout", "60", "python", "-c", join)):
+        refused = hosts.run("host1", *stranger, *words, check=False)
+        assert refused.returncode != 0, words
+        assert "token" in (refused.stdout + refused.stderr).lower(), words
+        assert hosts.run("host1", *words).returncode == 0, "with the token it is let in"
+    ask = "import urllib.request as r; print(r.urlopen('http://10.0.0.1:{}/metrics', timeout=5).status)"
+    counters = [hosts.run("desk", "python", "-c", ask.format(port)).stdout.strip() for port in (44217, 44227)]
+    assert counters == ["200", "200"]

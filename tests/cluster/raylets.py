@@ -1,0 +1,53 @@
+"""Several raylets on one machine, which join and leave while a run goes on, through Ray's own `Cluster`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+from benchmark.engine.ray_token import set_token
+
+
+class Raylets:
+    """A head and nodes; a context manager. The head has no CPU where none is given, as in cluster.yaml."""
+
+    def __init__(self, **head: Any) -> None:
+        """`head`: `cpus`, `gpus` of the head."""
+        set_token()
+        from ray.cluster_utils import Cluster
+
+        dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # Train asks it what is left of a group
+        self._cluster = Cluster(initialize_head=True, head_node_args={**_resources(**head), **dashboard})
+        self.address: str = self._cluster.address
+
+    def __enter__(self) -> Raylets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.shutdown()
+
+    def add(self, **resources: Any) -> Any:
+        """A node that joins; its handle."""
+        return self._cluster.add_node(**_resources(**resources))
+
+    def remove(self, node: Any) -> None:
+        """A node that is lost: nothing on it gets to say goodbye."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _resources(*, cpus: int = 0, gpus: int = 0) -> dict[str, Any]:
+    return {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20}
+
+
+def stop(node: Any, number: int = signal.SIGSTOP) -> None:
+    """Sends a signal to a node's raylet."""
+    for process in node.all_processes["raylet"]:
+        os.kill(process.process.pid, number)
