@@ -49,8 +49,8 @@ PRETRAIN = Training(
     weight_decay=0.1,
 )
 SSL_PRETRAIN = {"batch_size": BATCH["mmcl-ssl"], "norm_group": BATCH["mmcl-ssl"] // GPUS}
-EQUAL = Search(trials=32, quasi_random=16, round_size=8, startup_trials=16, front=12)
-PUBLISHED = Search(trials=20, grid=True, bound_on="absolute", front=12)
+EQUAL = Search(trials=32, quasi_random=16, round_size=8, startup_trials=16, front=16, front_strips=16)
+PUBLISHED = Search(trials=20, grid=True, bound_on="absolute", front=16, front_strips=16)
 
 
 def cc3m() -> Suite:

@@ -28,17 +28,18 @@ class Front(NamedTuple):
     size: int  # most epochs of the cell; 0: nothing is kept for it
     floor: float | None  # validation ASR of the undefended clean twin; None: nothing is subtracted
     lowest: float  # validation CA below which an epoch has collapsed
+    strips: int = 0  # of net ASR, of each of which one epoch may stand on it; 0: any may
 
 
 def front_of(search: Search, *, floor: float | None, start_accuracy: float) -> Front:
     """The front that a search asks for.
 
     Args:
-        search: front and collapse are read.
+        search: front, front_strips and collapse are read.
         floor: validation ASR of the undefended clean twin under the same trigger; one that is no number leaves nothing.
         start_accuracy: validation CA of the undefended model.
     """
-    return Front(search.front, floor, search.collapse * start_accuracy)
+    return Front(search.front, floor, search.collapse * start_accuracy, search.front_strips)
 
 
 def front_rows(rows: Sequence[Row], wanted: Front) -> list[Row]:
@@ -70,7 +71,23 @@ def _whole(rows: Sequence[Row], wanted: Front) -> list[Row]:
         (row for row in rows if row.accuracy >= wanted.lowest and math.isfinite(_net(row, wanted))),
         key=lambda row: (row.trial, row.epoch),
     )
+    if wanted.strips:
+        measured = _best_of_strips(measured, wanted)
     return [measured[i] for i in front(_points(measured, wanted)).tolist()]
+
+
+def _best_of_strips(rows: Sequence[Row], wanted: Front) -> list[Row]:
+    """Of each strip of net ASR the row with the best accuracy, then less ASR, the earlier trial, the earlier epoch.
+
+    More rows may displace one of them and never bring back another: weights of beaten rows are not needed again.
+    """
+    best: dict[int, Row] = {}
+    for row in rows:  # by trial and epoch, so that of equal ones the first stands
+        strip = min(int(_net(row, wanted) * wanted.strips), wanted.strips - 1)
+        other = best.get(strip)
+        if other is None or (row.accuracy, -_net(row, wanted)) > (other.accuracy, -_net(other, wanted)):
+            best[strip] = row
+    return sorted(best.values(), key=lambda row: (row.trial, row.epoch))
 
 
 def _net(row: Row, wanted: Front) -> float:

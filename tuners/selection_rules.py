@@ -182,10 +182,14 @@ def _selected(rule: Rule, rows: Sequence[Row], phases: Mapping[int, str], defaul
     return RuleResult(rule.selection, None, reason, trials)
 
 
+def preferred_rows(rows: Sequence[Row], rules: Sequence[Rule]) -> list[Row]:
+    """What each rule takes of these rows, as far as it takes any."""
+    return [row for rule in rules if (row := _standing(rule, rows)) is not None]
+
+
 def preferred_epochs(rows: Sequence[Row], rules: Sequence[Rule]) -> set[int]:
     """Epochs of one trial whose weights must be kept, as far as measured: one per rule, plus the defaults' last."""
-    chosen = (_standing(rule, rows) for rule in rules)
-    return {row.epoch for row in chosen if row is not None}
+    return {row.epoch for row in preferred_rows(rows, rules)}
 
 
 def collapsed(accuracy: float, *, start_accuracy: float, share: float) -> bool:

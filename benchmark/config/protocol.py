@@ -44,6 +44,14 @@ class Search(Frozen):
     front: Annotated[
         int, Field(ge=0, description="most epochs of the validation front that are kept and evaluated on test; 0: none")
     ] = 0
+    front_strips: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="the front is of the best epoch of each of so many equal strips of ASR, and a trial keeps the "
+            "weights of what no other trial beats; 0: of all epochs, and each trial keeps its own front",
+        ),
+    ] = 0
     grid: Annotated[
         bool,
         Field(description="run the first `trials` combinations of the space's choices, in order, and propose nothing"),

@@ -91,7 +91,7 @@ class LocalExecutor:
             self._ended.append((task, search_result(self.store, searched, state.sorted_results())))
 
     def _trial(self, searched: SearchCell, config: dict[str, Any]) -> TrialReport:
-        from benchmark.stages.trial import run_trial
+        from benchmark.stages.run_trial import run_trial
 
         key = trial_key(config)
         self.monitor.start(key, trial_label(searched, config), trial_work(searched))

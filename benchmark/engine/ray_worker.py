@@ -92,7 +92,7 @@ class Worker:
     def run_trial(self, config: Mapping[str, Any]) -> Any:
         """Runs one trial of a search."""
         from benchmark.engine.executor import trial_key, trial_label, trial_work
-        from benchmark.stages.trial import run_trial
+        from benchmark.stages.run_trial import run_trial
         from tuners.queue import failed
 
         cell = self._cell(config["cell"])

@@ -186,7 +186,9 @@ def _keep_rules(experiment: Experiment) -> dict[str, Any]:
         return {}
     rules = {"asr_bound", "bound_on", "blind_drop", "collapse"}
     # a trial keeps its own front whole: how much of the joint one is evaluated decides nothing there
-    front = {"front": True} if search.front else {}
+    front: dict[str, Any] = {"front": True} if search.front else {}
+    if search.front_strips:
+        front["strips"] = search.front_strips
     return {"search": search.model_dump(mode="json", include=rules, exclude_defaults=True) | front}
 
 

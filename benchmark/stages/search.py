@@ -13,6 +13,7 @@ from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.evaluations import Evaluation, of_search
 from benchmark.stages.inputs import outside, suspect
+from benchmark.stages.kept import without_lost
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
 from benchmark.stages.trial import SearchCell, describe
@@ -48,7 +49,8 @@ class Search(Stage):
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """What the engine opens the search with: `searched`, and `search` with the trials that are in the store."""
         searched = search_cell(at.store, nodes[0].arguments[0])
-        return {"searched": searched, "search": describe(searched, partial(at.store.facts, "defend"))}
+        search = describe(searched, partial(at.store.facts, "defend"))
+        return {"searched": searched, "search": without_lost(at.store, searched, search)}
 
 
 def search_cell(store: Store, cell: Cell) -> SearchCell:

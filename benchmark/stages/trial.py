@@ -13,12 +13,11 @@ from benchmark.config.spec import Experiment, Search
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import required
 from benchmark.stages.keys import defend_key, search_key
-from benchmark.stages.settings import own_settings
 from benchmark.store.artifacts import Store
 from benchmark.types import Repair
 from tuners import search_space
 from tuners.front import Front, front_epochs, front_of
-from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, recover
+from tuners.queue import CellSearch, Proposal, TrialResult, recover
 from tuners.selection_rules import Row, Rule, default_rule, preferred_epochs, search_rules
 
 Tick = Callable[[str, float], None]
@@ -110,25 +109,6 @@ def describe(searched: SearchCell, lookup: Callable[[str], Mapping[str, Any] | N
         return None if facts is None else TrialResult.of(proposal.config(), facts)
 
     return recover(fresh, stored)
-
-
-def run_trial(
-    store: Store, searched: SearchCell, config: Mapping[str, Any], *, compute: Any, tick: Tick
-) -> TrialReport:
-    """Runs a trial in this process; its artifact is in the store afterwards."""
-    from benchmark.stages.work.defend import DefendInputs, defend_stage
-
-    cell = searched.cell
-    repair = repair_of(cell, config["parameters"])
-    keep = keeper(cell.experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor)
-    inputs = DefendInputs(searched.start_accuracy, keep)
-    try:
-        with own_settings(defend_key(cell, repair)):
-            facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
-    finally:
-        store.release()
-    wanted = ("status", "accuracy", "asr", "reason", "wall_s")
-    return {name: facts[name] for name in wanted}  # type: ignore[return-value]
 
 
 def trial_rows(

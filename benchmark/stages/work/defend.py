@@ -28,6 +28,7 @@ class DefendInputs(NamedTuple):
 
     start_accuracy: float | None  # validation CA of the undefended model; None: no collapse stopping
     keep: Callable[[Sequence[Mapping[str, Any]]], set[int]]  # epochs whose weights are kept
+    anew: bool = False  # run even if the artifact is there: it lacks weights that are kept now
 
 
 NOTHING_KEPT = DefendInputs(None, lambda rows: set())
@@ -39,7 +40,7 @@ def defend_stage(
     """Runs one repair with given fields; returns the artifact's facts."""
     key = defend_key(cell, repair)
     found = store.find("defend", key)
-    if found is not None:
+    if found is not None and not inputs.anew:
         return found.facts
     draft, watch = store.draft("defend", key), Stopwatch()
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
