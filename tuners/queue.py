@@ -103,6 +103,13 @@ class CellState:
         return self.num_trials - len(self._issued)
 
     @property
+    def num_open(self) -> int:
+        """Trials that could be taken now."""
+        defaults = 0 not in self._issued
+        rounds = (round for round in self.rounds if self._open(round))
+        return defaults + sum(trial not in self._issued for round in rounds for trial in round.trials)
+
+    @property
     def done(self) -> bool:
         """Whether every trial has ended."""
         return len(self.results) == self.num_trials

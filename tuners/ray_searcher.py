@@ -56,6 +56,12 @@ class RoundSearcher(Searcher):
         """Whether every trial has been taken and none will be added."""
         return self.closed and self.searches.exhausted
 
+    @property
+    def num_open(self) -> int:
+        """Trials that could start now, had they slots."""
+        with self._lock:
+            return sum(state.num_open for state in self.searches.states.values())
+
     # Tune's own signature forgets FINISHED
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next trial; None while there is no slot or no trial ready; FINISHED when all are taken."""
@@ -109,7 +115,11 @@ class RoundSearcher(Searcher):
         ended = TrialResult.of(self._running[trial_id], result)
         with self._lock:
             self.searches.tell(ended)
-        self.slots.give(self._running[trial_id]["slot"])
+        slot = self._running[trial_id]["slot"]
+        if ended.status == "timed_out":  # its worker hangs
+            self.slots.drop(slot)
+        else:
+            self.slots.give(slot)
         if self._progress is not None:
             self._progress(ended)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from benchmark.config.time_limits import too_long
 from tuners.queue import TrialReport, failed
 
 _HOLD_S = 0.1
@@ -21,31 +22,32 @@ class RemoteTrial(tune.Trainable):
     seconds to start. The first step is the whole trial, every further one repeats its result.
     """
 
-    def setup(self, config: dict[str, Any], workers: Any = ()) -> None:
-        """Takes what finds a worker by its slot."""
-        self._workers = workers
+    def setup(self, config: dict[str, Any], workers: Any = (), limit_s: float | None = None) -> None:
+        """Takes what finds a worker by its slot, and the seconds that a trial may take."""
+        self._workers, self._limit_s = workers, limit_s
         self._result: dict[str, Any] | None = None
 
     def step(self) -> dict[str, Any]:
         """Runs the trial, or holds; the result is always final, a failed trial's too: no round waits for it."""
         if self._result is None:
             began = time.monotonic()
-            report = _report(self._workers[self.config["slot"]], self.config)
+            report = self._report()
             self._result = {"wall_s": time.monotonic() - began, **report, "final": True}
         else:
             time.sleep(_HOLD_S)
         return dict(self._result)
 
+    def _report(self) -> TrialReport:
+        try:
+            return ray.get(self._workers.run_trial(self.config["slot"], self.config), timeout=self._limit_s)
+        except GetTimeoutError:
+            return failed(TimeoutError(too_long(self._limit_s or 0.0)))
+        except RayTaskError as error:
+            return failed(error.cause if isinstance(error.cause, BaseException) else error)
+        except (RayError, ValueError) as error:  # the worker died twice, or is gone: Ray finds no such name
+            return failed(error)
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Makes the actor ready for another trial; any config will do."""
         self._result = None
         return True
-
-
-def _report(worker: Any, config: dict[str, Any]) -> TrialReport:
-    try:
-        return ray.get(worker.run_trial.remote(config))
-    except RayTaskError as error:
-        return failed(error.cause if isinstance(error.cause, BaseException) else error)
-    except RayError as error:  # the worker died twice
-        return failed(error)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmark.errors import CRASHES
 from tuners.queue import CellSearch, Proposal, TrialReport, TrialResult, failed
@@ -25,11 +25,21 @@ Progress = Callable[[TrialResult], None]
 
 
 class Workers(Protocol):
-    """Finds the worker of a slot; pickles."""
+    """The workers by slot, wherever they are; pickles."""
 
-    def __getitem__(self, slot: int, /) -> Any:
-        """A handle."""
+    def run_trial(self, slot: int, config: dict[str, Any]) -> Any:
+        """Sends a trial to the worker of a slot; a reference of Ray to its `TrialReport`."""
         ...
+
+
+class Handles(NamedTuple):
+    """Workers by their handles: warm Ray actors with a method `run_trial(config) -> TrialReport`."""
+
+    handles: Sequence[Any]
+
+    def run_trial(self, slot: int, config: dict[str, Any]) -> Any:
+        """Sends a trial to the worker of a slot."""
+        return self.handles[slot].run_trial.remote(config)
 
 
 # Trials may last 3 s, so what Tune does between them counts; the store holds every result, so Tune need not.
@@ -74,7 +84,7 @@ def run_search(
 
     Args:
         cells: the searches; trials they list as finished are not run again.
-        workers: see `serve`.
+        workers: handles of warm Ray actors with a method `run_trial(config: dict) -> TrialReport`; see `serve`.
         scratch: folder for Tune's own files, on this machine.
         progress: called in this process after every trial.
 
@@ -86,22 +96,22 @@ def run_search(
     searcher = RoundSearcher(cells, slots=Slots(len(workers)), progress=progress)
     searcher.closed = True
     with tune_environment(len(workers)):
-        serve(searcher, workers, scratch=scratch)
+        serve(searcher, Handles(workers), scratch=scratch)
     return searcher.searches.results()
 
 
-def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path) -> None:
+def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path, limit_s: float | None = None) -> None:
     """Runs the trials of a searcher with one Tuner until it is closed and every trial has ended.
 
     To be called under `tune_environment`, which belongs to the process and not to the thread that this may run in.
 
     Args:
         searcher: searches may be opened in it meanwhile, by another thread.
-        workers: by slot, handles of warm Ray actors with a method `run_trial(config: dict) -> TrialReport`. They hold
-            the real resources; Tune's own actors ask for almost nothing. Made with
-            `.options(max_restarts=-1, max_task_retries=1)`, a worker that dies comes back under the same handle and
-            runs its trial once more; when it dies again, the trial counts as failed and the worker serves the next.
+        workers: warm Ray actors by slot. They hold the real resources; Tune's own actors ask for almost nothing. Made
+            with `.options(max_restarts=-1, max_task_retries=1)`, a worker that dies comes back under the same handle
+            and runs its trial once more; when it dies again, the trial counts as failed and the worker serves the next.
         scratch: folder for Tune's own files, on this machine.
+        limit_s: seconds that a trial may take; its worker is not used again, and the slot dropped. None: no limit.
 
     Raises:
         RuntimeError: Tune's own actors died one after another, or Tune ended before all trials had.
@@ -109,20 +119,21 @@ def serve(searcher: RoundSearcher, workers: Workers, *, scratch: Path) -> None:
     warm_up()
     if searcher.finished:
         return
-    errors = _fit(searcher, workers, scratch)
+    errors = _fit(searcher, workers, scratch, limit_s)
     if searcher.hopeless or not searcher.searches.done:
         cause = errors[0] if errors else None
         raise RuntimeError(f"Ray Tune gave up: {_last_line(cause)}; the store keeps what is done") from cause
 
 
-def _fit(searcher: RoundSearcher, workers: Workers, scratch: Path) -> list[Exception]:
+def _fit(searcher: RoundSearcher, workers: Workers, scratch: Path, limit_s: float | None) -> list[Exception]:
     """Runs the Tuner to its end; returns the errors of its own actors, which a healthy cluster has none of."""
     from ray import tune
 
     from tuners.ray_searcher import StopWhenNeeded
     from tuners.ray_trainable import RemoteTrial
 
-    trainable = tune.with_resources(tune.with_parameters(RemoteTrial, workers=workers), _NEXT_TO_NOTHING)
+    trial = tune.with_parameters(RemoteTrial, workers=workers, limit_s=limit_s)
+    trainable = tune.with_resources(trial, _NEXT_TO_NOTHING)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

@@ -39,6 +39,7 @@ from benchmark.cli.options import (
     Stored,
     StorePath,
     Suite,
+    TimeLimits,
     Trust,
     Verbose,
     Weights,
@@ -144,6 +145,7 @@ def run(
     cpus: Cpus = None,
     gpus: Gpus = None,
     micro_batch: MicroBatch = None,
+    time_limit: TimeLimits = None,
     address: Address = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -152,7 +154,9 @@ def run(
     """Run a suite; run the same command again to resume."""
     from benchmark.cli import summary
     from benchmark.config.compute_options import ComputeOptions
+    from benchmark.config.time_limits import read_time_limits
     from benchmark.engine import asked, running, suites
+    from benchmark.stages.every import STAGES
 
     resources = ComputeOptions(
         workers=workers,
@@ -160,6 +164,7 @@ def run(
         cpus_per_slot=cpus,
         gpus_per_slot=gpus,
         micro_batch=micro_batch,
+        time_limits=read_time_limits(time_limit or (), (stage.name for stage in STAGES if stage.place == "slot")),
         address=address,
     )
     wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose)

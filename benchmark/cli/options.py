@@ -46,6 +46,14 @@ Concurrency = Annotated[int | None, typer.Option("--concurrency", metavar="N", m
 Cpus = Annotated[float | None, typer.Option("--cpus", metavar="NUMBER", min=0.1, help="CPUs of one slot")]
 Gpus = Annotated[float | None, typer.Option("--gpus", metavar="NUMBER", min=0.01, help="GPUs of one slot, e.g. 0.25")]
 MicroBatch = Annotated[int | None, typer.Option("--micro-batch", metavar="N", min=2, help="samples per forward")]
+TimeLimits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--time-limit",
+        metavar="[STAGE=]DURATION",
+        help="end what takes longer as timed_out, e.g. 12h or pretrain=2d; repeat for more",
+    ),
+]
 Address = Annotated[
     str | None, typer.Option("--address", metavar="ADDRESS", help="Ray cluster [default: RAY_ADDRESS or local]")
 ]

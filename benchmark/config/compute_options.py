@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.config.time_limits import TimeLimits
 from benchmark.types import Count, Frozen
 
 
@@ -16,3 +17,4 @@ class ComputeOptions(Frozen):
     checkpoint_epochs: Count = 1
     address: str | None = None  # of a running Ray cluster; None: RAY_ADDRESS, else a local one
     max_failures: int = 2
+    time_limits: TimeLimits = {}  # seconds that a task may take, by stage

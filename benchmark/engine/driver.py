@@ -137,7 +137,10 @@ class SuiteRun:
 
     def _start(self) -> None:
         """Gives what is ready to free slots, in order: what is urgent is not overtaken."""
-        for node in self.graph.ready():
+        ready = self.graph.ready()
+        batches = {(node.stage.name, node.batch or node.key): node.stage for node in ready}
+        self.executor.expect(list(batches.values()))
+        for node in ready:
             if node.ref in self.graph.running:  # went with another one's batch
                 continue
             if not self.executor.free(node.stage):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from benchmark.engine.monitor import Monitor
@@ -20,6 +20,10 @@ Finished = tuple[Task, TaskResult]
 
 class Executor(Protocol):
     """Runs tasks on its slots, and the trials of open searches on the same slots when no task wants one."""
+
+    def expect(self, stages: Sequence[Stage]) -> None:
+        """Told what is ready to start, one stage for each task, before any of it is started."""
+        ...
 
     def free(self, stage: Stage) -> bool:
         """Whether a task of this stage may start now; where not, trials stand back until it could."""

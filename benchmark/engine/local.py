@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from benchmark.config.time_limits import TimeLimits, limit_of
+from benchmark.engine.deadline import deadline
 from benchmark.engine.executor import (
     Finished,
     announce,
@@ -36,17 +38,21 @@ class LocalExecutor:
         compute: Compute,
         *,
         threads: int | None = None,
+        limits: TimeLimits | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`check` raises an interrupt that the code of a task swallowed."""
+        """`limits`: how long a task may take. `check` raises an interrupt that the code of a task swallowed."""
         if threads:  # torch is loaded for nothing where only stored tables are read
             import torch
 
             torch.set_num_threads(threads)
-        self.store, self.monitor, self.compute, self._check = store, monitor, compute, check
+        self.store, self.monitor, self.compute, self._limits, self._check = store, monitor, compute, limits or {}, check
         self._ended: list[Finished] = []
         self._searches = Searches()
         self._open: dict[str, tuple[Task, SearchCell]] = {}
+
+    def expect(self, stages: Sequence[Stage]) -> None:
+        """There is one slot, whatever is ready."""
 
     def free(self, stage: Stage) -> bool:
         """Whether what ended last has been looked at: it may have made something more urgent ready."""
@@ -55,7 +61,8 @@ class LocalExecutor:
     def start(self, task: Task) -> None:
         """Runs a task to its end."""
         self.monitor.start(task.key, task.label, task.work)
-        result = execute(task, Workplace(self.store, self.compute, tick=partial(self._tick, task.key)))
+        with deadline(limit_of(self._limits, task.stage.name)):
+            result = execute(task, Workplace(self.store, self.compute, tick=partial(self._tick, task.key)))
         announce(self.monitor, task, result)
         self._ended.append((task, result))
 
@@ -95,7 +102,8 @@ class LocalExecutor:
 
         key = trial_key(config)
         self.monitor.start(key, trial_label(searched, config), trial_work(searched))
-        return run_trial(self.store, searched, config, compute=self.compute, tick=partial(self._tick, key))
+        with deadline(limit_of(self._limits, "defend")):
+            return run_trial(self.store, searched, config, compute=self.compute, tick=partial(self._tick, key))
 
     def environment(self) -> dict[str, Any]:
         """Versions, device and threads."""

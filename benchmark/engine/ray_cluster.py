@@ -10,7 +10,7 @@ import ray
 from ray._private import worker as ray_printing
 
 from benchmark.config.compute_options import ComputeOptions
-from benchmark.errors import UserError, must, reason_of
+from benchmark.errors import UserError, is_sent_away, must, reason_of
 
 ANSWER_S = 10.0  # how long an address may take to answer
 _QUIET = {
@@ -24,15 +24,15 @@ _QUIET = {
 }
 
 
-def connect(resources: ComputeOptions) -> None:
-    """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine.
+def connect(resources: ComputeOptions) -> bool:
+    """Joins the cluster of `resources.address` or RAY_ADDRESS, else starts one on this machine; whether it did that.
 
     `ray_token.set_token` comes before the import of this module.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if ray.is_initialized():
-        return
+        return False
     # Ray prints a paragraph for each worker that dies, and has no public switch for it; what died is a status anyway
     ray_printing._worker_logs_enabled = False
     address = resources.address or os.environ.get("RAY_ADDRESS")
@@ -45,11 +45,16 @@ def connect(resources: ComputeOptions) -> None:
         options |= {"address": "local", "include_dashboard": resources.workers > 1, "object_store_memory": 256 << 20}
     try:
         start(**options)
+    except SystemExit as error:  # told to end meanwhile, by a handler that Ray sets before it is ready
+        if is_sent_away(error):
+            raise KeyboardInterrupt from None
+        raise
     except Exception as error:  # Ray raises Exception itself where its own start times out
         if address:
             raise must("--address", "that of a running Ray cluster", address, reason_of(error)) from None
         what = "the machine may be overloaded: try again, or run with --local"
         raise UserError(f"Ray must start on this machine, got {reason_of(error)!r}; {what}") from None
+    return not address
 
 
 def start(**options: Any) -> None:
@@ -76,15 +81,3 @@ def _check_answers(address: str) -> None:
     except (OSError, OverflowError) as error:
         remedy = f"nobody answers there ({error}); see `ray status`, or leave it out to start Ray here"
         raise must("--address", "that of a running Ray cluster", address, remedy) from None
-
-
-def check_slot(resources: ComputeOptions, cpus: float, gpus: float) -> None:
-    """Refuses a slot that is larger than the cluster, which Ray would wait for, or that would be ignored.
-
-    Raises:
-        UserError: more CPUs than there are, or GPUs of a cluster without them.
-    """
-    for option, wanted, there in (("--cpus", resources.cpus_per_slot, cpus), ("--gpus", resources.gpus_per_slot, gpus)):
-        if wanted and wanted > there:
-            unit = option.strip("-").upper()[:-1]
-            raise must(option, f"at most the {there:g} {unit}s of the cluster", wanted, "lower it, or leave it out")

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 import ray
 from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
+from benchmark.config.time_limits import limit_of, too_long
 from benchmark.engine.executor import Finished, announce, announce_trial, search_result
 from benchmark.engine.interrupt import Interrupt
 from benchmark.engine.monitor import Monitor
-from benchmark.engine.ray_cluster import check_slot, connect
-from benchmark.engine.ray_worker import Pool, SharedState, Worker
-from benchmark.engine.task import Task, TaskResult, execute
-from benchmark.errors import UserError, is_sent_away, reason_of, status_of
+from benchmark.engine.ray_cluster import connect
+from benchmark.engine.ray_slots import Shape
+from benchmark.engine.ray_ticks import TickReader, Ticks
+from benchmark.engine.ray_worker import Worker, Workers
+from benchmark.engine.ray_workers import Ready, WorkerPool
+from benchmark.engine.shared_store import check_shared, marked
+from benchmark.engine.task import Task, TaskResult
+from benchmark.errors import reason_of, status_of
+from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute
-from benchmark.stages.node import Stage, Workplace
+from benchmark.stages.node import Stage
 from benchmark.stages.pretrain import Pretrain
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
 from tuners.queue import CellSearch, TrialResult
-from tuners.slots import Slots
 
 if TYPE_CHECKING:
     from tuners.ray_searcher import RoundSearcher
@@ -41,8 +49,20 @@ LEAVE_S = 5.0  # how long Tune may take to end when a run is given up
 WAIT_S = 0.5  # how long to wait for something to end, before an interrupt is looked for
 
 
+class _Running(NamedTuple):
+    """A task that was sent away."""
+
+    task: Task
+    slot: int | None  # None: a worker group's
+    slots: int = 1  # that it takes the place of
+    began: float = 0.0
+
+
 class RayExecutor:
-    """Slots of the cluster as warm workers: whole or fractional GPUs where there are any, else CPUs."""
+    """Slots of the cluster as warm workers: whole or fractional GPUs where there are any, else CPUs.
+
+    Nodes, trials and worker groups take them from one broker.
+    """
 
     def __init__(
         self,
@@ -52,104 +72,125 @@ class RayExecutor:
         plugins: Sequence[Plugin],
         interrupt: Interrupt,
         *,
+        cells: Sequence[Cell] = (),
         threads: int | None = None,
     ) -> None:
-        _connect(resources)
+        """`cells`: those of the run. `threads` of torch in a slot; None: as many as it has CPUs."""
+        own = connect(resources)
         interrupt.listen()  # Ray takes SIGTERM, and ends in a dump of its own where workers are at work
         self.store, self.monitor, self.resources, self.plugins = store, monitor, resources, tuple(plugins)
-        self._interrupt, self._threads = interrupt, threads  # None: as many as a slot has CPUs
-        found = ray.cluster_resources()
-        self._gpus, self._cpus = found.get("GPU", 0.0), found.get("CPU", 1.0)
+        self._interrupt, self._threads = interrupt, threads
+        self._compute = Compute("cpu", resources.micro_batch, resources.checkpoint_epochs)  # workers find their device
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # see `_take_in`
         try:
-            check_slot(resources, self._cpus, self._gpus)
-        except UserError:
+            self.pool = WorkerPool(resources, own=own, make=self._worker, tell=self._events.put, say=monitor.say)
+        except BaseException:
             ray.shutdown()
             raise
-        self.compute = Compute("cuda" if self._gpus else "cpu", resources.micro_batch, resources.checkpoint_epochs)
-        self._slots = Slots(resources.concurrency or self._natural_slots())
-        self._shared_name = f"backstop-{uuid.uuid4().hex}"
-        self._shared: Any = ray.remote(SharedState).options(num_cpus=0, name=self._shared_name).remote()
-        self._workers: list[Any] = []
-        self._running: dict[Any, tuple[Task, int]] = {}
+        self._slots, self._stack = self.pool.slots, contextlib.ExitStack()
+        self._marker = None if own else self._stack.enter_context(marked(store))
+        if not own:
+            check_shared(store)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._beside = {"num_cpus": 0, "scheduling_strategy": here}  # options of what stays with the driver
+        run = f"backstop-{uuid.uuid4().hex}"
+        self._ticks_name = f"{run}-ticks"
+        self._ticks: Any = ray.remote(Ticks).options(name=self._ticks_name, max_restarts=-1, **self._beside).remote()
+        self._reader = TickReader(self._ticks)
+        searched = {cell.keys.record: cell for cell in cells if cell.experiment.search}
+        self._workers = Workers(run, ray.put(cloudpickle.dumps(searched)))
+        self._running: dict[Any, _Running] = {}
+        self._waiting, self._groups = 1, 0  # tasks that are ready: for one slot, for a worker group
         self._searched: dict[str, tuple[Task, SearchCell]] = {}
         self._searcher: RoundSearcher | None = None
         self._tuner: threading.Thread | None = None
-        self._tune_settings = contextlib.ExitStack()
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # a reference, a finished task, or what ended Tune
-        self._environment: dict[str, Any] = {}
+        self._ended: list[Finished] = []
 
-    def _natural_slots(self) -> int:
-        if self._gpus:
-            return max(1, int(self._gpus / (self.resources.gpus_per_slot or 1.0)))
-        return max(1, int(self._cpus / (self.resources.cpus_per_slot or 1.0)))
+    def _worker(self, slot: int, shape: Shape) -> Any:
+        options = self.resources
+        actor = ray.remote(Worker).options(
+            name=self._workers.name(slot),
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            max_restarts=-1,
+            max_task_retries=options.max_failures,
+        )
+        threads = self._threads or shape.threads
+        return actor.remote(self.store, self.plugins, self._compute, threads, self._ticks_name, self._marker)
 
-    def workers(self) -> list[Any]:
-        """The pool; started at the first call, warm afterwards. A worker that dies comes back under its handle."""
-        if not self._workers:
-            cpus = self.resources.cpus_per_slot or max(1.0, self._cpus // self._slots.count)
-            gpus = (self.resources.gpus_per_slot or 1.0) if self._gpus else 0.0
-            actor = ray.remote(Worker).options(
-                num_cpus=min(cpus, self._cpus / self._slots.count),
-                num_gpus=gpus,
-                max_restarts=-1,
-                max_task_retries=self.resources.max_failures,
-            )
-            threads = self._threads or max(1, int(cpus))
-            arguments = (self.store, self.plugins, self.compute, threads, self._shared_name)
-            self._workers = [actor.remote(*arguments) for _ in range(self._slots.count)]
-            ray.get(self._shared.set_workers.remote(self._workers))
-            self._environment = ray.get([worker.ready.remote() for worker in self._workers])[0]
-        return self._workers
+    def expect(self, stages: Sequence[Stage]) -> None:
+        """Takes in what is ready to start, by stage; has the pool grow, or give back what rests."""
+        self._groups = sum(map(self._in_group, stages))
+        self._waiting = len(stages) - self._groups
+        self._scale()
 
-    def free(self, stage: Stage) -> bool:
-        """Whether a slot is free; for a group of workers, all of them, since it needs what they hold."""
-        enough = self._slots.count if self._in_group(stage) else 1
-        # what is ready goes before trials, which may wait for it
-        self._slots.held = self._slots.idle < enough
-        return not self._slots.held
+    def _scale(self) -> None:
+        busy = self._slots.count - self._slots.idle
+        trials = self._searcher.num_open if self._searcher else 0
+        # warm workers would be ended again for the group that is ready
+        grow = not self._groups or (self._waiting > 0 and not self._slots.count)
+        self.pool.scale(busy + self._lent + self._waiting + trials, lent=self._lent, grow=grow)
+
+    @property
+    def _lent(self) -> int:
+        """Slots whose place worker groups have taken."""
+        return sum(item.slots for item in self._running.values() if item.slot is None)
 
     def _in_group(self, stage: Stage) -> bool:
         return self.resources.workers > 1 and isinstance(stage, Pretrain)
 
-    def start(self, task: Task) -> None:
-        """Gives a task to a free worker. A worker group is waited for: it needs the whole machine."""
-        from benchmark.engine.ray_train import GroupTraining, LocalTraining
+    @property
+    def _group_slots(self) -> int:
+        """How many slots a worker group takes: one for each of its workers, as far as there are so many."""
+        return min(self.resources.workers, self.pool.shape.most)
 
-        if self._in_group(task.stage):
-            self._run_group(_under(task, GroupTraining(self.resources, self.plugins)), task)
-            return
-        slot = self._slots.take()
-        assert slot is not None
+    def free(self, stage: Stage) -> bool:
+        """Whether there are slots for a task of this stage; a group needs no workers in them."""
+        room, enough = (self.pool.room(self._lent), self._group_slots) if self._in_group(stage) else (0, 1)
+        # what is ready goes before trials, which may wait for it
+        self._slots.held = self._slots.idle + room < enough
+        return not self._slots.held
+
+    def start(self, task: Task) -> None:
+        """Gives a task to a free worker, or to a group in the place of several."""
+        from benchmark.engine.ray_train import LocalTraining
+
         self.monitor.start(task.key, task.label, task.work)
-        sent = _under(task, LocalTraining()) if isinstance(task.stage, Pretrain) else task
-        reference = self.workers()[slot].run.remote(sent)
-        self._running[reference] = (task, slot)
+        if self._in_group(task.stage):
+            reference, running = self._start_group(task)
+        else:
+            slot = self._slots.take()
+            assert slot is not None
+            sent = _under(task, LocalTraining()) if isinstance(task.stage, Pretrain) else task
+            reference, running = self.pool.handle(slot).run.remote(sent), _Running(task, slot)
+        self._running[reference] = running._replace(began=time.monotonic())
         reference.future().add_done_callback(lambda _: self._events.put(reference))
 
-    def _run_group(self, grouped: Task, task: Task) -> None:
-        taken = [self._slots.take() for _ in range(self._slots.count)]
-        self.release()
-        self.monitor.start(task.key, task.label, task.work)
-        result = execute(grouped, Workplace(self.store, self.compute))
-        announce(self.monitor, task, result)
-        if self._searcher and not self._searcher.finished:
-            self.workers()  # before a trial may ask for one
-        for slot in taken:
-            if slot is not None:
-                self._slots.give(slot)
-        self._events.put((task, result))
+    def _start_group(self, task: Task) -> tuple[Any, _Running]:
+        """Ends workers where the group would find no room, and starts it beside the driver."""
+        from benchmark.engine.ray_train import GroupTraining, run_group
+
+        count = self._group_slots
+        for _ in range(count - self.pool.room(self._lent)):
+            slot = self._slots.take()
+            assert slot is not None  # `free` has counted them, and trials are held meanwhile
+            self.pool.end(slot)
+        shape, options = self.pool.shape, self.resources
+        share = count / options.workers  # below 1 where a group has more workers than there are slots
+        gpus = shape.gpus * share if self.pool.environment["device"] != "cpu" else 0.0
+        stage = GroupTraining(options, self.plugins, cpus=shape.cpus * share, gpus=gpus)
+        remote: Any = ray.remote(run_group).options(max_retries=options.max_failures, **self._beside)
+        return remote.remote(_under(task, stage), self.store, self._compute, self._ticks), _Running(task, None, count)
 
     def open_search(self, task: Task, searched: SearchCell, search: CellSearch) -> None:
         """Hands a search to the one Tuner, which runs in a thread from the first search to the last."""
         self._searched[search.cell] = (task, searched)
-        ray.get(self._shared.add_cell.remote(search.cell, cloudpickle.dumps(searched)))
-        self.workers()
         if self._searcher is None or self._searcher.closed:
             from tuners.ray_searcher import RoundSearcher
             from tuners.search import tune_environment
 
             # here, not in its thread: what a task does to the environment is put back, and would be at any moment
-            self._tune_settings.enter_context(tune_environment(self._slots.count))
+            self._stack.enter_context(tune_environment(self.pool.shape.most))
             self._searcher = RoundSearcher(slots=self._slots, progress=self._tell_trial)
             self._tuner = threading.Thread(target=self._tune, args=(self._searcher,), daemon=True)
             self._tuner.start()
@@ -165,7 +206,8 @@ class RayExecutor:
 
         mine = f"{platform.node()}-{os.getpid()}"  # another driver's Tuner may serve the same store
         try:
-            serve(searcher, Pool(self._shared), scratch=Path(self.store.scratch("tune", mine)))
+            limit_s = limit_of(self.resources.time_limits, "defend")
+            serve(searcher, self._workers, scratch=Path(self.store.scratch("tune", mine)), limit_s=limit_s)
         except BaseException as error:  # for the thread that waits, which alone can stop the run
             self._events.put(error)
         finally:
@@ -182,61 +224,68 @@ class RayExecutor:
     def ended(self) -> list[Finished]:
         """What has ended since the last call; waits for half a second at most."""
         self._interrupt.check()
-        self._show_ticks()
-        found: list[Finished] = []
-        with contextlib.suppress(queue.Empty):
-            found.append(self._taken_in(self._events.get(timeout=WAIT_S)))
-            while True:
-                found.append(self._taken_in(self._events.get_nowait()))
+        for key, (label, work, what, share) in self._reader.fresh().items():
+            self.monitor.tick(key, what, share, label=label, work=work)
+        self._end_late()
+        if not self._ended:
+            self._wait()
+        found, self._ended = self._ended, []
         return found
 
-    def _taken_in(self, event: Any) -> Finished:
+    def _wait(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._take_in(self._events.get(timeout=WAIT_S))
+            while True:
+                self._take_in(self._events.get_nowait())
+
+    def _take_in(self, event: Any) -> None:
+        """A worker that is ready, what ended Tune, how a search ended, or the reference of a finished task."""
         if isinstance(event, BaseException):
             raise event
-        if isinstance(event, tuple):
-            return event
-        task, slot = self._running.pop(event)
-        result = _result(event)
-        self._slots.give(slot)
-        announce(self.monitor, task, result)
-        return task, result
+        if isinstance(event, Ready):
+            self.pool.take_in(event)
+        elif isinstance(event, tuple):
+            self._ended.append(event)
+        elif event in self._running:  # else it was given up before
+            self._end(event, _result(event))
 
-    def _show_ticks(self) -> None:
-        fresh: Any = ray.get(self._shared.drain.remote())
-        for key, (label, work, what, share) in fresh.items():
-            self.monitor.tick(key, what, share, label=label, work=work)
+    def _end(self, reference: Any, result: TaskResult) -> None:
+        task, slot, *_ = self._running.pop(reference)
+        if slot is not None:
+            self._slots.give(slot)
+        announce(self.monitor, task, result)
+        self._ended.append((task, result))
+
+    def _end_late(self) -> None:
+        """Gives up what takes longer than its stage may; its worker goes with it, since nothing else stops it."""
+        for reference, running in list(self._running.items()):
+            spent = time.monotonic() - running.began
+            limit = limit_of(self.resources.time_limits, running.task.stage.name) or math.inf
+            if spent < limit:
+                continue
+            if running.slot is None:
+                ray.cancel(reference, force=True)
+            else:
+                self.pool.end(running.slot)
+            self._end(reference, TaskResult("timed_out", too_long(limit), spent))
 
     def environment(self) -> dict[str, Any]:
-        """Versions, device and threads of the workers."""
-        if not self._environment:  # a pool that made room for a group is not started again for this
-            self.workers()
-        return self._environment
-
-    def release(self) -> None:
-        """Ends the pool's actors, so that what they hold is free for a worker group."""
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
+        """Versions, device and threads of the workers; waits for the first of them."""
+        while not self.pool.environment:
+            self._interrupt.check()
+            self._scale()
+            self._wait()
+        return self.pool.environment
 
     def close(self) -> None:
         """Ends the pool and leaves the cluster; one that was started here ends too."""
         if self._searcher:
             self._searcher.given_up = True
-        self.release()
+        self.pool.close()
         if self._tuner:
             self._tuner.join(LEAVE_S)
-        self._tune_settings.close()
+        self._stack.close()
         ray.shutdown()
-
-
-def _connect(resources: ComputeOptions) -> None:
-    """Joins or starts Ray; told to end meanwhile, by a handler that Ray sets before it is ready, it is interrupted."""
-    try:
-        connect(resources)
-    except SystemExit as error:
-        if is_sent_away(error):
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _under(task: Task, stage: Stage) -> Task:

@@ -6,18 +6,22 @@ name is the content key; a finished run that is entered again notices that its a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from benchmark.config.plugins import Plugin, load_plugin
+from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
 from benchmark.stages.node import Node, Workplace
 from benchmark.stages.pretrain import Pretrain
 
 if TYPE_CHECKING:
     from benchmark.config.compute_options import ComputeOptions
+    from benchmark.stages.common import Compute
+    from benchmark.store.artifacts import Store
 
 
 class LocalTraining(Pretrain):
@@ -38,10 +42,13 @@ class LocalTraining(Pretrain):
 
 
 class GroupTraining(Pretrain):
-    """Pre-trains one model in a worker group: gloo on CPUs, nccl on GPUs. Runs in the driver."""
+    """Pre-trains one model in a worker group: gloo on CPUs, nccl on GPUs."""
 
-    def __init__(self, resources: ComputeOptions, plugins: tuple[Plugin, ...]) -> None:
-        self._resources, self._plugins = resources, plugins
+    def __init__(
+        self, resources: ComputeOptions, plugins: tuple[Plugin, ...], *, cpus: float = 1.0, gpus: float = 0.0
+    ) -> None:
+        """Each worker has `cpus` and `gpus`."""
+        self._resources, self._plugins, self._cpus, self._gpus = resources, plugins, cpus, gpus
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Starts the group, and waits for it."""
@@ -49,17 +56,16 @@ class GroupTraining(Pretrain):
         from ray.train.torch import TorchTrainer
 
         (cell,), resources = nodes[0].arguments, self._resources
-        gpu, scratch = at.compute.device != "cpu", at.store.scratch("ray-train", cell.keys.pretrain)
+        scratch = at.store.scratch("ray-train", cell.keys.pretrain)
         # the cell is opened by the loop itself, after the plugins that it may need are loaded
         config = {"plugins": self._plugins, "payload": cloudpickle.dumps((at.store, cell, at.compute))}
         at.tick("starting the worker group", 0.0)
+        each = {"CPU": self._cpus} | ({"GPU": self._gpus} if self._gpus else {})
         trainer = TorchTrainer(
             group_loop,
             train_loop_config=config,
             scaling_config=ScalingConfig(
-                num_workers=resources.workers,
-                use_gpu=gpu,
-                resources_per_worker=None if gpu or not resources.cpus_per_slot else {"CPU": resources.cpus_per_slot},
+                num_workers=resources.workers, use_gpu=bool(self._gpus), resources_per_worker=each
             ),
             run_config=RunConfig(
                 name=cell.keys.pretrain,
@@ -104,3 +110,15 @@ def group_loop(config: dict[str, Any]) -> None:
     if ray.train.get_context().get_world_rank() == 0:
         write_pretrained(store, cell, trained, compute, wall_s=watch.seconds())
     ray.train.report({"what": "written", "share": 1.0})  # a barrier: nobody leaves before the artifact is there
+
+
+def run_group(task: Task, store: Store, compute: Compute, ticks: Any) -> TaskResult:
+    """A task of `GroupTraining`, in a process of its own beside the driver, so that groups run side by side."""
+
+    # a node may have to be rented first; Train gives it a minute
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
+
+    def tick(what: str, share: float) -> None:
+        ticks.tick.remote(task.key, task.label, task.work, what, share)
+
+    return execute(task, Workplace(store, compute, tick))

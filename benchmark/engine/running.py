@@ -225,14 +225,16 @@ def _executor(
 
         compute = Compute("cuda" if torch.cuda.is_available() else "cpu", resources.micro_batch)
         threads = suite.threads or threads_for((grid.model.name for grid in suite.grids), os.environ)
-        return LocalExecutor(store, monitor, compute, threads=threads, check=interrupt.check)
+        limits = resources.time_limits
+        return LocalExecutor(store, monitor, compute, threads=threads, limits=limits, check=interrupt.check)
     from benchmark.engine.ray_token import set_token
 
     set_token(resources.address)
     from benchmark.engine.ray_pool import RayExecutor
 
     monitor.say("starting Ray and its workers …")
-    executor = RayExecutor(store, monitor, resources, resolved.plugins, interrupt, threads=suite.threads)
+    plugins, cells = resolved.plugins, work.left
+    executor = RayExecutor(store, monitor, resources, plugins, interrupt, cells=cells, threads=suite.threads)
     stack.callback(executor.close)
     return executor
 

@@ -65,10 +65,10 @@ def test_what_was_ignored_stays_ignored() -> None:
 
 
 def test_a_run_that_is_told_to_end_while_ray_starts_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.engine import ray_pool
+    from benchmark.engine import ray_cluster
 
     of_ray: dict[str, Any] = {"__name__": "ray._private.worker"}
-    exec("def handler(resources): raise SystemExit(15)", of_ray)  # Ray's own, which it sets before `ray.init` returns
-    monkeypatch.setattr(ray_pool, "connect", of_ray["handler"])
+    exec("def handler(**options): raise SystemExit(15)", of_ray)  # Ray's own, which it sets before `ray.init` returns
+    monkeypatch.setattr(ray_cluster, "start", of_ray["handler"])
     with pytest.raises(KeyboardInterrupt):
-        ray_pool._connect(ComputeOptions())
+        ray_cluster.connect(ComputeOptions())
