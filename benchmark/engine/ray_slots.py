@@ -47,23 +47,28 @@ class Shape(NamedTuple):
         return f"{number:g} {unit}{'' if number <= 1 else 's'}"
 
 
-def shape_of(options: ComputeOptions, offers: Sequence[Offer]) -> Shape | None:
+def shape_of(options: ComputeOptions, offers: Sequence[Offer], *, fixed: bool = False) -> Shape | None:
     """The slot of a run: a GPU (or the share of one that is asked for) where there are any, else a CPU.
 
     Args:
         options: what the user asks for.
         offers: the nodes of the cluster, those that it has and those that it may rent.
+        fixed: no other node can join.
 
     Returns:
         None where nobody says what a slot may have: no node has anything, and neither `--gpus` nor `--cpus` is given.
 
     Raises:
-        UserError: a slot that is larger than every node.
+        UserError: a slot that is larger than every node there can be.
     """
-    offers = [offer for offer in offers if offer.cpus or offer.gpus]
+    if fixed:
+        _check(options, offers)
+    least = Offer(options.cpus_per_slot or 0.0, options.gpus_per_slot or 0.0)
+    offers = [
+        item for item in offers if item.cpus >= least.cpus and item.gpus >= least.gpus and (item.cpus or item.gpus)
+    ]
     if not offers:
         return _asked(options)
-    _check(options, offers)
     if any(offer.gpus for offer in offers):
         return _of_gpus(options, [offer for offer in offers if offer.gpus])
     total = sum(offer.cpus * offer.nodes for offer in offers)

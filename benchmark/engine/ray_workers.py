@@ -74,7 +74,7 @@ class WorkerPool:
         self._nodes = offers_of(nodes, rent=False)
         offers = offers_of(nodes)
         if self._shape is None:
-            self._shape = shape_of(self._options, offers)
+            self._shape = shape_of(self._options, offers, fixed=self._own)
         elif not self._options.concurrency:
             # where the last node has gone, its workers wait for another
             self._shape = self._shape._replace(most=self._shape.on(offers) or self._shape.most)

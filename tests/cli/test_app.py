@@ -13,7 +13,6 @@ from typer.main import get_command
 from benchmark.cli import app
 from benchmark.cli import plan as planning
 from benchmark.engine.probe import Pace
-from benchmark.errors import UserError
 from benchmark.store.artifact import Draft
 from benchmark.store.artifacts import Store
 from tests.cli.conftest import Call
@@ -37,6 +36,7 @@ COMMANDS = {
     "run": {
         *("--set", "--plugin", "--add", "--only", "--limit", "--store", "--from", "--json", "--local", "--workers"),
         *("--trust-plugins", "--concurrency", "--cpus", "--gpus", "--micro-batch", "--address", "--quiet", "--verbose"),
+        "--time-limit",
     },
     "status": {"--only", "--store", "--from", "--json"},
     "check": {"--json"},
@@ -211,17 +211,6 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
     _, out, _ = call(*words, "--no-probe")
     assert len(asked) == 2
     assert "no probe was made" in " ".join(out.split())
-
-
-def test_a_slot_larger_than_the_cluster_is_refused() -> None:
-    from benchmark.config.compute_options import ComputeOptions
-    from benchmark.engine.ray_cluster import check_slot
-
-    check_slot(ComputeOptions(cpus_per_slot=2.0), 2.0, 0.0)
-    with pytest.raises(UserError, match="--cpus must be at most the 2 CPUs of the cluster, got 64"):
-        check_slot(ComputeOptions(cpus_per_slot=64.0), 2.0, 0.0)
-    with pytest.raises(UserError, match=r"--gpus must be at most the 0 GPUs of the cluster, got 0\.5"):
-        check_slot(ComputeOptions(gpus_per_slot=0.5), 2.0, 0.0)
 
 
 def test_a_list_can_be_of_one_kind_or_of_one_suite(call: Call) -> None:

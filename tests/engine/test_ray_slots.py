@@ -58,7 +58,14 @@ def test_where_no_node_has_anything_it_is_what_the_user_asks_for_and_else_not_kn
 )
 def test_a_slot_that_is_larger_than_every_node_is_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        shape_of(ComputeOptions(**asked), [Offer(4, 0, 2), Offer(2, 0)])
+        shape_of(ComputeOptions(**asked), [Offer(4, 0, 2), Offer(2, 0)], fixed=True)
+
+
+def test_on_a_cluster_that_others_may_join_it_is_waited_for() -> None:
+    there = [Offer(4, 0, 2), Offer(2, 0)]
+    assert shape_of(ComputeOptions(gpus_per_slot=1.0, concurrency=2), there) == Shape(1, 1, 1, 2)
+    assert shape_of(ComputeOptions(cpus_per_slot=5.0), there) == Shape(5, 0, 5, ANY_NUMBER)
+    assert shape_of(ComputeOptions(cpus_per_slot=3.0), there) == Shape(3, 0, 3, 2)
 
 
 def test_the_shipped_cluster_file_is_asked_for_its_gpus_before_any_node_is_there(
