@@ -113,6 +113,11 @@ def tells_no_space(text: str) -> bool:
     return re.search(rf"\b(errno|os error) ({numbers})\b", text, re.IGNORECASE) is not None
 
 
+def tells_lost_store(text: str) -> bool:
+    """Whether an error's text says that a remote store did not answer; see `store/access.py`."""
+    return re.search(r"store \S+ cannot be reached: ", text) is not None
+
+
 def refusal(error: BaseException) -> str | None:
     """The one line for what the machine refuses: no space, no permission, a broken disk; None for every other error."""
     place = getattr(error, "filename", None)

@@ -6,7 +6,9 @@ becomes a status of all that needed it; a user's mistake stops the run.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import chain
 
 from rich.markup import escape
@@ -26,6 +28,8 @@ from benchmark.stages.prepare import row_counter
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
 from tuners.queue import CellSearch
+
+LOOK_AGAIN_S = 1.0  # after what another driver on the store is making
 
 
 class SuiteRun:
@@ -53,19 +57,27 @@ class SuiteRun:
         self._journal = Journal(store, suite.name)
         self._searches: set[Ref] = set()  # that have not ended
         self._said: set[str] = set()
+        self._elsewhere: dict[Ref, float] = {}  # that another driver makes; when to look again
 
     def run(self) -> None:
         """Makes every record that is missing, and what finished cells lack."""
-        with self._journal:
+        with self._journal, closing(self.store.claims):
             self._add(self._nodes())
             while not self.graph.done:
                 self._do_here()
-                self._start()
+                full = self._start()
                 self._check_progress()
-                if not self.graph.done:
+                if self.graph.running or full:
                     for task, result in self.executor.ended():
                         self._end(task, result)
                     self._tell_running()
+                elif not self.graph.done:
+                    self._wait_for_others()
+
+    def _wait_for_others(self) -> None:
+        if self._elsewhere.keys() >= {node.ref for node in self.graph.ready()}:
+            self._say(["another run on this store makes what this one needs next; waiting for it"])
+            time.sleep(LOOK_AGAIN_S)
 
     def _check_progress(self) -> None:
         stuck = self.graph.stuck()
@@ -107,7 +119,9 @@ class SuiteRun:
             self.executor.close_searches()
 
     def _needs_no_slot(self, node: Node) -> bool:
-        return node.stage.place != "slot" or self.graph.cause(node) is not None
+        if self.graph.cause(node) is not None:
+            return True
+        return bool(self._claimed((node,))) if node.stage.place == "search" else node.stage.place == "driver"
 
     def _run_here(self, task: Task) -> None:
         (node,) = task.nodes
@@ -135,21 +149,47 @@ class SuiteRun:
         else:
             self.executor.open_search(task, searched, search)
 
-    def _start(self) -> None:
-        """Gives what is ready to free slots, in order: what is urgent is not overtaken."""
-        ready = self.graph.ready()
+    def _start(self) -> bool:
+        """Gives what is ready to free slots, in order: what is urgent is not overtaken; whether slots were too few."""
+        ready = [node for node in self.graph.ready() if node.stage.place == "slot" and not self._is_elsewhere(node)]
         batches = {(node.stage.name, node.batch or node.key): node.stage for node in ready}
         self.executor.expect(list(batches.values()))
         for node in ready:
-            if node.ref in self.graph.running:  # went with another one's batch
+            if self._is_settled(node):
                 continue
             if not self.executor.free(node.stage):
-                return
-            task = Task(self._batch(node))
-            for item in task.nodes:
+                return True
+            nodes = self._claimed(self._batch(node))
+            for item in nodes:
                 self.graph.begin(item.ref)
-            self._tell_running()
-            self.executor.start(task)
+            if nodes:
+                self._tell_running()
+                self.executor.start(Task(nodes))
+        return False
+
+    def _is_settled(self, node: Node) -> bool:
+        """Whether a node that was ready a moment ago went with another one's batch, or turned out to be there."""
+        return node.ref in self.graph.running or node.ref in self.graph.ended
+
+    def _is_elsewhere(self, node: Node) -> bool:
+        """Whether another driver was making a node, and still is; no slot is held for it."""
+        return node.ref in self._elsewhere and not self._claimed((node,))
+
+    def _claimed(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """Those of the nodes that no other driver makes; one that another has made meanwhile has ended."""
+        now = time.monotonic()
+        asked = [node for node in nodes if self._elsewhere.get(node.ref, now) <= now]
+        free = [node for node in asked if self.store.claim(*node.ref)]
+        for node in asked:
+            self._elsewhere[node.ref] = now + LOOK_AGAIN_S
+        for node in free:
+            del self._elsewhere[node.ref]
+        found = facts_of_all(self.store, (node.ref for node in free if node.stage.lasting))
+        for node in free:
+            if node.ref in found:
+                self.monitor.skip(node.work)
+                self._finish(node, Ended("ok", facts=found[node.ref]))
+        return tuple(node for node in free if node.ref not in found)
 
     def _batch(self, node: Node) -> tuple[Node, ...]:
         """The node, and those that are ready to be made in one go with it."""
@@ -170,6 +210,7 @@ class SuiteRun:
 
     def _finish(self, node: Node, ended: Ended) -> None:
         self.graph.end(node.ref, ended)
+        self.store.release(*node.ref)
         self._searches.discard(node.ref)
         self._add(node.stage.then(node, ended))
         if not ended.ok:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.task import Task, TaskResult, no_space
-from benchmark.errors import tells_no_space
+from benchmark.errors import tells_lost_store, tells_no_space
 from benchmark.stages.defend import repair_work
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Stage
@@ -55,6 +55,9 @@ def search_result(store: Store, searched: SearchCell, results: list[TrialResult]
     seconds = sum(result.wall_s for result in results)
     if any(tells_no_space(result.reason) for result in results):  # such trials say nothing about the repair
         return TaskResult("failed", no_space(store), seconds, user_error=True)
+    lost = next((result.reason for result in results if tells_lost_store(result.reason)), None)
+    if lost:
+        return TaskResult("failed", lost.partition(": ")[2], seconds, user_error=True)
     return TaskResult("ok", "", seconds, {"searched": searched, "results": results})
 
 

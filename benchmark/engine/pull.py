@@ -81,7 +81,7 @@ def _copied(store: Store, sources: Sequence[Store], stage: str, key: str) -> Ite
         shutil.copyfile(found.path(name), draft.path(name))
     draft.commit(found.facts)
     for place in (*sources, store):
-        place.release()
+        place.release_files()
     yield Pulled(stage, key, sum(draft.path(name).stat().st_size for name in found.hashes))
 
 

@@ -76,7 +76,7 @@ def execute(task: Task, at: Workplace) -> TaskResult:
         log(at.store, task, reason)
         return TaskResult(status, reason, seconds)
     finally:
-        at.store.release()
+        at.store.release_files()
 
 
 def no_space(store: Store, error: BaseException | None = None) -> str:

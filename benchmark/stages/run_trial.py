@@ -29,6 +29,6 @@ def run_trial(
         with own_settings(defend_key(cell, repair)):
             facts = defend_stage(store, cell, repair, inputs, compute, tick=tick)
     finally:
-        store.release()
+        store.release_files()
     wanted = ("status", "accuracy", "asr", "reason", "wall_s")
     return {name: facts[name] for name in wanted}  # type: ignore[return-value]

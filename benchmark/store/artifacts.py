@@ -20,6 +20,7 @@ from typing import Any
 from benchmark.errors import UserError
 from benchmark.store.artifact import Artifact, Damaged, Draft
 from benchmark.store.cache import Cache, user_cache
+from benchmark.store.claims import Claims
 from benchmark.store.documents import parse_document
 from benchmark.store.format import check_format, write_format
 from benchmark.store.manifest import bare_name
@@ -47,6 +48,7 @@ class Store:
         )
         self._own = self._shelves[0].root
         self.local_root = self._own.local
+        self.claims = Claims(self._own)
 
     def __getstate__(self) -> dict[str, Any]:
         # absolute paths: a worker may stand in another folder
@@ -138,7 +140,19 @@ class Store:
         write_format(self._own)
         return self._shelves[0].draft(stage, key)
 
-    def release(self) -> None:
+    def claim(self, stage: str, key: str) -> bool:
+        """Whether this process may make an artifact now; False while another one, of any machine, is about to.
+
+        A claim lasts until `release`, or until `claims` is closed.
+        """
+        _check_names(stage, key)
+        return self.claims.claim(stage, key)
+
+    def release(self, stage: str, key: str) -> None:
+        """Gives a claim back; nothing where it is not this process's."""
+        self.claims.release(stage, key)
+
+    def release_files(self) -> None:
         """Lets what was fetched to this machine go when room is needed: it is asked for anew by what comes next."""
         self._cache.release()
 

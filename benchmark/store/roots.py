@@ -5,36 +5,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 
 from benchmark.errors import UserError, unknown
 from benchmark.store.access import ABSENT, changed, not_writable, reached
+from benchmark.store.walk import Found, changed_at, walk_folder
 
 _EXTRAS = {"s3": "aws", "s3a": "aws"}  # protocol -> extra of this package that brings its client
 AT_ONCE = 16  # requests to a remote place
 _Result = TypeVar("_Result")
-
-
-class Found(NamedTuple):
-    """A file of a store."""
-
-    size: int  # bytes
-    changed: float  # seconds since 1970; now where the file system does not say
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ class Root:
     def walk(self) -> dict[str, Found]:
         """Every file in the place, by its name from there; on this machine empty folders too, with a slash behind."""
         if self.local is not None:
-            return dict(_walk(self.local))
+            return dict(walk_folder(self.local))
 
         def everything() -> dict[str, dict[str, Any]]:
             self.fs.invalidate_cache()
@@ -150,7 +143,7 @@ class Root:
 
         base = self.fs._strip_protocol(self.base).rstrip("/")
         return {
-            path.removeprefix(base).lstrip("/"): Found(item.get("size") or 0, _changed(item))
+            path.removeprefix(base).lstrip("/"): Found(item.get("size") or 0, changed_at(item))
             for path, item in reached(self.url, everything).items()
         }
 
@@ -168,6 +161,31 @@ class Root:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def create(self, name: str, text: str) -> bool:
+        """Writes a small file where there is none of this name; whether that was so.
+
+        Of several that ask at once one is told so, on this machine, on S3 and where else its file system can do that.
+        """
+        try:
+            if self.local is None:
+                changed(self.url, lambda: self._create(name, text.encode()))
+            else:
+                make_folder((self.local / name).parent)
+                with open(self.local / name, "x") as file:
+                    file.write(text)
+        except FileExistsError:
+            return False
+        return True
+
+    def _create(self, name: str, data: bytes) -> None:
+        path = f"{self.base}/{name}"
+        try:
+            self.fs.pipe_file(path, data, mode="create")
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # as s3fs tells that the condition did not hold
+                raise FileExistsError(path) from None
+            raise
+
     def put(self, file: Path, name: str) -> None:
         """Uploads a file to a remote place."""
         changed(self.url, lambda: self.fs.put_file(str(file), f"{self.base}/{name}"))
@@ -183,7 +201,10 @@ class Root:
     def remove(self, name: str) -> None:
         """Removes a file; nothing where it is not there."""
         with suppress(FileNotFoundError):
-            changed(self.url, lambda: self.fs.rm_file(f"{self.base}/{name}"))
+            if self.local is not None:
+                (self.local / name).unlink()
+            else:
+                changed(self.url, lambda: self.fs.rm_file(f"{self.base}/{name}"))
 
     def remove_folder(self, name: str) -> None:
         """Removes a folder with all that is in it; nothing where it is not there."""
@@ -233,25 +254,6 @@ def open_root(url: str) -> Root:
 def _scan(folder: str) -> list[tuple[str, bool, int | None]]:
     with os.scandir(folder) as entries:
         return [(item.name, item.is_file(), None) for item in entries]
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, Found]]:
-    for place, folders, files in os.walk(folder):
-        here = Path(place).relative_to(folder).as_posix()
-        for name in files:
-            with suppress(FileNotFoundError):  # another process has just removed it
-                found = os.stat(f"{place}/{name}")
-                yield name if here == "." else f"{here}/{name}", Found(found.st_size, found.st_mtime)
-        if not files and not folders and here != ".":
-            with suppress(FileNotFoundError):
-                yield f"{here}/", Found(0, os.stat(place).st_mtime)
-
-
-def _changed(item: Mapping[str, Any]) -> float:
-    found = next((item[name] for name in ("LastModified", "created", "mtime", "updated") if item.get(name)), None)
-    if isinstance(found, datetime):
-        return found.timestamp()
-    return found if isinstance(found, (int, float)) else time.time()
 
 
 def make_folder(folder: Path) -> None:

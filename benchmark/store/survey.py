@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from benchmark.store.artifacts import Store
 from benchmark.store.cache import sweep, user_cache
-from benchmark.store.roots import Found
+from benchmark.store.walk import Found
 
 ABANDONED_S = 30 * 86_400.0  # the state of a training that nobody has gone on with for so long
+SILENT_S = 600.0  # drivers that have claims say so every few seconds
 _ATTEMPT = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8,32}")  # a document that was about to take its name
 
@@ -94,6 +95,8 @@ def garbage(store: Store, *, older_than_s: float, logs: bool = False) -> list[Ga
     files, now = store.own.root.walk(), time.time()
     held = holdings(files)
     found = [*_attempts(store, held), *_checkpoints(files, held, now), *_loose(files, logs=logs)]
+    if not any(name.startswith("claims/owners/") and now - file.changed < SILENT_S for name, file in files.items()):
+        found += [Garbage("claim", name, file.size) for name, file in files.items() if name.startswith("claims/")]
     return [item for item in found if now - _newest(files, item) >= older_than_s]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -51,6 +52,11 @@ class Server:
         return [f"<Error><Code>{code}</Code><Message>{status}</Message></Error>".encode()]
 
 
+def forget_clients() -> None:
+    """Has the next store make a client anew: they keep the address and the keys that they began with."""
+    S3FileSystem.clear_instance_cache()
+
+
 @contextmanager
 def serving(patch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Runs a server, to which all S3 clients of this process and of those that it starts go."""
@@ -63,7 +69,8 @@ def serving(patch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name, value in (SETTINGS | {"AWS_ENDPOINT_URL": server.url}).items():
         patch.setenv(name, value)
     try:
-        S3FileSystem.clear_instance_cache()  # which keep the address that they began with
+        forget_clients()
+        urlopen(Request(f"{server.url}/moto-api/reset", method="POST"))  # what an earlier server of this process had
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield server
     finally:

@@ -43,7 +43,7 @@ def read(store: Store, *keys: str) -> None:
         found = store.find("pretrain", key)
         assert found is not None
         assert found.path("model").read_bytes() == key.encode() * 500
-        store.release()
+        store.release_files()
 
 
 def there(cache: Path) -> set[str]:
@@ -70,7 +70,7 @@ def test_what_a_task_was_given_stays_while_it_runs(url: str, cache: Path, monkey
         assert found.path("model").exists()
     read(other, "k3")
     assert there(cache) == {"k1", "k2", "k3"}
-    worker.release()
+    worker.release_files()
     read(other, "k4")
     assert there(cache) == {"k4"}
 
