@@ -62,3 +62,23 @@ def test_a_lost_node_is_gone_on_from_and_nothing_stays(server: s3.Server, tmp_pa
     _, complaints = undisturbed.communicate(timeout=600)
     assert undisturbed.returncode == 0, complaints
     assert miniature.records(tmp_path / "local") == miniature.records(url)
+
+
+def test_a_server_that_is_busy_for_a_while_in_the_middle_of_a_run_costs_nothing_but_time(
+    server: s3.Server, tmp_path: Path
+) -> None:
+    url = f"s3://{s3.BUCKET}/store"
+    run = start(url, tmp_path / "first")
+    while not shared():
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.05)
+    until = time.monotonic() + 45
+    server.fault = lambda environ: "503 Slow Down" if time.monotonic() < until else None
+    _, complaints = run.communicate(timeout=600)
+    assert run.returncode == 0, complaints
+    assert time.monotonic() > until
+    assert "does not answer" in complaints
+    undisturbed = start(str(tmp_path / "local"), tmp_path / "second")
+    _, complaints = undisturbed.communicate(timeout=600)
+    assert undisturbed.returncode == 0, complaints
+    assert miniature.records(tmp_path / "local") == miniature.records(url)
