@@ -184,12 +184,15 @@ class SuiteRun:
             self._elsewhere[node.ref] = now + LOOK_AGAIN_S
         for node in free:
             del self._elsewhere[node.ref]
-        found = facts_of_all(self.store, (node.ref for node in free if node.stage.lasting))
-        for node in free:
-            if node.ref in found:
-                self.monitor.skip(node.work)
-                self._finish(node, Ended("ok", facts=found[node.ref]))
-        return tuple(node for node in free if node.ref not in found)
+        return tuple(node for node in free if not self._is_there(node))
+
+    def _is_there(self, node: Node) -> bool:
+        """Whether the store has a node meanwhile, which then has ended."""
+        facts = self.store.facts(*node.ref) if node.stage.lasting else None
+        if facts is not None:
+            self.monitor.skip(node.work)
+            self._finish(node, Ended("ok", facts=facts))
+        return facts is not None
 
     def _batch(self, node: Node) -> tuple[Node, ...]:
         """The node, and those that are ready to be made in one go with it."""
