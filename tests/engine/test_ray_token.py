@@ -1,4 +1,4 @@
-"""Every Ray that is started here asks for a token, and Ctrl-C ends a run on it with one line."""
+"""Every Ray that is started here asks for a token and listens on loopback, and Ctrl-C ends a run on it with one line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmark.config.compute_options import ComputeOptions
-from benchmark.engine.ray_token import set_token
+from benchmark.engine.ray_token import ALONE, set_token
 from benchmark.errors import UserError
 from tests.helpers.miniature import start
 
 NAMES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+LISTENS = "0A"  # the state of a socket in /proc/net/tcp
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A process in which nobody has said anything about Ray."""
-    for name in NAMES:
+    for name in (*NAMES, ALONE):
         monkeypatch.setenv(name, "")  # so that what the test sets is taken back
         monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "ray", raising=False)
@@ -68,6 +70,15 @@ def test_what_the_user_said_stands(given: dict[str, str], expected: dict[str, st
 def test_a_cluster_that_is_there_has_its_own_rule(bare: pytest.MonkeyPatch) -> None:
     set_token("10.0.0.1:6379")
     assert said() == {}
+    assert ALONE not in os.environ
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "0"), ({"RAY_AUTH_MODE": "disabled"}, "0"), ({ALONE: "1"}, "1")])
+def test_a_ray_of_ones_own_is_alone(given: dict[str, str], expected: str, bare: pytest.MonkeyPatch) -> None:
+    for name, value in given.items():
+        bare.setenv(name, value)
+    set_token()
+    assert os.environ[ALONE] == expected
 
 
 def test_the_command_sets_it_before_ray_is_imported() -> None:
@@ -136,6 +147,18 @@ def processes(mark: str) -> dict[str, tuple[bytes, bytes]]:
     return found
 
 
+def listeners(numbers: Iterable[str]) -> dict[str, str]:
+    """`address:port`, in hexadecimal, at which processes listen -> which of them."""
+    sockets: dict[str, str] = {}
+    for number in numbers:
+        with contextlib.suppress(OSError):  # it has ended
+            sockets |= {os.readlink(file): number for file in Path(f"/proc/{number}/fd").iterdir()}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {
+        row[1]: sockets[f"socket:[{row[9]}]"] for row in rows if row[3] == LISTENS and f"socket:[{row[9]}]" in sockets
+    }
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -149,6 +172,7 @@ def test_a_run_on_ray_has_a_token_and_ends_at_an_interrupt_with_one_line(
     while process.poll() is None and not list(store.glob("poison/*/manifest.json")):
         time.sleep(0.1)
     running = processes(str(ray_folder))
+    ports = listeners(running)
     servers = [environment for line, environment in running.values() if b"gcs_server" in line]
     worker = next(number for number, (line, _) in running.items() if line.startswith(b"ray::Worker"))
     os.kill(int(worker), signal.SIGKILL)
@@ -157,6 +181,8 @@ def test_a_run_on_ray_has_a_token_and_ends_at_an_interrupt_with_one_line(
     printed, complaints = process.communicate()
 
     assert len(servers) == 1
+    assert len(ports) > 5
+    assert {address.split(":")[0] for address in ports} <= LOOPBACK
     assert b"RAY_AUTH_MODE=token" in servers[0].split(b"\0")
     assert not [line for line, _ in running.values() if token.encode() in line]
     files = [path for root in (store, ray_folder) for path in root.rglob("*") if path.is_file()]
