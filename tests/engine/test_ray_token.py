@@ -1,4 +1,4 @@
-"""Every Ray that is started here asks for a token and listens on loopback, and Ctrl-C ends a run on it with one line."""
+"""Every Ray that is started here asks for a token and listens on loopback; Ctrl-C ends a run on it with one line."""
 
 from __future__ import annotations
 
