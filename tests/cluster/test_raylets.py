@@ -1,4 +1,4 @@
-"""Runs on several raylets of one machine: nodes that join, leave and are lost, two workers, and the same bits as here."""
+"""Runs on several raylets of one machine: nodes that join, leave and are lost, two workers, and equal bits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ def wait_for(process: Popen[str], root: Path, number: int, stage: str = "*", lim
         time.sleep(0.1)
 
 
-def finish(process: Popen[str]) -> str:
-    """Waits for the end of a run; what it complained of."""
+def finish(process: Popen[str]) -> None:
+    """Waits for the end of a run, which says nothing of what it lived through."""
     printed, complaints = process.communicate()
     assert process.returncode == 0, complaints
-    assert "Traceback" not in complaints
-    return complaints
+    assert printed == complaints == ""
 
 
 @pytest.mark.timeout(900)
