@@ -42,6 +42,7 @@ from benchmark.cli.options import (
     TimeLimits,
     Trust,
     Verbose,
+    ViewsPerS,
     Weights,
     Workers,
 )
@@ -116,6 +117,7 @@ def plan(
     store: StorePath = None,
     behind: Behind = None,
     no_probe: NoProbe = False,
+    views_per_s: ViewsPerS = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -125,7 +127,7 @@ def plan(
 
     cells = asked.read_only(only or ())
     resolved, stored = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
-    plans.plan(resolved, stored, cells, limit, may_probe=not no_probe, as_json=json)
+    plans.plan(resolved, stored, cells, limit, may_probe=not no_probe, views_per_s=views_per_s, as_json=json)
 
 
 @app.command()

@@ -72,6 +72,15 @@ Only = Annotated[
 NoProbe = Annotated[
     bool, typer.Option("--no-probe", help="without past records, do not train for 2 s to estimate the time")
 ]
+ViewsPerS = Annotated[
+    float | None,
+    typer.Option(
+        "--views-per-s",
+        metavar="N",
+        min=1,
+        help="hours of a GPU that trains on so many images a second, instead of past records or a trial of 2 s",
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="the first N cells that are not done, no more")
 ]

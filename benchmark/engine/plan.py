@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from benchmark.engine.graph import nodes_of
 from benchmark.engine.standing import made_of, unfinished
-from benchmark.stages.cells import Cell, outside_cell
+from benchmark.engine.storage import Storage, storage
+from benchmark.stages.cells import Cell
 from benchmark.stages.every import STAGES
 from benchmark.stages.node import Node, Ref, Rows, Stage
 from benchmark.stages.prepare import row_counter
@@ -37,7 +38,7 @@ class Plan(NamedTuple):
 
     stages: list[StagePlan]
     cells_left: int  # without a final record
-    disk_bytes: int  # that it will add, roughly
+    storage: Storage  # that it will add, roughly
 
     @property
     def seconds(self) -> float | None:
@@ -75,7 +76,12 @@ _Wants = Mapping[str, list[_Want]]  # by stage
 
 
 def plan(
-    store: Store, cells: Sequence[Cell], probe: Callable[[], Paces] = dict, *, stages: Sequence[Stage] = STAGES
+    store: Store,
+    cells: Sequence[Cell],
+    probe: Callable[[], Paces] = dict,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    views_per_s: float = 0.0,
 ) -> Plan:
     """Counts the nodes of a run that are there and those that are missing, stage by stage.
 
@@ -94,7 +100,7 @@ def plan(
         wants[stage.name].append(want)
         if want.missing:  # a choice knows what its evaluations will cost before they are nodes
             costly[stage.counts_for or stage.name].append(want)
-    rates = {name: _rate(store, wants[name]) for name in {stage.paced_by for stage in stages}}
+    rates = {name: views_per_s or _rate(store, wants[name]) for name in {stage.paced_by for stage in stages}}
     needs_pace = not any(rates.values()) and any(want.node.work for own in costly.values() for want in own)
     paces = probe() if needs_pace else {}
     planned = []
@@ -106,7 +112,8 @@ def plan(
         # all run the same towers, so that another's pace is a better guess than none
         cost = _cost(costly[name], rates[stage.paced_by] or max(rates.values()), paces)
         planned.append(StagePlan(name, stage.title, total, total - missing, *cost))
-    return Plan(planned, len(left), _disk(cells, planned, rows))
+    missing = [(want.node, want.cell, want.left) for own in wants.values() for want in own if want.missing]
+    return Plan(planned, len(left), storage(missing, rows))
 
 
 def _wanted(
@@ -156,19 +163,3 @@ def _rate(store: Store, wants: Iterable[_Want]) -> float:
     past = [(nodes[key].work, facts["wall_s"]) for key, facts in found.items() if "wall_s" in facts]
     seconds = sum(spent for _, spent in past)
     return sum(work for work, _ in past) / seconds if seconds else 0.0
-
-
-def _disk(cells: Sequence[Cell], planned: Sequence[StagePlan], rows: Rows) -> int:
-    """Bytes, roughly: decoded images, and weights with their optimiser state."""
-    from benchmark.models.architectures import image_size
-
-    if not cells:
-        return 0
-    model, splits = cells[0].experiment.model.name, cells[0].experiment.splits
-    outside = {cell.keys.outside_data: cell for cell in cells if cell.keys.outside_data}
-    apart = sum(rows(outside_cell(cell)) for cell in outside.values())
-    images = (rows(cells[0]) + splits.clean + splits.validation + splits.test + apart) * image_size(model) ** 2 * 3
-    weights = 3_000_000 if model.startswith("tiny") else 600_000_000
-    missing = {stage.stage: stage.total - stage.found for stage in planned}
-    models = 3 * missing["pretrain"] + 2 * (missing["defend"] + missing["search"])
-    return images * bool(missing["data"]) + weights * models

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.errors import unknown
 
+GUESSED_PARAMETERS = 150_000_000  # of a model whose towers are built by another library
 _TEXT = {"context_length": 16, "vocab_size": 4096, "width": 64, "heads": 2, "layers": 1}
 TINY: dict[str, dict[str, Any]] = {
     "tiny-resnet": {
@@ -58,13 +59,70 @@ def is_resnet(name: str) -> bool:
     return isinstance(_vision(name).get("layers"), list | tuple)
 
 
+def num_parameters(name: str) -> int:
+    """Parameters of a model: exact for CLIP's own towers, a guess for towers of other libraries, which must be built.
+
+    Raises:
+        UnknownNameError: with the closest known names.
+    """
+    found = configuration(name)
+    vision, text, embed = found["vision_cfg"], found["text_cfg"], found["embed_dim"]
+    if "timm_model_name" in vision or "hf_model_name" in text:
+        return GUESSED_PARAMETERS
+    width, layers = text["width"], text["layers"]
+    tokens = (text["vocab_size"] + text["context_length"]) * width
+    language = tokens + layers * _block(width) + 2 * width + width * embed
+    tower = _resnet if isinstance(vision["layers"], list | tuple) else _transformer
+    return language + tower(vision, embed) + 1  # the logit scale
+
+
+def _block(width: int, mlp_ratio: float = 4.0) -> int:
+    """A transformer's block: attention, two layers of the MLP, two norms."""
+    hidden = int(width * mlp_ratio)
+    return 4 * width**2 + 4 * width + 2 * width * hidden + hidden + width + 4 * width
+
+
+def _transformer(vision: Mapping[str, Any], embed: int) -> int:
+    width, patch = vision["width"], vision["patch_size"]
+    places = (vision.get("image_size", 224) // patch) ** 2 + 1
+    ends = 3 * patch**2 * width + width + places * width + 4 * width  # patches, class, places, norms at both ends
+    return ends + vision["layers"] * _block(width, vision.get("mlp_ratio", 4.0)) + width * embed
+
+
+def _resnet(vision: Mapping[str, Any], embed: int) -> int:
+    """CLIP's ResNet: a stem of three convolutions, bottlenecks, and attention that pools."""
+    width = vision["width"]
+    half = width // 2
+    total = 9 * (3 * half + half * half + half * width) + 2 * (2 * half + width)
+    before = width
+    for stage, blocks in enumerate(vision["layers"]):
+        planes = width * 2**stage
+        for block in range(blocks):
+            total += before * planes + 9 * planes**2 + 4 * planes**2 + 2 * (2 * planes + 4 * planes)
+            if block == 0:  # what goes past is made as wide
+                total += before * 4 * planes + 8 * planes
+            before = 4 * planes
+    places = (vision.get("image_size", 224) // 32) ** 2 + 1
+    return total + places * before + 3 * (before**2 + before) + before * embed + embed
+
+
 def _vision(name: str) -> dict[str, Any]:
+    return configuration(name)["vision_cfg"]
+
+
+@functools.cache
+def configuration(name: str) -> dict[str, Any]:
+    """What open_clip builds a model from: embed_dim, vision_cfg, text_cfg.
+
+    Raises:
+        UnknownNameError: with the closest known names.
+    """
     if name in TINY:
-        return TINY[name]["vision_cfg"]
+        return TINY[name]
     files = configurations()
     if name not in files:
         raise unknown("model", name, [*TINY, *files])
-    return json.loads(files[name].read_text())["vision_cfg"]
+    return json.loads(files[name].read_text())
 
 
 def threads_for(names: Iterable[str], environment: Mapping[str, str]) -> int | None:

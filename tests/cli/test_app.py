@@ -31,6 +31,7 @@ COMMANDS = {
         "--from",
         "--trust-plugins",
         "--no-probe",
+        "--views-per-s",
         "--json",
     },
     "run": {
@@ -210,6 +211,10 @@ def test_a_plan_without_past_records_gives_the_time_of_a_probe(
     assert "estimated from a 2 s probe" in " ".join(out.split())
     _, out, _ = call(*words, "--no-probe")
     assert len(asked) == 2
+    hours = sum(stage["work"] for stage in plan["stages"]) / 50 / 3600
+    _, told_hours, _ = call(*words, "--views-per-s", "50")
+    assert f"{hours:.1f} GPU-hours, at 50 images trained on a second" in " ".join(told_hours.split())
+    assert len(asked) == 2  # what is given is not tried out
     assert "no probe was made" in " ".join(out.split())
 
 
