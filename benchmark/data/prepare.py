@@ -54,7 +54,8 @@ def prepare_data(
         dataset: which set.
         splits: sizes and seed of the splits.
         image_size: pixels of the cached images' sides.
-        held_out_only: cache clean, validation and test only; pre-training rows are streamed later.
+        held_out_only: cache clean, validation and test only, where pre-training rows are streamed later; without the
+            clean ones of a set that is not streamed, which then serves evaluation.
         folder: where to write `images.npy`, `rows.parquet` and `excluded.npy`.
         progress: called with (rows done, rows in all).
 
@@ -69,7 +70,9 @@ def prepare_data(
     facts, streamed = _facts(dataset, source, splits, image_size), is_streamed(dataset)
     pretrain = "drawn" if not held_out_only else "streamed" if streamed else "none"
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
-    chosen = {name: chosen[name] for name in SPLITS if name in chosen}
+    # nobody trains on a set that only judges, so that its clean rows are drawn and left alone
+    kept = [name for name in SPLITS if name in chosen and not (pretrain == "none" and name == "clean")]
+    chosen = {name: chosen[name] for name in kept}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
     decoder = decoder_of(dataset) if streamed else None
     sizes = _write_parts(writer, _read(source, chosen, image_size, decoder, dataset.name), progress)

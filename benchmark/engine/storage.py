@@ -74,6 +74,6 @@ def _images(node: Node, cell: Cell, rows: Rows) -> int:
     if part == "outside":
         count = 0 if is_streamed(experiment.data) else rows(outside_cell(own))
     else:
-        streamed = part == "evaluation" or is_streamed(experiment.data)
-        count = held_out + (0 if streamed else rows(own))
+        streamed = is_streamed(experiment.data)
+        count = held_out - splits.clean if part == "evaluation" else held_out + (0 if streamed else rows(own))
     return count * side**2 * 3
