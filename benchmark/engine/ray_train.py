@@ -56,7 +56,7 @@ class GroupTraining(Pretrain):
         from ray.train.torch import TorchTrainer
 
         (cell,), resources = nodes[0].arguments, self._resources
-        scratch = at.store.scratch("ray-train", cell.keys.pretrain)
+        path, file_system = at.store.arrow_scratch("ray-train", cell.keys.pretrain)  # every node of the group sees it
         # the cell is opened by the loop itself, after the plugins that it may need are loaded
         config = {"plugins": self._plugins, "payload": cloudpickle.dumps((at.store, cell, at.compute))}
         at.tick("starting the worker group", 0.0)
@@ -69,7 +69,8 @@ class GroupTraining(Pretrain):
             ),
             run_config=RunConfig(
                 name=cell.keys.pretrain,
-                storage_path=str(scratch.resolve()),
+                storage_path=path,
+                storage_filesystem=file_system,
                 failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=2),
             ),
         )

@@ -185,6 +185,15 @@ class Store:
         """The same folder, of which one file can be kept in a remote store, for the node that comes after this one."""
         return Scratch(self.scratch(stage, key), self._own, f"scratch/{stage}/{key}")
 
+    def arrow_scratch(self, stage: str, key: str) -> tuple[str, Any]:
+        """The same state in the store itself, remote or not: path and, where it is remote, Arrow's file system."""
+        if self.local_root is not None:
+            return str(self.scratch(stage, key).resolve()), None
+        from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+        _check_names(stage, key)
+        return f"{self._own.base}/scratch/{stage}/{key}", PyFileSystem(FSSpecHandler(self._own.fs))
+
     def _scratch(self, stage: str, key: str) -> Path:
         _check_names(stage, key)
         if self.local_root is not None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir  # where paths are short enough for the sockets of Ray
 
 import boto3
 import pytest
@@ -25,12 +26,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Server]:
         yield found
 
 
-def start(store: str, machine: Path) -> subprocess.Popen[str]:
+def start(store: str, machine: Path, *how: str) -> subprocess.Popen[str]:
     """Starts the suite as on a machine with a cache and a temporary folder of its own."""
     (machine / "tmp").mkdir(parents=True)
-    own = {"BACKSTOP_CACHE": str(machine / "cache"), "TMPDIR": str(machine / "tmp"), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", store, "--local", "--quiet", *WORDS]
-    return subprocess.Popen(words, env=os.environ | own, stderr=subprocess.PIPE, text=True)
+    own = {
+        "BACKSTOP_CACHE": str(machine / "cache"),
+        "TMPDIR": str(machine / "tmp"),
+        "RAY_TMPDIR": gettempdir(),
+        "OMP_NUM_THREADS": "1",
+    }
+    words = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", store, "--quiet", *WORDS]
+    return subprocess.Popen([*words, *(how or ("--local",))], env=os.environ | own, stderr=subprocess.PIPE, text=True)
 
 
 def shared() -> list[str]:
@@ -82,3 +88,19 @@ def test_a_server_that_is_busy_for_a_while_in_the_middle_of_a_run_costs_nothing_
     _, complaints = undisturbed.communicate(timeout=600)
     assert undisturbed.returncode == 0, complaints
     assert miniature.records(tmp_path / "local") == miniature.records(url)
+
+
+@pytest.mark.ray
+def test_a_worker_group_trains_into_a_store_on_s3(server: s3.Server, tmp_path: Path) -> None:
+    """Ray Train keeps its state in the store too, where every node of a group finds it."""
+    url = f"s3://{s3.BUCKET}/store"
+    group = ("--workers", "2", "--cpus", "1", "--set", "pretrain.norm_group=32", "--set", "model.name=tiny-resnet")
+    asked: list[str] = []
+    server.fault = lambda environ: asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+    run = start(url, tmp_path / "machine", *group)
+    _, complaints = run.communicate(timeout=800)
+    assert run.returncode == 0, complaints
+    assert any(line.startswith("PUT") and "/scratch/ray-train/" in line for line in asked)
+    assert {row["status"] for row in miniature.records(url) if "selection" in row} == {"ok"}
+    listed = boto3.client("s3").list_objects_v2(Bucket=s3.BUCKET, Prefix="store/scratch/").get("Contents", [])
+    assert [item["Key"] for item in listed] == []
