@@ -9,6 +9,7 @@ is said in one line, made again in the writable store, and passed over in those 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -189,10 +190,10 @@ class Store:
         """The same state in the store itself, remote or not: path and, where it is remote, Arrow's file system."""
         if self.local_root is not None:
             return str(self.scratch(stage, key).resolve()), None
-        from pyarrow.fs import FSSpecHandler, PyFileSystem
+        arrow: Any = importlib.import_module("pyarrow.fs")  # which has no annotations
 
         _check_names(stage, key)
-        return f"{self._own.base}/scratch/{stage}/{key}", PyFileSystem(FSSpecHandler(self._own.fs))
+        return f"{self._own.base}/scratch/{stage}/{key}", arrow.PyFileSystem(arrow.FSSpecHandler(self._own.fs))
 
     def _scratch(self, stage: str, key: str) -> Path:
         _check_names(stage, key)
