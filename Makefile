@@ -46,6 +46,9 @@ test-browser: $(STAMP)  ## open the board in headless Chromium; skipped, and sai
 test-cluster: $(STAMP)  ## `ray up` on hosts made of namespaces; skipped, and said so, where there is no root
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 
+chaos: $(STAMP)  ## put faults into runs, one table; a part with ARGS="--only disk,ray-worker"
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 lint: $(STAMP)  ## check style, format and who imports whom
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)

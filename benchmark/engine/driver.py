@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import chain
 
 from rich.markup import escape
@@ -45,23 +45,26 @@ class SuiteRun:
         monitor: Monitor,
         *,
         stages: Sequence[Stage] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`cells` are those that are asked for, `left` the ones of these without a final record.
 
         What they need of others comes by itself. `stages`: None for those that the suite needs without plugins.
+        `journal`: one that is open already; None: one of its own.
         """
         self.store, self.suite, self.executor, self.monitor = store, suite, executor, monitor
         self.stages = stages_of(suite) if stages is None else stages
         self.cells, self.left = cells, left
         self.graph = NodeGraph()
-        self._journal = Journal(store, suite.name)
+        self._journal = journal or Journal(store, suite.name)
+        self._opened = nullcontext() if journal else self._journal
         self._searches: set[Ref] = set()  # that have not ended
         self._said: set[str] = set()
         self._elsewhere: dict[Ref, float] = {}  # that another driver makes; when to look again
 
     def run(self) -> None:
         """Makes every record that is missing, and what finished cells lack."""
-        with self._journal, closing(self.store.claims):
+        with self._opened, closing(self.store.claims):
             self._add(self._nodes())
             while not self.graph.done:
                 self._do_here()

@@ -189,14 +189,18 @@ def _drive(
     """Runs what is left; what became of every node."""
     from benchmark.engine.driver import SuiteRun
     from benchmark.engine.interrupt import Interrupt
+    from benchmark.engine.journal import Journal
 
     logs = store.local_root / "logs" if store.local_root else None
     monitor_ = Monitor(quiet=wanted.quiet, logs=logs if wanted.verbose else None, verbose=wanted.verbose)
     if store.read_json(f"suites/{resolved.suite.name}.json") is None:  # so that `status` knows it while Ray starts
         _write_suite(resolved, store, work.cells)
     with Interrupt() as interrupt, monitor_ as monitor, ExitStack() as stack:
+        # before Ray and its first worker are there, which on a cluster may wait for a node
+        journal = stack.enter_context(Journal(store, resolved.suite.name))
         executor = _executor(resolved, store, work, resources, wanted, monitor, interrupt, stack)
-        run_ = SuiteRun(store, resolved.suite, work.asked, work.left, executor, monitor, stages=stages)
+        asked, left = work.asked, work.left
+        run_ = SuiteRun(store, resolved.suite, asked, left, executor, monitor, stages=stages, journal=journal)
         _write_suite(resolved, store, work.cells, executor.environment() if work.needs_slots else None)
         run_.run()
         interrupt.check()

@@ -114,12 +114,14 @@ def test_a_pretraining_is_hashed_once_for_all_cells_that_share_it(monkeypatch: p
     assert hashed.count("record") == len(found)
 
 
-def test_a_suite_is_known_while_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_is_known_and_its_run_alive_while_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_resolved: Resolved, store: Store, *_rest: object) -> None:
         assert len(suite_document(store, "smoke")["cells"]) == 24
+        assert last_run(store, "smoke").state == "alive"
         raise UserError("Ray did not start")
 
     monkeypatch.setattr(running, "_executor", start)
     store = Store(tmp_path)
     with pytest.raises(UserError, match="Ray did not start"):
         running.run(resolve("smoke", store=store), store, ComputeOptions(), running.Wanted(quiet=True))
+    assert last_run(store, "smoke").state == "ended"

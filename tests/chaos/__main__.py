@@ -1,0 +1,104 @@
+"""`python -m tests.chaos [--only NAME,…] [--out FOLDER] [--again]`: puts faults into runs, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.attempt import CELLS, LOCAL, Attempt
+from tests.chaos.faults import FAULTS, Fault, Missed
+from tests.helpers.miniature import run as run_calm
+
+RESULTS = Path("chaos-results")
+
+
+def main(words: list[str]) -> int:
+    """Runs the faults that have no result yet; 1 where any run did not end in the undisturbed one's records."""
+    names = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--only", help=f"of {', '.join(names)}; several with commas")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where results are kept, one file for each fault")
+    parser.add_argument("--again", action="store_true", help="those too that have a result")
+    given = parser.parse_args(words)
+    only = given.only.split(",") if given.only else names
+    wrong = sorted(set(only) - set(names))
+    if wrong:
+        parser.error(f"--only must be of {', '.join(names)}, got {', '.join(wrong)}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    calm = (given.out / "undisturbed").resolve()
+    if not calm.exists():
+        print("an undisturbed run …", flush=True)
+        run_calm(calm, *LOCAL, *CELLS)
+    for fault in FAULTS:
+        if fault.name in only:
+            _run(fault, calm, given.out, again=given.again)
+    results = [json.loads(file.read_text()) for name in names for file in sorted(given.out.glob(f"{name}.[0-9]*.json"))]
+    print("\n".join(table(results)))
+    return int(any(not good(item) for item in results))
+
+
+def _run(fault: Fault, calm: Path, out: Path, *, again: bool) -> None:
+    if fault.needs and not shutil.which(fault.needs):
+        print(f"{fault.name}: left out, there is no {fault.needs}", flush=True)
+        return
+    for number in range(fault.times):
+        file = out / f"{fault.name}.{number}.json"
+        if file.exists() and not again:
+            continue
+        file.write_text(json.dumps(result := _once(fault, calm, number), indent=1))
+        print(row(result), flush=True)
+
+
+def _once(fault: Fault, calm: Path, number: int) -> dict[str, Any]:
+    began = time.monotonic()
+    found: dict[str, Any] = {"fault": fault.name, "number": number}
+    with Attempt(fault.how, calm) as run:
+        try:
+            found["done"] = fault.inject(run, number)
+        except Missed as missed:
+            return found | {"missed": str(missed)[-200:], "seconds": time.monotonic() - began}
+        code, complaints = run.finish()
+        found |= {"code": code, "traceback": "Traceback" in complaints or "Traceback" in found["done"]}
+        differs = run.differs() if code == 0 else f"rc {code}"
+        found |= {"equal": not differs, "differs": differs, "left": run.left()}
+        found["complaints"] = "" if found["equal"] else complaints[-400:]
+    return found | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def good(result: dict[str, Any]) -> bool:
+    """Whether a run ended as it should; a fault that came too late says nothing."""
+    return "missed" in result or (result["equal"] and not result["left"] and not result["traceback"])
+
+
+def row(result: dict[str, Any]) -> str:
+    """One line of the table."""
+    if "missed" in result:
+        why = " ".join(result["missed"].split())[:80]
+        return f"| {result['fault']} {result['number']} | came too late: {why} | | | {result['seconds']:.0f} s |"
+    left = "; ".join(result["left"])[:120] or "nothing"
+    equal = "equal" if result["equal"] else f"**{result['differs']}**"
+    return f"| {result['fault']} {result['number']} | {result['done']} | {equal} | {left} | {result['seconds']:.0f} s |"
+
+
+def table(results: Iterable[dict[str, Any]]) -> list[str]:
+    """All results, and how many there are."""
+    results = list(results)
+    counted = [item for item in results if "missed" not in item]
+    head = [
+        "| fault | what was done, and what the run said | after the same command | left over | took |",
+        "|---|---|---|---|---|",
+    ]
+    sums = (
+        f"{len(counted)} faults: {sum(map(good, counted))} as it should be; {len(results) - len(counted)} came too late"
+    )
+    return [*head, *map(row, results), "", sums]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
