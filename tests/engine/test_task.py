@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
+from benchmark.engine.executor import search_result
 from benchmark.engine.task import Task, execute
+from benchmark.errors import UserError
 from benchmark.stages.node import Node, Stage, Workplace
 from benchmark.store.artifacts import Store
+from tuners.queue import TrialResult, failed
 
 pytestmark = pytest.mark.unit
 # as safetensors 0.8 says it on a full tmpfs
@@ -90,3 +93,14 @@ def test_another_error_is_a_status_with_a_log(error: BaseException, status: str,
     assert reason.startswith(type(error).__name__)
     assert reason.endswith(": the code called sys.exit(0)") == isinstance(error, SystemExit)
     assert "Traceback" in (tmp_path / "logs" / "pretrain-k.txt").read_text()
+
+
+def test_trials_that_a_lost_store_broke_stop_the_run_and_count_for_nothing(tmp_path: Path) -> None:
+    lost = UserError("store s3://bucket/store cannot be reached: busy; run the same command again to go on")
+    good = {"accuracy": 0.7, "asr": 0.1, "status": "ok", "reason": "", "wall_s": 1.0}
+    config = {"cell": "c", "trial": 0, "round": 0, "phase": "quasi_random", "parameters": {}}
+    trials = [TrialResult.of(config, good), TrialResult.of(config | {"trial": 1}, {"wall_s": 1.0, **failed(lost)})]
+    cell: Any = None
+    result = search_result(Store(tmp_path), cell, trials)
+    assert (result.user_error, result.reason) == (True, str(lost))
+    assert not search_result(Store(tmp_path), cell, trials[:1]).user_error
