@@ -124,7 +124,7 @@ def _checkpoints(files: Mapping[str, Found], held: Mapping[Ref, Holding], now: f
     folders: defaultdict[Ref, list[Found]] = defaultdict(list)
     for name, found in files.items():
         match name.split("/"):
-            case ["scratch", stage, key, *_]:
+            case ["scratch", stage, key, *_] if key:  # else an empty folder of a stage
                 folders[stage, key].append(found)
             case _:
                 continue

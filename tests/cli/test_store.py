@@ -125,6 +125,14 @@ def test_gc_leaves_what_a_run_may_be_writing(root: str, call: Call) -> None:
     assert files(root) == {"format.json"}
 
 
+def test_gc_passes_over_the_empty_folders_that_a_run_on_ray_leaves(root: str, call: Call) -> None:
+    fs, base = fsspec.core.url_to_fs(root)
+    write(Store(root), "pretrain", "k1")
+    fs.makedirs(f"{base}/scratch/tune", exist_ok=True)
+    code, out, _ = call("store", "gc", "--older-than", "0", "--store", root, "--json")
+    assert (code, json.loads(out)["removed"]) == (0, [])
+
+
 def test_pull_copies_a_key_with_the_model_that_it_differs_from(root: str, tmp_path: Path, call: Call) -> None:
     theirs, mine = Store(root), str(tmp_path / "mine")
     write(theirs, "pretrain", "k1")
