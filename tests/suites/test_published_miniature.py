@@ -54,10 +54,10 @@ CC6M |= {"pretrain.stop_after": "1", "pretrain_by_objective.mmcl-ssl.stop_after"
 def run(name: str, folder: Path, settings: dict[str, str]) -> tuple[Store, list[Cell], list[dict]]:
     """Runs a suite in miniature; its cells and all rows of their records."""
     files = registry.suite(name)().data.name
-    paths = {
-        "data.path": str(write_pairs(folder / files, name=files, count=PAIRS + CLEAN + 164 + 20)),
-        "evaluation.path": str(write_imagenet(folder / "imagenet", train=CLEAN + 200, validation=120)),
-    }
+    if not (folder / files).exists():
+        write_pairs(folder / files, name=files, count=PAIRS + CLEAN + 164 + 20)
+        write_imagenet(folder / "imagenet", train=CLEAN + 200, validation=120)
+    paths = {"data.path": str(folder / files), "evaluation.path": str(folder / "imagenet")}
     small = override(registry.suite(name)(), paths | SETTINGS | settings)
     store, cells = Store(folder / "store"), cells_of(small)
     monitor = Monitor(quiet=True)
@@ -154,3 +154,27 @@ def test_safeclip_2024_runs_in_miniature(tmp_path: Path) -> None:
     _, _, rows = run("safeclip2024", tmp_path, settings)
     assert {row["status"] for row in rows} == {"ok"}
     assert {row["objective"].partition("(")[0] for row in rows} == {"mmcl", "roclip", "safeclip"}
+
+
+def test_a_search_that_keeps_few_weights_can_be_given_more_trials_and_fewer_again(tmp_path: Path) -> None:
+    def runs(store: Store) -> dict[str, int]:
+        return {
+            key: (Path(store.root) / "defend" / key / "manifest.json").stat().st_mtime_ns
+            for key in store.keys("defend")
+        }
+
+    few = {name: value for name, value in STUDY.items() if name.startswith(("attacks.", "search."))}
+    few |= {"pretrain_by_objective": "{}", "objectives": '["mmcl"]', "search.front": "2", "search.front_strips": "2"}
+    few["repairs"] = '["cleanclip:epochs=3,batch_size=32"]'
+    store, _, rows = run("verma2025-cc3m", tmp_path, few)
+    assert {row["status"] for row in rows} <= {"ok", "repair_failed"}
+    before = runs(store)
+    _, _, more = run("verma2025-cc3m", tmp_path, few | {"search.trials": "5"})
+    assert {row["status"] for row in more} <= {"ok", "repair_failed"}
+    after = runs(store)
+    assert before.items() <= after.items()  # none was made again
+    assert len(after) == len(before) + 2
+    weights = list(Path(store.root).glob("defend/*/*/epoch-*.safetensors"))
+    assert 0 < len(weights) < 3 * len(after)
+    _, _, again = run("verma2025-cc3m", tmp_path, few)
+    assert again == rows

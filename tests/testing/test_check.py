@@ -81,7 +81,7 @@ def test_data_sets_keep_their_contract(name: str, tmp_path: Path, monkeypatch: p
     assert {"opens", "rows are pure", "splits are disjoint"} <= {result.name for result in results}
 
 
-@pytest.mark.parametrize("name", ["cc3m", "coco-captions", "imagenet-1k"])
+@pytest.mark.parametrize("name", ["cc3m", "cc12m", "coco-captions", "imagenet-1k"])
 def test_sets_of_the_hub_are_not_downloaded(name: str) -> None:
     found = failures(check_method(registry.method("dataset", name)))
     assert list(found) == ["opens"]
