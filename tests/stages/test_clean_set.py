@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from benchmark.attacks.badnet import BadNet
 from benchmark.attacks.label_consistent import LabelConsistent
 from benchmark.attacks.quantisation.attack import Quantisation
 from benchmark.config.overrides import override
-from benchmark.data.pools import CachedPool, PoisonedPool, open_split
+from benchmark.data.pools import CachedPool, PoisonedPool, apply_trigger, open_split
 from benchmark.errors import UserError
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.ubt.repair import UBT
@@ -19,6 +21,7 @@ from benchmark.stages.common import required
 from benchmark.stages.keys import cells_of, defend_key
 from benchmark.stages.preflight import check_data
 from benchmark.stages.work.clean_set import clean_set
+from benchmark.stages.work.poison import load_poison
 from benchmark.stages.work.prepare import poison_stage, prepare_stage
 from benchmark.store.artifacts import Store
 from suites.smoke import suite
@@ -68,6 +71,12 @@ def test_as_many_pairs_are_poisoned_as_the_repair_says(tmp_path: Path) -> None:
     assert all("ring" in after.captions[row] for row in np.flatnonzero(changed))
     assert all(after.captions[row] == before.captions[row] for row in np.flatnonzero(~changed))
     assert found.unlabelled().labels is None and found.labels is not None
+    # a fresh trigger of row r is another one than that of row r of pre-training
+    assert isinstance(cell.experiment.attack, BadNet) and cell.experiment.attack.mode == "fresh"
+    state = load_poison(required(store, "poison", cell.keys.poison or "").folder).trigger
+    rows = np.flatnonzero(changed)
+    of_pretraining = apply_trigger(cell.experiment.attack, state, before.images[rows], rows)
+    assert not torch.equal(of_pretraining, after.images[rows])
 
 
 def test_label_consistent_poison_keeps_the_captions_of_its_own_rows(tmp_path: Path) -> None:

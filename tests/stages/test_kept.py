@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmark.stages.cells import Cell
+from benchmark.stages.common import Compute
 from benchmark.stages.kept import beside, without_lost
 from benchmark.stages.keys import defend_key
 from benchmark.stages.trial import SearchCell, describe, epochs_of, repair_of, rows_of
+from benchmark.stages.work.defend import DefendInputs, defend_stage
 from benchmark.store import schemas
 from benchmark.store.artifacts import Store
 from tests.helpers.finished import searched
@@ -146,3 +148,18 @@ def test_trials_of_such_a_search_are_runs_of_their_own() -> None:
 
     plain, whole = searched(trials=4, front=8), searched(trials=9, front=12)
     assert key(plain) == key(whole) != key(made().cell)
+
+
+def test_a_trial_that_lacks_weights_is_run_although_it_is_there(tmp_path: Path) -> None:
+    store, of = Store(tmp_path), made()
+    repair = of.cell.experiment.repair
+    assert repair is not None
+    store.draft("defend", defend_key(of.cell, repair)).commit({"status": "ok"})
+
+    def run(anew: bool) -> dict:
+        inputs = DefendInputs(None, lambda rows: set(), anew)
+        return defend_stage(store, of.cell, repair, inputs, Compute(), tick=lambda *_: None)
+
+    assert run(False) == {"status": "ok"}
+    with pytest.raises(LookupError, match="pretrain"):  # it looks for its model
+        run(True)

@@ -108,3 +108,19 @@ def test_at_most_as_many_of_a_trial_would_lose_an_epoch_of_the_cells_front() -> 
     assert own[2] in joint
     assert own[2] not in cut
     assert {row.epoch for row in joint if row.trial == 0} <= front_epochs(own, wanted)
+
+
+def test_of_each_strip_the_most_accurate_epoch_may_stand_and_more_never_bring_one_back() -> None:
+    wanted = Front(4, floor=0.0, lowest=0.2, strips=4)
+    rows = [
+        _row(0, 1, 0.70, 0.90),
+        _row(0, 2, 0.69, 0.80),  # on the whole front, but second in the strip above 0.75
+        _row(1, 1, 0.60, 0.30),
+        _row(1, 2, 0.60, 0.26),  # as accurate, with less attack success
+        _row(2, 1, 0.50, 0.60),  # best of its strip, beaten from another
+        _row(2, 2, 0.40, 1.00),
+    ]
+    assert _places(front_rows(rows, wanted)) == [(0, 1), (1, 2)]
+    assert _places(front_rows(rows, wanted._replace(strips=0))) == [(0, 1), (0, 2), (1, 2)]
+    better = [*rows, _row(3, 1, 0.71, 0.99)]
+    assert _places(front_rows(better, wanted)) == [(3, 1), (1, 2)]
