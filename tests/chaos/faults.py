@@ -184,9 +184,9 @@ def worker(run: Attempt, again: int) -> str:
 def tune_actor(run: Attempt, again: int) -> str:
     """The actor in which Ray Tune waits for a trial."""
     process = run.start()
-    if not run.until(process, lambda: run.running("ray::RemoteTrial")):
+    if not run.until(process, lambda: run.running("ray::ResourceTrainable")):
         raise Missed(run.end(process))
-    return _victim(run, process, again, "ray::RemoteTrial")
+    return _victim(run, process, again, "ray::ResourceTrainable")
 
 
 def progress(run: Attempt, again: int) -> str:
