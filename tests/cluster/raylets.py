@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 from typing import Any
 
@@ -45,9 +43,3 @@ def free_port() -> int:
 
 def _resources(*, cpus: int = 0, gpus: int = 0) -> dict[str, Any]:
     return {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20}
-
-
-def stop(node: Any, number: int = signal.SIGSTOP) -> None:
-    """Sends a signal to a node's raylet."""
-    for process in node.all_processes["raylet"]:
-        os.kill(process.process.pid, number)
