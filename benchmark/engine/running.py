@@ -232,8 +232,10 @@ def _executor(
         limits = resources.time_limits
         return LocalExecutor(store, monitor, compute, threads=threads, limits=limits, check=interrupt.check)
     from benchmark.engine.ray_token import set_token
+    from benchmark.engine.watchman import watched
 
     set_token(resources.address)
+    stack.enter_context(watched())
     from benchmark.engine.ray_pool import RayExecutor
 
     monitor.say("starting Ray and its workers …")
