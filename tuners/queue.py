@@ -132,6 +132,10 @@ class CellState:
                 return next(item for item in self._proposals(round) if item.trial not in self._issued)
         return None
 
+    def give_back(self, trial: int) -> None:
+        """A trial that was taken has no result, and may be taken again."""
+        self._issued.discard(trial)
+
     def tell(self, result: TrialResult) -> None:
         """Takes in how a trial ended; a failed one counts as ended."""
         self._issued.add(result.trial)
@@ -183,6 +187,10 @@ class Searches:
             if proposal is not None:
                 return proposal
         return None
+
+    def give_back(self, cell: str, trial: int) -> None:
+        """A trial that was taken has no result, and may be taken again."""
+        self.states[cell].give_back(trial)
 
     def tell(self, result: TrialResult) -> None:
         """Takes in how a trial ended."""

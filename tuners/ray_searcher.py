@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tuners.queue import CellSearch, Searches, TrialResult, failed
 from tuners.slots import Slots
 
 _MAX_LOST = 3
+_MAX_AGAIN = 2  # how often a trial is run again whose worker was lost
 
 
 class RoundSearcher(Searcher):
@@ -39,6 +41,7 @@ class RoundSearcher(Searcher):
         self._progress = progress
         self._running: dict[str, dict[str, Any]] = {}  # Tune's trial id -> config, until it lets its actor go
         self._told: set[str] = set()  # of these, the ones whose result is known and whose slot is free
+        self._lost_workers = Counter[tuple[str, int]]()  # by cell and trial
         self._lost_in_a_row = 0  # trials whose Tune actor died, since the last one that gave a result
         self._lock = threading.RLock()  # searches are opened in another thread than Tune's
 
@@ -112,14 +115,19 @@ class RoundSearcher(Searcher):
 
     def _tell(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self._told.add(trial_id)
-        ended = TrialResult.of(self._running[trial_id], result)
+        config = self._running[trial_id]
+        ended, place = TrialResult.of(config, result), (config["cell"], config["trial"])
+        lost = bool(result.get("lost"))
+        self._lost_workers[place] += lost
+        again = lost and self._lost_workers[place] <= _MAX_AGAIN  # the worker's end says nothing of the trial
         with self._lock:
-            self.searches.tell(ended)
-        slot = self._running[trial_id]["slot"]
-        if ended.status == "timed_out":  # its worker hangs
-            self.slots.drop(slot)
-        else:
-            self.slots.give(slot)
+            if again:
+                self.searches.give_back(*place)
+            else:
+                self.searches.tell(ended)
+        (self.slots.lose if lost or ended.status == "timed_out" else self.slots.give)(config["slot"])
+        if again:
+            return
         if self._progress is not None:
             self._progress(ended)
 

@@ -31,8 +31,9 @@ class RemoteTrial(tune.Trainable):
         """Runs the trial, or holds; the result is always final, a failed trial's too: no round waits for it."""
         if self._result is None:
             began = time.monotonic()
+            self._lost = False
             report = self._report()
-            self._result = {"wall_s": time.monotonic() - began, **report, "final": True}
+            self._result = {"wall_s": time.monotonic() - began, **report, "final": True, "lost": self._lost}
         else:
             time.sleep(_HOLD_S)
         return dict(self._result)
@@ -44,7 +45,8 @@ class RemoteTrial(tune.Trainable):
             return failed(TimeoutError(too_long(self._limit_s or 0.0)))
         except RayTaskError as error:
             return failed(error.cause if isinstance(error.cause, BaseException) else error)
-        except (RayError, ValueError) as error:  # the worker died twice, or is gone: Ray finds no such name
+        except (RayError, ValueError) as error:  # its worker died, or is gone: Ray finds no such name
+            self._lost = True
             return failed(error)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -12,9 +12,9 @@ class Slots:
     Workers may come and go; a number is given once.
     """
 
-    def __init__(self, count: int = 0) -> None:
-        """`count` workers are there from the beginning, and free."""
-        self.held = False
+    def __init__(self, count: int = 0, *, replaced: bool = False) -> None:
+        """`count` workers are there from the beginning, and free. `replaced`: lost ones are."""
+        self.held, self._replaced = False, replaced
         self._free = dict.fromkeys(range(count), time.monotonic())  # slot -> since when
         self._there = set(self._free)
         self._lock = threading.Lock()
@@ -58,6 +58,10 @@ class Slots:
         with self._lock:
             self._there.discard(slot)
             self._free.pop(slot, None)
+
+    def lose(self, slot: int) -> None:
+        """A worker is lost, or hangs; one that nobody replaces comes back by itself."""
+        (self.drop if self._replaced else self.give)(slot)
 
     def take_rested(self, seconds: float) -> int | None:
         """Takes a slot that has been free for so long, if there is one."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import platform
 import queue
-import threading
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cloudpickle
 import ray
@@ -23,10 +19,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import Plugin
 from benchmark.config.time_limits import limit_of, too_long
-from benchmark.engine.executor import Finished, announce, announce_trial, search_result
+from benchmark.engine.executor import Finished, announce
 from benchmark.engine.interrupt import Interrupt
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_cluster import connect
+from benchmark.engine.ray_searches import RaySearches
 from benchmark.engine.ray_slots import Shape
 from benchmark.engine.ray_ticks import TickReader, Ticks
 from benchmark.engine.ray_worker import Worker, Workers
@@ -40,12 +37,8 @@ from benchmark.stages.node import Stage
 from benchmark.stages.pretrain import Pretrain
 from benchmark.stages.trial import SearchCell
 from benchmark.store.artifacts import Store
-from tuners.queue import CellSearch, TrialResult
+from tuners.queue import CellSearch
 
-if TYPE_CHECKING:
-    from tuners.ray_searcher import RoundSearcher
-
-LEAVE_S = 5.0  # how long Tune may take to end when a run is given up
 WAIT_S = 0.5  # how long to wait for something to end, before an interrupt is looked for
 
 
@@ -56,6 +49,7 @@ class _Running(NamedTuple):
     slot: int | None  # None: a worker group's
     slots: int = 1  # that it takes the place of
     began: float = 0.0
+    again: int = 0  # how often it was sent before, to a worker that was lost
 
 
 class RayExecutor:
@@ -99,34 +93,34 @@ class RayExecutor:
         self._reader = TickReader(self._ticks)
         searched = {cell.keys.record: cell for cell in cells if cell.experiment.search}
         self._workers = Workers(run, ray.put(cloudpickle.dumps(searched)))
+        limit_s = limit_of(resources.time_limits, "defend")
+        self._searches = RaySearches(store, monitor, self._slots, self._workers, self._events.put, limit_s=limit_s)
         self._running: dict[Any, _Running] = {}
+        self._again: list[_Running] = []  # whose worker was lost, and that wait for another
         self._waiting, self._groups = 1, 0  # tasks that are ready: for one slot, for a worker group
-        self._searched: dict[str, tuple[Task, SearchCell]] = {}
-        self._searcher: RoundSearcher | None = None
-        self._tuner: threading.Thread | None = None
         self._ended: list[Finished] = []
 
     def _worker(self, slot: int, shape: Shape) -> Any:
-        options = self.resources
         actor = ray.remote(Worker).options(
             name=self._workers.name(slot),
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,
-            max_restarts=-1,
-            max_task_retries=options.max_failures,
         )
         threads = self._threads or shape.threads
         return actor.remote(self.store, self.plugins, self._compute, threads, self._ticks_name, self._marker)
 
     def expect(self, stages: Sequence[Stage]) -> None:
         """Takes in what is ready to start, by stage; has the pool grow, or give back what rests."""
+        while self._again and self._slots.idle:
+            task, *_, again = self._again.pop(0)
+            self.start(task, again=again + 1)
         self._groups = sum(map(self._in_group, stages))
-        self._waiting = len(stages) - self._groups
+        self._waiting = len(stages) - self._groups + len(self._again)
         self._scale()
 
     def _scale(self) -> None:
         busy = self._slots.count - self._slots.idle
-        trials = self._searcher.num_open if self._searcher else 0
+        trials = self._searches.num_open
         # warm workers would be ended again for the group that is ready
         grow = not self._groups or (self._waiting > 0 and not self._slots.count)
         self.pool.scale(busy + self._lent + self._waiting + trials, lent=self._lent, grow=grow)
@@ -151,8 +145,8 @@ class RayExecutor:
         self._slots.held = self._slots.idle + room < enough
         return not self._slots.held
 
-    def start(self, task: Task) -> None:
-        """Gives a task to a free worker, or to a group in the place of several."""
+    def start(self, task: Task, *, again: int = 0) -> None:
+        """Gives a task to a free worker, or to a group in the place of several; `again`: times it was sent before."""
         from benchmark.engine.ray_train import LocalTraining
 
         self.monitor.start(task.key, task.label, task.work)
@@ -162,7 +156,7 @@ class RayExecutor:
             slot = self._slots.take()
             assert slot is not None
             sent = _under(task, LocalTraining()) if isinstance(task.stage, Pretrain) else task
-            reference, running = self.pool.handle(slot).run.remote(sent), _Running(task, slot)
+            reference, running = self.pool.handle(slot).run.remote(sent), _Running(task, slot, again=again)
         self._running[reference] = running._replace(began=time.monotonic())
         reference.future().add_done_callback(lambda _: self._events.put(reference))
 
@@ -184,42 +178,11 @@ class RayExecutor:
 
     def open_search(self, task: Task, searched: SearchCell, search: CellSearch) -> None:
         """Hands a search to the one Tuner, which runs in a thread from the first search to the last."""
-        self._searched[search.cell] = (task, searched)
-        if self._searcher is None or self._searcher.closed:
-            from tuners.ray_searcher import RoundSearcher
-            from tuners.search import tune_environment
-
-            # here, not in its thread: what a task does to the environment is put back, and would be at any moment
-            self._stack.enter_context(tune_environment(self.pool.shape.most))
-            self._searcher = RoundSearcher(slots=self._slots, progress=self._tell_trial)
-            self._tuner = threading.Thread(target=self._tune, args=(self._searcher,), daemon=True)
-            self._tuner.start()
-        self._searcher.open(search)
+        self._searches.open(task, searched, search, most=self.pool.shape.most)
 
     def close_searches(self) -> None:
         """Lets the Tuner end when its trials have."""
-        if self._searcher:
-            self._searcher.closed = True
-
-    def _tune(self, searcher: RoundSearcher) -> None:
-        from tuners.search import serve
-
-        mine = f"{platform.node()}-{os.getpid()}"  # another driver's Tuner may serve the same store
-        try:
-            limit_s = limit_of(self.resources.time_limits, "defend")
-            serve(searcher, self._workers, scratch=Path(self.store.scratch("tune", mine)), limit_s=limit_s)
-        except BaseException as error:  # for the thread that waits, which alone can stop the run
-            self._events.put(error)
-        finally:
-            self.store.clear_scratch("tune", mine)
-
-    def _tell_trial(self, result: TrialResult) -> None:
-        task, searched = self._searched[result.cell]
-        announce_trial(self.monitor, searched, result)
-        assert self._searcher is not None
-        state = self._searcher.searches.states[result.cell]
-        if state.done:
-            self._events.put((task, search_result(self.store, searched, state.sorted_results())))
+        self._searches.close()
 
     def ended(self) -> list[Finished]:
         """What has ended since the last call; waits for half a second at most."""
@@ -247,7 +210,14 @@ class RayExecutor:
         elif isinstance(event, tuple):
             self._ended.append(event)
         elif event in self._running:  # else it was given up before
-            self._end(event, _result(event))
+            result, lost = _result(event)
+            running = self._running[event]
+            if lost and running.slot is not None:
+                self.pool.end(running.slot)
+                if running.again < self.resources.max_failures:  # a lost node says nothing of the task
+                    self._again.append(self._running.pop(event))
+                    return
+            self._end(event, result)
 
     def _end(self, reference: Any, result: TaskResult) -> None:
         task, slot, *_ = self._running.pop(reference)
@@ -279,11 +249,9 @@ class RayExecutor:
 
     def close(self) -> None:
         """Ends the pool and leaves the cluster; one that was started here ends too."""
-        if self._searcher:
-            self._searcher.given_up = True
+        self._searches.give_up()
         self.pool.close()
-        if self._tuner:
-            self._tuner.join(LEAVE_S)
+        self._searches.join()
         self._stack.close()
         ray.shutdown()
 
@@ -293,8 +261,10 @@ def _under(task: Task, stage: Stage) -> Task:
     return Task(tuple(replace(node, stage=stage) for node in task.nodes))
 
 
-def _result(reference: Any) -> TaskResult:
+def _result(reference: Any) -> tuple[TaskResult, bool]:
+    """How a task ended, and whether its worker was lost."""
     try:
-        return ray.get(reference)
-    except exceptions.RayError as error:  # the worker died
-        return TaskResult(status_of(error), reason_of(error))
+        return ray.get(reference), False
+    except exceptions.RayError as error:
+        lost = isinstance(error, exceptions.RayActorError | exceptions.NodeDiedError)
+        return TaskResult(status_of(error), reason_of(error)), lost

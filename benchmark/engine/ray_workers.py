@@ -28,7 +28,7 @@ class Ready(NamedTuple):
 
 
 class WorkerPool:
-    """Warm workers, one a slot. A worker that dies comes back under its handle, on another node if it must.
+    """Warm workers, one a slot. One that dies or hangs is ended, and another started in its place, where there is room.
 
     A Ray that was started for this run has all its workers at once. On a cluster that was joined they are asked for as
     they are wanted, which has an autoscaler rent nodes, and ended when they rest, which has it give them back.
@@ -55,7 +55,7 @@ class WorkerPool:
         Raises:
             UserError: a slot that is larger than every node.
         """
-        self.slots = Slots()
+        self.slots = Slots(replaced=True)
         self.environment: dict[str, Any] = {}  # of the first worker
         self._options, self._own = options, own
         self._make, self._tell, self._say = make, tell, say
@@ -99,7 +99,7 @@ class WorkerPool:
         if time.monotonic() - self._looked >= LOOK_S:
             self._look()
         for slot in [slot for slot in self._handles if not (slot in self._starting or self.slots.has(slot))]:
-            self.end(slot)  # a trial has dropped it
+            self.end(slot)  # a trial has lost it
         count = max(0, (self.shape.most if self._own else min(wanted, self.shape.most)) - lent)
         while grow and len(self._handles) < count:
             self._start()
