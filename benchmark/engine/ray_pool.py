@@ -76,15 +76,17 @@ class RayExecutor:
         self._interrupt, self._threads = interrupt, threads
         self._compute = Compute("cpu", resources.micro_batch, resources.checkpoint_epochs)  # workers find their device
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # see `_take_in`
+        self._stack = contextlib.ExitStack()
         try:
             self.pool = WorkerPool(resources, own=own, make=self._worker, tell=self._events.put, say=monitor.say)
+            self._marker = None if own else self._stack.enter_context(marked(store))
+            if not own:
+                check_shared(store)
         except BaseException:
+            self._stack.close()
             ray.shutdown()
             raise
-        self._slots, self._stack = self.pool.slots, contextlib.ExitStack()
-        self._marker = None if own else self._stack.enter_context(marked(store))
-        if not own:
-            check_shared(store)
+        self._slots = self.pool.slots
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._beside = {"num_cpus": 0, "scheduling_strategy": here}  # options of what stays with the driver
         run = f"backstop-{uuid.uuid4().hex}"
@@ -262,9 +264,8 @@ def _under(task: Task, stage: Stage) -> Task:
 
 
 def _result(reference: Any) -> tuple[TaskResult, bool]:
-    """How a task ended, and whether its worker was lost."""
+    """How a task ended, and whether its worker was lost; what goes wrong in the task itself is part of its result."""
     try:
         return ray.get(reference), False
     except exceptions.RayError as error:
-        lost = isinstance(error, exceptions.RayActorError | exceptions.NodeDiedError)
-        return TaskResult(status_of(error), reason_of(error)), lost
+        return TaskResult(status_of(error), reason_of(error)), not isinstance(error, exceptions.RayTaskError)

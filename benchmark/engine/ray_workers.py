@@ -17,6 +17,7 @@ from tuners.slots import Slots
 LOOK_S = 5.0  # how often the cluster is asked which nodes it has
 REST_S = 60.0  # how long a worker rests before its node is given back
 PATIENCE_S = 5.0  # before it is said what a run waits for
+MOST_LOST = 3  # workers in a row that died before they were ready
 BUSY_S = 60.0  # a worker that has not come by then, though a node has room for it, waits for others to leave
 
 
@@ -62,7 +63,7 @@ class WorkerPool:
         self._handles: dict[int, Any] = {}
         self._starting: dict[int, float] = {}  # slot -> when it was asked for
         self._began = time.monotonic()
-        self._numbers = 0
+        self._numbers = self._lost = 0
         self._told = ""
         self._shape: Shape | None = None
         self._look()
@@ -126,7 +127,7 @@ class WorkerPool:
             self.end(slot)
 
     def take_in(self, ready: Ready) -> None:
-        """A worker is warm: its slot is free from now on.
+        """A worker is warm: its slot is free from now on. One that was lost before is replaced.
 
         Raises:
             UserError: its node does not see the store.
@@ -140,7 +141,12 @@ class WorkerPool:
             cause = getattr(error, "cause", None)
             if isinstance(cause, UserError):
                 raise cause from None
-            raise RuntimeError(f"a worker could not start: {reason_of(error)}") from error
+            self._lost += 1
+            if getattr(error, "actor_init_failed", False) or self._lost >= MOST_LOST:
+                raise RuntimeError(f"a worker could not start: {reason_of(error)}") from error
+            self.end(ready.slot)  # its node has gone, or had no memory left
+            return
+        self._lost = 0
         self.environment = self.environment or found
         self._told = ""
         self.slots.add(ready.slot)

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError, RayTaskError
 
 from benchmark.config.compute_options import ComputeOptions
 from benchmark.engine import ray_slots, ray_workers
 from benchmark.engine.ray_workers import Ready, WorkerPool
+from benchmark.errors import UserError
 
 pytestmark = pytest.mark.ray
 
@@ -22,13 +24,16 @@ class Cluster:
         self.started: list[int] = []
         self.killed: list[int] = []
         self.said: list[str] = []
-        pretended = SimpleNamespace(
-            nodes=self.list_nodes, get=lambda reference: {"device": "cpu"}, kill=self.killed.append
-        )
+        pretended = SimpleNamespace(nodes=self.list_nodes, get=self.answer, kill=self.killed.append)
         monkeypatch.setattr(ray_workers, "ray", pretended)
         monkeypatch.setattr(ray_workers, "LOOK_S", 0.0)
         monkeypatch.setattr(ray_workers, "PATIENCE_S", 0.0)
         monkeypatch.setattr(ray_slots, "BOOTSTRAP", "/nowhere.yaml")
+
+    def answer(self, reference: Exception | None) -> dict[str, str]:
+        if reference:
+            raise reference
+        return {"device": "cpu"}
 
     def list_nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": own} for own in self.nodes]
@@ -139,3 +144,33 @@ def test_what_a_worker_group_has_taken_is_not_started_again_before_it_is_given_b
     assert (pool.slots.count, len(cluster.started)) == (1, 3)
     pool.scale(9)
     assert len(cluster.started) == 5
+
+
+def test_a_worker_that_is_lost_before_it_is_ready_is_replaced_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(monkeypatch, {"CPU": 1})
+    pool = cluster.pool(own=True)
+    pool.scale(1)
+    pool.take_in(Ready(0, RayActorError(error_msg="its node died")))
+    pool.scale(1)
+    assert (cluster.started, cluster.killed) == ([0, 1], [0])
+    warm(pool, 1)  # which ends the row
+    pool.end(1)
+    for slot in (2, 3):
+        pool.scale(1)
+        pool.take_in(Ready(slot, RayActorError(error_msg="its node died")))
+    pool.scale(1)
+    with pytest.raises(RuntimeError, match="a worker could not start: RayActorError: its node died"):
+        pool.take_in(Ready(4, RayActorError(error_msg="its node died")))
+
+
+def test_a_worker_whose_own_start_fails_ends_the_run_at_once_and_a_users_mistake_is_told_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(monkeypatch, {"CPU": 2})
+    pool = cluster.pool(own=True)
+    pool.scale(1)
+    with pytest.raises(RuntimeError, match="no module"):
+        pool.take_in(Ready(0, RayActorError(error_msg="no module", actor_init_failed=True)))
+    mistake = RayTaskError("ready", "traceback", UserError("--store must be shared"))
+    with pytest.raises(UserError, match="--store must be shared"):
+        pool.take_in(Ready(1, mistake))
