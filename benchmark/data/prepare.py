@@ -45,6 +45,7 @@ def prepare_data(
     *,
     image_size: int,
     held_out_only: bool,
+    judges_only: bool = False,
     folder: Path,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -54,8 +55,8 @@ def prepare_data(
         dataset: which set.
         splits: sizes and seed of the splits.
         image_size: pixels of the cached images' sides.
-        held_out_only: cache clean, validation and test only, where pre-training rows are streamed later; without the
-            clean ones of a set that is not streamed, which then serves evaluation.
+        held_out_only: cache clean, validation and test only, where pre-training rows are streamed later or never read.
+        judges_only: the set evaluates models and nothing else: of one that is not streamed the clean rows are left out.
         folder: where to write `images.npy`, `rows.parquet` and `excluded.npy`.
         progress: called with (rows done, rows in all).
 
@@ -71,7 +72,7 @@ def prepare_data(
     pretrain = "drawn" if not held_out_only else "streamed" if streamed else "none"
     chosen = assign_splits(source, splits, pretrain=pretrain, place=dataset.name)
     # nobody trains on a set that only judges, so that its clean rows are drawn and left alone
-    kept = [name for name in SPLITS if name in chosen and not (pretrain == "none" and name == "clean")]
+    kept = [name for name in SPLITS if name in chosen and not (judges_only and not streamed and name == "clean")]
     chosen = {name: chosen[name] for name in kept}
     writer = _Writer(folder, dataset.name, source, splits.seed, image_size, sum(map(len, chosen.values())))
     decoder = decoder_of(dataset) if streamed else None

@@ -24,7 +24,8 @@ def prepare_stage(store: Store, cell: Cell, evaluation: bool, *, tick: Tick) -> 
     dataset, key = (experiment.evaluation, keys.evaluation) if evaluation else (experiment.data, keys.data)
     assert dataset is not None
     held_out_only = evaluation or is_streamed(dataset)
-    _prepared(store, cell, key, partial(prepare_data, dataset, held_out_only=held_out_only), tick)
+    make = partial(prepare_data, dataset, held_out_only=held_out_only, judges_only=evaluation)
+    _prepared(store, cell, key, make, tick)
 
 
 def outside_stage(store: Store, cell: Cell, *, tick: Tick) -> None:
