@@ -65,6 +65,7 @@ class WorkerPool:
         self._began = time.monotonic()
         self._numbers = self._lost = 0
         self._told = ""
+        self._enough = self._began  # when there last were not too many
         self._shape: Shape | None = None
         self._look()
 
@@ -120,7 +121,12 @@ class WorkerPool:
         reference.future().add_done_callback(lambda _: self._tell(Ready(slot, reference)))
 
     def _shrink(self, count: int) -> None:
-        """Ends workers beyond `count`: those that have no node yet, and those that have rested for long."""
+        """Ends workers beyond `count`, once there have been too many for long: those on their way, those that rest."""
+        now = time.monotonic()
+        if len(self._handles) <= count:
+            self._enough = now
+        if now - self._enough < REST_S:  # a worker that warms up would be missed in a moment
+            return
         for slot in list(self._starting)[: max(0, len(self._handles) - count)]:
             self.end(slot)
         while len(self._handles) > count and (slot := self.slots.take_rested(REST_S)) is not None:

@@ -84,7 +84,14 @@ def test_a_joined_cluster_is_asked_for_as_many_as_have_something_to_do_and_gets_
     pool.scale(3)
     assert cluster.started == [0, 1, 2]
     warm(pool, 0, 1)
-    pool.scale(2)  # the third has no node yet, and nothing to do any more
+    pool.scale(2)  # the third is on its way, and may be wanted in a moment
+    assert cluster.killed == []
+    with monkeypatch.context() as later:
+        later.setattr(ray_workers, "REST_S", 0.0)
+        busy = [pool.slots.take(), pool.slots.take()]
+        pool.scale(2)
+        for slot in busy:
+            pool.slots.give(slot or 0)
     assert (cluster.killed, pool.slots.count) == ([2], 2)
     pool.take_in(Ready(2, None))  # and answers all the same
     assert pool.slots.count == 2
