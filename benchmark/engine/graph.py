@@ -22,6 +22,15 @@ def nodes_of(cells: Iterable[Cell], stages: Sequence[Stage], rows: Rows) -> Iter
         seen.add(model)
 
 
+def late_nodes(
+    cells: Iterable[Cell], left: Iterable[Cell], stages: Sequence[Stage], rows: Rows
+) -> Iterator[tuple[Cell, Node]]:
+    """What those of the cells still need that are not `left`: they have their final record."""
+    waiting = {cell.keys.record for cell in left}
+    done = [cell for cell in cells if cell.keys.record not in waiting]
+    return nodes_of(done, [stage for stage in stages if stage.finished], rows)
+
+
 class NodeGraph:
     """A node is ready when all that it waits for has ended; where one of its inputs failed, it fails with that.
 

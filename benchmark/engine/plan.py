@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from benchmark.engine.graph import nodes_of
+from benchmark.engine.graph import late_nodes, nodes_of
 from benchmark.engine.standing import made_of, unfinished
 from benchmark.engine.storage import Storage, storage
 from benchmark.stages.cells import Cell
@@ -122,9 +122,8 @@ def _wanted(
     """The nodes of all cells, united by name."""
     waiting = {cell.keys.record for cell in left}
     done = [cell for cell in cells if cell.keys.record not in waiting]
-    late = [stage for stage in stages if stage.finished]
     needed: dict[Ref, tuple[Node, Cell]] = {}
-    for cell, node in chain(nodes_of(left, stages, rows), nodes_of(done, late, rows)):
+    for cell, node in chain(nodes_of(left, stages, rows), late_nodes(cells, left, stages, rows)):
         needed.setdefault(node.ref, (node, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
     searches = any(ref.stage == "search" for ref in needed)

@@ -14,6 +14,7 @@ from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import keep_sources
 from benchmark.engine import document
 from benchmark.engine.asked import Only, first_left, select
+from benchmark.engine.graph import late_nodes
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.standing import unfinished
 from benchmark.engine.suites import Resolved
@@ -118,14 +119,7 @@ def _fetch_weights(asked: Sequence[Cell], store: Store) -> None:
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:
     """What cells that have their final record still need."""
-    waiting, rows = {cell.keys.record for cell in left}, row_counter(store)
-    found = (
-        node
-        for cell in asked
-        for stage in stages
-        if stage.finished and cell.keys.record not in waiting
-        for node in stage.nodes(cell, rows)
-    )
+    found = (node for _, node in late_nodes(asked, left, stages, row_counter(store)))
     return [node for node in found if not (node.stage.lasting and store.has(*node.ref))]
 
 

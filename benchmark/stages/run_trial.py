@@ -10,6 +10,7 @@ from benchmark.stages.keys import defend_key
 from benchmark.stages.settings import own_settings
 from benchmark.stages.trial import SearchCell, Tick, keeper, repair_of
 from benchmark.store.artifacts import Store
+from benchmark.types import Repair
 from tuners.queue import TrialReport
 
 
@@ -21,9 +22,7 @@ def run_trial(
 
     cell = searched.cell
     repair = repair_of(cell, config["parameters"])
-    keep, anew = keeper(cell.experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor), False
-    if cell.experiment.search and cell.experiment.search.front_strips:
-        keep, anew = beside(store, searched, config)
+    keep, anew = _kept(store, searched, config, repair)
     inputs = DefendInputs(searched.start_accuracy, keep, anew)
     try:
         with own_settings(defend_key(cell, repair)):
@@ -32,3 +31,11 @@ def run_trial(
         store.release_files()
     wanted = ("status", "accuracy", "asr", "reason", "wall_s")
     return {name: facts[name] for name in wanted}  # type: ignore[return-value]
+
+
+def _kept(store: Store, searched: SearchCell, config: Mapping[str, Any], repair: Repair) -> tuple[Any, bool]:
+    """Which epochs' weights the trial keeps, and whether it is to be run although its artifact is there."""
+    experiment = searched.cell.experiment
+    if experiment.search and experiment.search.front_strips:
+        return beside(store, searched, config)
+    return keeper(experiment, repair, start_accuracy=searched.start_accuracy, floor=searched.floor), False

@@ -44,19 +44,17 @@ class Shelf:
         """Those manifests that can be read, by key; of a remote place, many are fetched at once."""
         names = {f"{stage}/{key}/manifest.json": key for key in keys}
         known = {} if self._manifests is None else self._manifests
-        texts = self.root.read_all(name for name in names if name not in known)
-        found = {name: self._parsed(name, texts[name]) if name in texts else None for name in names if name not in known}
-        if self._manifests is not None:
-            self._manifests.update(found)
-        whole = {key: known[name] if name in known else found[name] for name, key in names.items()}
-        return {key: manifest for key, manifest in whole.items() if manifest}
+        new = [name for name in names if name not in known]
+        texts = self.root.read_all(new)
+        known |= {name: self._parsed(name, texts[name]) if name in texts else None for name in new}
+        return {key: manifest for name, key in names.items() if (manifest := known[name])}
 
     def damage(self, stage: str, key: str, manifest: Manifest, *, by_size: bool = False) -> str:
         """What is wrong with an artifact, as far as that shows without a download.
 
         `by_size`: no file is read, and of a remote place nothing is asked.
         """
-        attempt = f"{stage}/{key}/{manifest.attempt}"
+        attempt = _place(stage, key, manifest)
         if self.root.local is None:
             manifests_alone = by_size or self._manifests is not None
             found = "" if manifests_alone else remote_damage(self.root, attempt, manifest, ours=self.ours)
@@ -84,10 +82,11 @@ class Shelf:
         return self._artifact(stage, key, manifest)
 
     def _artifact(self, stage: str, key: str, manifest: Manifest) -> Artifact:
-        attempt = f"{stage}/{key}/{manifest.attempt}"
-        local = self.root.local is not None
-        place = self.root.local / attempt if self.root.local is not None else cache_folder(self.root, attempt)
-        bring = None if local else partial(self._bring, stage, key, manifest)
+        attempt = _place(stage, key, manifest)
+        if self.root.local is not None:
+            place, bring = self.root.local / attempt, None
+        else:
+            place, bring = cache_folder(self.root, attempt), partial(self._bring, stage, key, manifest)
         return Artifact(stage, key, manifest.facts, place, manifest.files, manifest.attempt, bring)
 
     def _bring(self, stage: str, key: str, manifest: Manifest, names: Iterable[str]) -> None:
@@ -96,7 +95,7 @@ class Shelf:
         Raises:
             Damaged: one cannot be had as it was written; from now on the artifact counts as absent.
         """
-        attempt = f"{stage}/{key}/{manifest.attempt}"
+        attempt = _place(stage, key, manifest)
         try:
             for name in names:
                 if name in manifest.files:
@@ -122,23 +121,19 @@ class Shelf:
 
     def _publish(self, draft: Draft, manifest: Manifest) -> Artifact:
         """Uploads a draft where the place is remote, and writes its manifest."""
-        base, folder = f"{draft.stage}/{draft.key}", draft.folder
+        attempt, folder = _place(draft.stage, draft.key, manifest), draft.folder
         if self.root.local is None:
-            attempt = f"{base}/{manifest.attempt}"
             self.root.side_by_side(lambda name: self.root.put(folder / name, f"{attempt}/{name}"), manifest.files)
             folder = cache_folder(self.root, attempt)  # what was uploaded need not be fetched again
             self._cache.hold(folder)
             folder.parent.mkdir(parents=True, exist_ok=True)
             os.replace(draft.folder, folder)
-        self._note(folder, manifest.files)
-        self.root.write(f"{base}/manifest.json", json.dumps(manifest.model_dump(), indent=1, sort_keys=True))
+        for name, known in manifest.files.items():
+            self._verifier.note(folder / name, known)
+        self.root.write(f"{draft.stage}/{draft.key}/manifest.json", json.dumps(manifest.model_dump(), indent=1, sort_keys=True))
         if self.root.local is None:
             self._cache.make_room(sum(manifest.sizes.values()))
         return self._artifact(draft.stage, draft.key, manifest)
-
-    def _note(self, folder: Path, files: Mapping[str, str]) -> None:
-        for name, known in files.items():
-            self._verifier.note(folder / name, known)
 
     def _parsed(self, name: str, data: bytes) -> Manifest | None:
         try:
@@ -150,3 +145,8 @@ class Shelf:
     def _say_damaged(self, name: str, why: str) -> None:
         then = "it counts as absent and is made again when it is needed" if self.ours else "it is passed over"
         self._say(f"{self.root.url}/{name}: {why}; {then}")
+
+
+def _place(stage: str, key: str, manifest: Manifest) -> str:
+    """Where the files of an artifact lie, from the root."""
+    return f"{stage}/{key}/{manifest.attempt}"
