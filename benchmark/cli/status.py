@@ -43,7 +43,8 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
 
 
 def _run_facts(run: LastRun) -> dict[str, Any]:
-    return {"state": run.state, "host": run.host, "process": run.process, "silent_s": round(run.silent_s, 1)}
+    where = {"host": run.host, "process": run.process, "others": run.others}
+    return {"state": run.state, **where, "silent_s": round(run.silent_s, 1)}
 
 
 def _rows(cells: Sequence[Mapping[str, Any]], found: Sequence[Standing]) -> list[dict[str, Any]]:
@@ -60,9 +61,10 @@ def _head(run: LastRun, command: str, *, left: bool) -> str:
     """How the last run stands, and how to go on where it left cells."""
     on = f"; to go on: {command}" if left else ""
     ago, where = f"{clock(run.silent_s)} ago", f"process {run.process} on {run.host}"
+    others = f"; so {'is 1 other' if run.others == 1 else f'are {run.others} others'}" if run.others else ""
     return {
         "none": "no run has written here yet",
-        "alive": f"a run is alive, {where}; it wrote {ago}",
+        "alive": f"a run is alive, {where}; it wrote {ago}{others}",
         "ended": f"the last run ended {ago}{on}",
         "died": f"the last run died, {where}; it last wrote {ago}; to go on: {command}",
     }[run.state]

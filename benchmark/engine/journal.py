@@ -1,4 +1,4 @@
-"""What a run tells others while it runs: `runs/<suite>.json` in the store, which `status` reads."""
+"""What a run tells others while it runs: `runs/<suite>.<run>.json` in the store, which `status` reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from benchmark.stages.node import Ended, Node, Ref
 from benchmark.store.artifacts import Store
+from benchmark.store.claims import is_process
 
 SOON_S = 1.0  # between two writings where something has changed
 EVERY_S = 5.0  # where nothing has
@@ -23,7 +25,7 @@ class Journal:
     """Written beside the artifacts by a thread of its own, also while a task keeps the run's; no run reads it."""
 
     def __init__(self, store: Store, suite: str) -> None:
-        self._store, self._name = store, f"runs/{suite}.json"
+        self._store, self._suite, self._name = store, suite, f"runs/{suite}.{uuid.uuid4().hex[:8]}.json"
         self._head = {"host": platform.node(), "process": os.getpid(), "began": time.time()}
         self._running: list[list[str]] = []
         self._failed: dict[Ref, tuple[str, str]] = {}
@@ -32,6 +34,10 @@ class Journal:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Journal:
+        for name in _names(self._store, self._suite):
+            found = _read(self._store, name)
+            if found is None or found.state != "alive":
+                self._store.remove_json(name)
         self._write()
         self._thread.start()
         return self
@@ -68,7 +74,7 @@ class Journal:
 
 
 class LastRun(NamedTuple):
-    """What is known of the run that was the last to write into a store."""
+    """What is known of the run that was the last to write into a store, or of all that are alive."""
 
     state: Literal["none", "alive", "ended", "died"]
     host: str = ""
@@ -76,15 +82,32 @@ class LastRun(NamedTuple):
     silent_s: float = 0.0  # since it last wrote
     running: dict[Ref, str] = {}  # label of each node that runs, or ran when the run died
     failed: dict[Ref, tuple[str, str]] = {}  # status and reason
+    others: int = 0  # runs that are alive too; what they make is among `running`
 
 
 def last_run(store: Store, suite: str) -> LastRun:
-    """The last run of a suite in a store, as its journal tells."""
-    found = store.read_json(f"runs/{suite}.json")
+    """The last run of a suite in a store, as its journal tells; of several that are alive, all in one."""
+    found = [run for name in _names(store, suite) if (run := _read(store, name))]
+    found.sort(key=lambda run: run.silent_s)
+    alive = [run for run in found if run.state == "alive"]
+    if not alive:
+        return found[0] if found else LastRun("none")
+    running = {ref: label for run in alive for ref, label in run.running.items()}
+    failed = {ref: why for run in alive for ref, why in run.failed.items()}
+    return alive[0]._replace(running=running, failed=failed, others=len(alive) - 1)
+
+
+def _names(store: Store, suite: str) -> list[str]:
+    return [f"runs/{name}.json" for name in store.list_json("runs") if name.partition(".")[0] == suite]
+
+
+def _read(store: Store, name: str) -> LastRun | None:
+    """What one journal tells; None where it is gone, or not of its form."""
+    found = store.read_json(name)
     if found is None:
-        return LastRun("none")
+        return None
     silent = time.time() - found["updated"]
-    gone = silent > SILENT_S or (found["host"] == platform.node() and not _is_process(found["process"]))
+    gone = silent > SILENT_S or (found["host"] == platform.node() and not is_process(found["process"]))
     return LastRun(
         "ended" if found["ended"] else "died" if gone else "alive",
         found["host"],
@@ -93,13 +116,3 @@ def last_run(store: Store, suite: str) -> LastRun:
         {Ref(stage, key): label for stage, key, label in found["running"]},
         {Ref(stage, key): (status, reason) for stage, key, status, reason in found["failed"]},
     )
-
-
-def _is_process(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True

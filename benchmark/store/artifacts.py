@@ -217,6 +217,11 @@ class Store:
             self._say(f"{self.root}/{name} must be a document as runs write it, got {error}; it counts as absent")
             return None
 
+    def remove_json(self, name: str) -> None:
+        """Removes a JSON document at the store's root; nothing where it is not there."""
+        _check_names(*name.split("/"))
+        self._own.remove(name)
+
     def write_text(self, name: str, text: str) -> None:
         """Writes a small text file at the store's root in one piece."""
         _check_names(*name.split("/"))

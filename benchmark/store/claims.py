@@ -126,9 +126,9 @@ def is_process(number: object) -> bool:
         return False
     try:
         os.kill(number, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # there is none, or no such number
         return False
-    except (PermissionError, OverflowError):  # somebody else's
+    except PermissionError:  # somebody else's
         return True
     return True
 

@@ -39,7 +39,7 @@ class SuiteDocument(TypedDict):
 
 @with_config(_OPEN)
 class JournalDocument(TypedDict):
-    """`runs/NAME.json`; see `engine/journal.py`."""
+    """`runs/SUITE.RUN.json`; see `engine/journal.py`."""
 
     updated: float
     ended: bool

@@ -10,6 +10,8 @@ import pytest
 
 from benchmark.engine import journal
 from benchmark.engine.journal import Journal, last_run
+from benchmark.stages.node import Node
+from benchmark.stages.pretrain import Pretrain
 from benchmark.store.artifacts import Store
 
 pytestmark = pytest.mark.unit
@@ -50,3 +52,28 @@ def test_what_ended_a_run_is_told_where_the_journal_cannot_be_written(tmp_path: 
     store.writings = 0
     with pytest.raises(RuntimeError, match="connection lost"), Journal(store, "demo"):
         pass
+
+
+def test_two_runs_of_one_suite_are_both_told_of_and_the_end_of_one_hides_no_other(tmp_path: Path) -> None:
+    store, pretrain = Store(tmp_path), Pretrain()
+    with Journal(store, "demo") as first:
+        with Journal(store, "demo") as second:
+            for number, run in enumerate((first, second)):
+                run.running([Node(pretrain, str(number) * 32, f"model {number}")])
+                run._write()
+            both = last_run(store, "demo")
+            assert (both.state, both.others, sorted(both.running.values())) == ("alive", 1, ["model 0", "model 1"])
+        left = last_run(store, "demo")
+        assert (left.state, left.others, [*left.running.values()]) == ("alive", 0, ["model 0"])
+    assert last_run(store, "demo").state == "ended"
+
+
+def test_a_run_sweeps_up_the_journals_of_those_that_are_over_and_of_its_own_suite_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for suite in ("demo", "demo-two"):
+        with Journal(store, suite):
+            pass
+    store.write_json("runs/demo.torn.json", [])
+    with Journal(store, "demo"), Journal(store, "demo"):
+        names = [name.partition(".")[0] for name in store.list_json("runs")]
+        assert sorted(names) == ["demo", "demo", "demo-two"]

@@ -73,7 +73,7 @@ def test_what_runs_and_what_failed_is_known_from_the_journal_until_the_run_is_go
         (one,) = standings(store, ENTRIES, alive)
         assert (alive.state, alive.process) == ("alive", os.getpid())
         assert (one.state, one.what) == ("running", "pre-train: mmcl · clean")
-        monkeypatch.setattr(journal, "_is_process", lambda number: False)
+        monkeypatch.setattr(journal, "is_process", lambda number: False)
         (one,) = standings(store, ENTRIES, last_run(store, "s"))
         assert (last_run(store, "s").state, one.state) == ("died", "waiting")
         written.failed(Ref("pretrain", KEYS["pretrain"]), Ended("failed", "KeyError: 'x'"))

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.stages.finish import Record, record_node
+from benchmark.stages.keys import cells_of
+from benchmark.stages.node import Ended, Ref, Workplace
+from benchmark.store.artifacts import Store
+from tests.helpers.finished import SUITE
 from tests.helpers.naps import NUM_NAPS
 
 pytestmark = pytest.mark.unit
@@ -49,3 +54,14 @@ def test_what_a_killed_driver_had_claimed_is_made_by_the_next(tmp_path: Path) ->
     made = finish(start(tmp_path))
     assert not set(begun) & set(made)
     assert {file.parents[1].name for file in tmp_path.glob("nap/*/*/nap.txt")} == set(EVERY)
+
+
+def test_a_record_that_another_driver_has_finished_is_not_written_again(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), cells_of(SUITE)[0]
+    facts = {"statuses": {"undefended": "ok"}, "final": True}
+    store.draft("record", cell.keys.record).commit(facts)
+    node = record_node(cell)
+    failed = Ended("failed", "of this driver alone")
+    at = Workplace(store, ended={Ref("select", cell.keys.record): failed})
+    assert Record().run([node], at) == {"statuses": {"undefended": "ok"}}
+    assert store.facts("record", cell.keys.record) == facts
