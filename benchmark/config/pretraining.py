@@ -18,7 +18,7 @@ OUTSIDE_OBJECTIVE = "mmcl"  # what a clean model from outside is trained with, i
 
 def _start(value: str) -> str:
     if not re.fullmatch(r"suite:[a-z0-9][a-z0-9-]*|[0-9a-f]{32}", value):
-        raise ValueError("the key of a pretrain artifact (32 hex digits), or suite:NAME")
+        raise ValueError("the key of a pretrain artifact (32 hex digits), or suite:NAME of a registered suite")
     return value
 
 
@@ -38,8 +38,8 @@ class ModelSpec(Frozen):
     start_from: Annotated[
         Start | None,
         Field(
-            description="key of a pretrain artifact to start from, or suite:NAME, that suite's clean model of the same "
-            "architecture, objective and seed"
+            description="key of a pretrain artifact to start from, or suite:NAME, the clean model that a registered "
+            "suite (`backstop list suites`) makes of the same architecture, objective and seed"
         ),
     ] = None
 

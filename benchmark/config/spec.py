@@ -30,7 +30,6 @@ from benchmark.config.protocol import Gate, Readouts, Search, Splits
 from benchmark.types import (
     BaseAttack,
     Choices,
-    Count,
     Dataset,
     Detector,
     Filter,
@@ -53,6 +52,7 @@ AttackForm = Annotated[BaseAttack, BeforeValidator(partial(registry.read, "attac
 RepairForm = Annotated[Repair, BeforeValidator(partial(registry.read, "repair")), _written]
 MetricForm = Annotated[Metric, BeforeValidator(partial(registry.read, "metric")), _written]
 DetectorForm = Annotated[Detector, BeforeValidator(partial(registry.read, "detector")), _written]
+Threads = Annotated[int, Field(ge=1, le=1024)]  # of one process; many more end it before it says why
 Names = Annotated[frozenset[str], PlainSerializer(sorted, when_used="json")]  # in one order, so that equal is equal
 
 
@@ -100,7 +100,7 @@ class Experiment(Spec):
     readouts: Readouts = Readouts()
     transforms: tuple[Transform, ...] = ()  # of the model; it is evaluated as it is, and under each of them
     gate: Gate = Gate()
-    threads: Count | None = None  # of torch in each process; None: as the machine gives, and in no key
+    threads: Threads | None = None  # of torch in each process; None: as the machine gives, and in no key
     seed: int = 0
 
     def suite(self, name: str, title: str = "") -> Suite:
@@ -204,7 +204,7 @@ class Suite(Grid):
         tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
     ] = ()
     threads: Annotated[
-        Count | None,
+        Threads | None,
         Field(description="of torch in each process, since rounding follows them; null: as the machine gives"),
     ] = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)

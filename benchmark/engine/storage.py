@@ -70,10 +70,12 @@ def kept(experiment: Experiment, trials: int) -> float:
 def _images(node: Node, cell: Cell, rows: Rows) -> int:
     (own, part), experiment = node.arguments, cell.experiment
     splits, side = experiment.splits, image_size(experiment.model.name)
-    held_out = splits.clean + splits.validation + splits.test
+    trained = 0 if is_streamed(experiment.data) else rows(outside_cell(own) if part == "outside" else own)
     if part == "outside":
-        count = 0 if is_streamed(experiment.data) else rows(outside_cell(own))
+        count = trained
+    elif part == "data":
+        count = splits.clean + splits.validation + splits.test + trained
     else:
-        streamed = is_streamed(experiment.data)
-        count = held_out - splits.clean if part == "evaluation" else held_out + (0 if streamed else rows(own))
+        assert experiment.evaluation is not None  # `prepare_data` leaves out the clean rows of one that is not streamed
+        count = (splits.clean if is_streamed(experiment.evaluation) else 0) + splits.validation + splits.test
     return count * side**2 * 3

@@ -76,6 +76,7 @@ def test_set_takes_several_and_leaves_the_suite_alone() -> None:
         ("seeds.first", "3", "--set seeds.first: unknown entry 'first'"),
         ("seeds", "[-1]", "--set seeds.0 must be greater than or equal to 0, got -1; "),
         ("seeds", "[9223372036854775808]", "--set seeds.0 must be less than 9223372036854775808, got 9"),
+        ("threads", "100000", "--set threads must be less than or equal to 1024, got 100000; "),
         ("seeds", "[0, 0]", "--set seeds must be distinct: equal seeds give equal cells, got [0, 0]; "),
         (
             "pretrain.epochs",

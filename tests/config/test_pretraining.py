@@ -115,7 +115,10 @@ def test_the_smallest_suite_around_a_cell_has_the_cell(settings: dict[str, str])
         ({"pretrain_by_objective__mmcl__epoch": "3"}, "unknown field 'epoch'; did you mean epochs"),
         ({"start_by_objective__siglip": KEYS[0]}, "unknown objective in start_by_objective: 'siglip'"),
         ({"start_by_objective__mmcl": "models/clean"}, "start_by_objective.mmcl must be the key of a pretrain"),
-        ({"model__start_from": "abc"}, "must be the key of a pretrain artifact (32 hex digits), or suite:NAME, got"),
+        (
+            {"model__start_from": "abc"},
+            "must be the key of a pretrain artifact (32 hex digits), or suite:NAME of a registered suite, got",
+        ),
         (
             {"start_by_objective__mmcl__0": KEYS[0]},
             "start_by_objective.mmcl must be given for every seed of [0, 1], got",

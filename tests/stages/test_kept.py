@@ -138,7 +138,11 @@ def test_a_trial_with_the_values_of_the_defaults_keeps_what_the_defaults_do(tmp_
     twice = defaults._replace(trial=7, round=2, phase="quasi_random")
     keep, anew = beside(store, of, twice.config())
     assert not anew
-    assert EPOCHS in keep(measured(0))  # its last epoch, for the rule that takes the defaults
+    # beaten everywhere, so that nothing but the rule that takes the defaults wants it
+    last = measured(0)[-1] | {"validation_accuracy": 0.35 * START, "validation_asr": 1.0}
+    assert EPOCHS in keep([*measured(0)[:-1], last])
+    other = proposals(of)[1]
+    assert EPOCHS not in beside(store, of, other.config())[0]([*measured(0)[:-1], last])
 
 
 def test_trials_of_such_a_search_are_runs_of_their_own() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark.config.overrides import override
 from benchmark.engine.driver import SuiteRun
@@ -18,12 +20,14 @@ from benchmark.stages.common import Compute
 from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
 from benchmark.training.loop import EpochEnd, LoopOptions, train
+from benchmark.training.lowest import better
 from benchmark.types import Training
 from suites.smoke import suite
 from tests.helpers.miniature import SMALLEST
 from tests.helpers.tiny import differing, model, pairs, tensors
 
 pytestmark = pytest.mark.unit
+NAN, INF = math.nan, math.inf
 SHORT = Training(epochs=4, batch_size=16, learning_rate=2e-3, warmup_steps=3, norm_group=8)
 LOWEST = SHORT.model_copy(update={"take": "lowest_validation_loss"})
 
@@ -46,6 +50,30 @@ def test_the_epoch_of_the_lowest_validation_loss_stands_with_its_optimiser_state
     assert differing(tensors(found.model), tensors(second.model)) == []
     assert differing(found.optimizer, second.optimizer) == []
     assert [row["validation_loss"] for row in found.history] == [3.0, 1.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("measured", "stands"),
+    [
+        ([2.0], 1),
+        ([2.0, 1.0, 3.0], 2),
+        ([2.0, 1.0, 1.0], 2),  # of equal ones the first
+        ([2.0, NAN, 3.0], 1),  # no number is no loss
+        ([NAN, 3.0, 2.0], 3),
+        ([3.0, 2.0, NAN], 2),
+        ([NAN, NAN], 0),  # nothing is kept: the last epoch's weights stand
+        ([3.0, INF, 2.0], 3),
+    ],
+)
+def test_the_first_of_the_lowest_losses_that_are_numbers_is_kept(measured: list[float], stands: int) -> None:
+    best: dict[str, torch.Tensor] = {}
+    history: list[dict[str, float]] = []
+    for epoch, loss in enumerate(measured, 1):
+        history.append({"validation_loss": loss})
+        best = better(best, {"weight": torch.tensor(epoch)}, {"moment": torch.tensor(-epoch)}, history)
+    assert {name: int(value) for name, value in best.items()} == (
+        {"network/weight": stands, "optimizer/moment": -stands} if stands else {}
+    )
 
 
 def test_the_best_epoch_survives_an_interruption(tmp_path: Path) -> None:
