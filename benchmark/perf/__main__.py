@@ -29,6 +29,7 @@ class Name(StrEnum):
     SAFECLIP = "safeclip"
     DETECTORS = "detectors"
     SCALE = "scale"
+    REMOTE = "remote"
 
 
 def main(

@@ -48,7 +48,7 @@ def test_the_line_names_the_node_and_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_nodes_are_asked_in_their_own_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two raylets, one of which looks for the store in vain: a namespace hides it in `make test-cluster`."""
+    """Two raylets, one of which looks for the store in vain; `test_ray_up.py` hides it from a host for good."""
     import ray
 
     store = Store(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from benchmark.engine.graph import nodes_of
-from benchmark.engine.plan import plan
-from benchmark.perf.scale import scale_suite
-from benchmark.stages.cells import Cell
-from benchmark.stages.every import STAGES
-from benchmark.stages.keys import cells_of
-from benchmark.stages.prepare import row_counter
+from benchmark.perf.remote import ARTIFACTS, LIMIT_S, SEEDS, Asked, requests_of_a_plan
 from benchmark.store.artifact import Damaged
 from benchmark.store.artifacts import Store
 from tests.helpers import s3
@@ -37,39 +30,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Server]:
         yield found
 
 
-def fill(store: Store, cells: list[Cell]) -> int:
-    """Manifests of all that the cells need but their records, put side by side; how many."""
-    fs, base = fsspec.core.url_to_fs(store.root)
-    refs = {node.ref for _, node in nodes_of(cells, STAGES, row_counter(store)) if node.stage.name != "record"}
-    facts = {"wall_s": 2.0, "splits": {"pretrain": 600}}
-    manifest = json.dumps({"attempt": "a1", "files": {"model": "0" * 64}, "sizes": {"model": 9}, "facts": facts})
-    written = {f"{base}/{stage}/{key}/manifest.json": manifest.encode() for stage, key in refs}
-    fs.pipe(written)
-    return len(refs)
-
-
-def requests_of_a_plan(server: s3.Server, *, seeds: int) -> tuple[int, float]:
-    """Plans on a store that has everything but records; how many artifacts it has, and the seconds that it took."""
-    cells = cells_of(scale_suite(objectives=2, attacks=3, repairs=2, seeds=seeds))
-    url = f"s3://{s3.BUCKET}/store"
-    number = fill(Store(url), cells)
-    server.requests.clear()
-    began = time.perf_counter()
-    planned = plan(Store(url), cells)
-    seconds = time.perf_counter() - began
-    assert sum(stage.found for stage in planned.stages) > 0.5 * number
-    missing = {stage.stage: stage.total - stage.found for stage in planned.stages}
-    assert missing["pretrain"] == missing["defend"] == 0
-    stages = len({node.stage.name for _, node in nodes_of(cells, STAGES, row_counter(Store(url)))})
-    assert server.requests["GET"] <= number + 2  # and format.json, and a manifest of data that is not there
-    assert server.requests["LIST"] <= stages + number // 1000 + 1
-    assert server.requests.keys() <= {"GET", "LIST", "HEAD"}
-    return number, seconds
+def asked_by_a_plan(server: s3.Server, *, seeds: int) -> Asked:
+    """A plan of a store that has everything but records, after a look at what it asked for."""
+    asked = requests_of_a_plan(server, seeds=seeds)
+    assert asked.missing["pretrain"] == asked.missing["defend"] == 0
+    assert asked.requests["GET"] <= asked.most_gets
+    assert asked.requests["LIST"] <= asked.most_lists
+    assert asked.requests.keys() <= {"GET", "LIST", "HEAD"}
+    return asked
 
 
 def test_a_plan_asks_for_each_needed_manifest_once(server: s3.Server) -> None:
-    number, _ = requests_of_a_plan(server, seeds=1)
-    assert number > 30
+    assert asked_by_a_plan(server, seeds=1).artifacts > 30
 
 
 def test_files_come_one_by_one_when_they_are_asked_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +86,8 @@ def test_damage_that_shows_late_counts_from_then_on(monkeypatch: pytest.MonkeyPa
 def test_a_plan_of_two_thousand_artifacts_takes_less_than_twenty_seconds(
     server: s3.Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    number, seconds = requests_of_a_plan(server, seeds=22)
+    asked = asked_by_a_plan(server, seeds=SEEDS)
     with capsys.disabled():
-        print(f"\nplan on S3: {number} artifacts, {seconds:.1f} s, {dict(server.requests)}")
-    assert number >= 2000
-    assert seconds < 20
+        print(f"\nplan on S3: {asked.artifacts} artifacts, {asked.seconds:.1f} s, {dict(asked.requests)}")
+    assert asked.artifacts >= ARTIFACTS
+    assert asked.seconds < LIMIT_S
