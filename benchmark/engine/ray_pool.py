@@ -23,6 +23,7 @@ from benchmark.engine.executor import Finished, announce
 from benchmark.engine.interrupt import Interrupt
 from benchmark.engine.monitor import Monitor
 from benchmark.engine.ray_cluster import connect
+from benchmark.engine.ray_pulse import Pulse
 from benchmark.engine.ray_searches import RaySearches
 from benchmark.engine.ray_slots import Shape
 from benchmark.engine.ray_ticks import TickReader, Ticks
@@ -92,7 +93,7 @@ class RayExecutor:
         run = f"backstop-{uuid.uuid4().hex}"
         self._ticks_name = f"{run}-ticks"
         self._ticks: Any = ray.remote(Ticks).options(name=self._ticks_name, max_restarts=-1, **self._beside).remote()
-        self._reader = TickReader(self._ticks)
+        self._reader, self._pulse = TickReader(self._ticks), Pulse()
         searched = {cell.keys.record: cell for cell in cells if cell.experiment.search}
         self._workers = Workers(run, ray.put(cloudpickle.dumps(searched)))
         limit_s = limit_of(resources.time_limits, "defend")
@@ -109,7 +110,7 @@ class RayExecutor:
             num_gpus=shape.gpus,
         )
         threads = self._threads or shape.threads
-        return actor.remote(self.store, self.plugins, self._compute, threads, self._ticks_name, self._marker)
+        return actor.remote(self.store, self.plugins, self._compute, threads, slot, self._ticks_name, self._marker)
 
     def expect(self, stages: Sequence[Stage]) -> None:
         """Takes in what is ready to start, by stage; has the pool grow, or give back what rests."""
@@ -189,13 +190,23 @@ class RayExecutor:
     def ended(self) -> list[Finished]:
         """What has ended since the last call; waits for half a second at most."""
         self._interrupt.check()
-        for key, (label, work, what, share) in self._reader.fresh().items():
-            self.monitor.tick(key, what, share, label=label, work=work)
+        self._listen()
         self._end_late()
         if not self._ended:
             self._wait()
         found, self._ended = self._ended, []
         return found
+
+    def _listen(self) -> None:
+        """Shows what workers tell, and ends those that tell nothing: what they had is lost, and sent to others."""
+        told = self._reader.fresh()
+        if told is None:
+            return
+        for key, (label, work, what, share) in told.ticks.items():
+            self.monitor.tick(key, what, share, label=label, work=work)
+        for slot in self._pulse.silent(told.beats, self.pool.there):
+            self.monitor.say("a worker does not answer: it is ended, and what it did is sent to another one")
+            self.pool.end(slot)
 
     def _wait(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -246,6 +257,7 @@ class RayExecutor:
         while not self.pool.environment:
             self._interrupt.check()
             self._scale()
+            self._listen()
             self._wait()
         return self.pool.environment
 

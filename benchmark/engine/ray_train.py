@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from benchmark.config.plugins import Plugin, load_plugin
+from benchmark.engine.ray_pulse import BEAT_S, MOST_MISSED
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import UserError
 from benchmark.stages.node import Node, Workplace
@@ -118,6 +119,8 @@ def run_group(task: Task, store: Store, compute: Compute, ticks: Any) -> TaskRes
 
     # a node may have to be rented first; Train gives it a minute
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
+    # a process that is stopped holds up all; Train waits for ten minutes before it starts the group again
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", f"{BEAT_S * MOST_MISSED:g}")
 
     def tick(what: str, share: float) -> None:
         ticks.tick.remote(task.key, task.label, task.work, what, share)

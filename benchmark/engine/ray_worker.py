@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from benchmark.config.plugins import Plugin, load_plugin
+from benchmark.engine.ray_pulse import keep_beating
 from benchmark.engine.shared_store import Marker, not_shared, what_is_wrong
 from benchmark.engine.task import Task, TaskResult, execute
 from benchmark.errors import is_sent_away
@@ -49,10 +50,13 @@ class Worker:
         plugins: Sequence[Plugin],
         compute: Compute,
         threads: int,
+        slot: int,
         ticks: str,
         marker: Marker | None = None,
     ) -> None:
         """`ticks`: name of the actor that progress is told to; `marker`: what every node must find in the store."""
+        self._ticks = ray.get_actor(ticks)
+        keep_beating(lambda: self._ticks.beat.remote(slot))
         for plugin in plugins:
             load_plugin(plugin)
         import torch
@@ -62,7 +66,7 @@ class Worker:
         torch.set_num_threads(threads)
         # a GPU that Ray gives may be pretended, or one that this torch cannot use
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._store, self._compute, self._ticks = store, compute._replace(device=device), ray.get_actor(ticks)
+        self._store, self._compute = store, compute._replace(device=device)
         self._marker = marker
         self._cells: Mapping[str, Cell] = {}
         self._searched: dict[str, SearchCell] = {}

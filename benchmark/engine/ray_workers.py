@@ -86,6 +86,11 @@ class WorkerPool:
         """What a slot is, and how many there may be; nothing, as long as no node says."""
         return self._shape or Shape(0.0, 0.0, 1, 0)
 
+    @property
+    def there(self) -> list[int]:
+        """Slots that have a worker, on its way or warm."""
+        return list(self._handles)
+
     def handle(self, slot: int) -> Any:
         """The worker of a slot."""
         return self._handles[slot]
