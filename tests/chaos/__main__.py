@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.attempt import CELLS, LOCAL, Attempt
-from tests.chaos.faults import FAULTS, Fault, Missed
+from tests.chaos.attempt import Attempt, Calm, Hung
+from tests.chaos.fault import Fault, Missed
+from tests.chaos.faults import FAULTS
 from tests.helpers.miniature import run as run_calm
 
 RESULTS = Path("chaos-results")
@@ -31,44 +34,72 @@ def main(words: list[str]) -> int:
     if wrong:
         parser.error(f"--only must be of {', '.join(names)}, got {', '.join(wrong)}")
     given.out.mkdir(parents=True, exist_ok=True)
-    calm = (given.out / "undisturbed").resolve()
-    if not calm.exists():
-        print("an undisturbed run …", flush=True)
-        run_calm(calm, *LOCAL, *CELLS)
+    _listen()
     for fault in FAULTS:
         if fault.name in only:
-            _run(fault, calm, given.out, again=given.again)
+            _run(fault, given.out, again=given.again)
     results = [json.loads(file.read_text()) for name in names for file in sorted(given.out.glob(f"{name}.[0-9]*.json"))]
     print("\n".join(table(results)))
-    return int(any(not good(item) for item in results))
+    return int(not results or any(not good(item) for item in results))
 
 
-def _run(fault: Fault, calm: Path, out: Path, *, again: bool) -> None:
+def _listen() -> None:
+    """Has an end from outside clean up first, and runs hear Ctrl-C where a shell in the background ignores it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run(fault: Fault, out: Path, *, again: bool) -> None:
     if fault.needs and not shutil.which(fault.needs):
         print(f"{fault.name}: left out, there is no {fault.needs}", flush=True)
         return
-    for number in range(fault.times):
-        file = out / f"{fault.name}.{number}.json"
+    files = [out / f"{fault.name}.{number}.json" for number in range(fault.times)]
+    for number, file in enumerate(files):
         if file.exists() and not again:
             continue
-        file.write_text(json.dumps(result := _once(fault, calm, number), indent=1))
+        file.write_text(json.dumps(result := _once(fault, _calm(fault.calm, out), number), indent=1))
         print(row(result), flush=True)
+
+
+def _calm(calm: Calm, out: Path) -> Path:
+    """The store of an undisturbed run, which is made where it is not there."""
+    store = (out / calm.name).resolve()
+    if not store.exists():
+        print("an undisturbed run …", flush=True)
+        shutil.rmtree(begun := store.with_suffix(".begun"), ignore_errors=True)
+        run_calm(begun, *calm.how, *calm.cells)
+        begun.rename(store)
+    return store
 
 
 def _once(fault: Fault, calm: Path, number: int) -> dict[str, Any]:
     began = time.monotonic()
     found: dict[str, Any] = {"fault": fault.name, "number": number}
-    with Attempt(fault.how, calm) as run:
+    with Attempt(fault.how, calm, fault.calm.cells) as run:
         try:
-            found["done"] = fault.inject(run, number)
+            found |= _ended(fault, run, number)
         except Missed as missed:
-            return found | {"missed": str(missed)[-200:], "seconds": time.monotonic() - began}
-        code, complaints = run.finish()
-        found |= {"code": code, "traceback": "Traceback" in complaints or "Traceback" in found["done"]}
-        differs = run.differs() if code == 0 else f"rc {code}"
-        found |= {"equal": not differs, "differs": differs, "left": run.left()}
-        found["complaints"] = "" if found["equal"] else complaints[-400:]
+            found |= {"missed": str(missed)[-200:]}
+        except Exception as error:  # the table goes on
+            why = str(error) if isinstance(error, Hung) else traceback.format_exc()[-400:]
+            found |= {"done": "not told", "equal": False, "differs": why, "left": [], "traceback": False}
     return found | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def _ended(fault: Fault, run: Attempt, number: int) -> dict[str, Any]:
+    """What a fault did, and how the same command ended after it."""
+    done = fault.inject(run, number)
+    code, complaints = run.finish()
+    differs = run.differs() if code == 0 else f"rc {code}"
+    return {
+        "done": done,
+        "code": code,
+        "traceback": "Traceback" in complaints or "Traceback" in done,
+        "equal": not differs,
+        "differs": differs,
+        "left": run.left(),
+        "complaints": complaints[-400:] if differs else "",
+    }
 
 
 def good(result: dict[str, Any]) -> bool:
@@ -82,7 +113,7 @@ def row(result: dict[str, Any]) -> str:
         why = " ".join(result["missed"].split())[:80]
         return f"| {result['fault']} {result['number']} | came too late: {why} | | | {result['seconds']:.0f} s |"
     left = "; ".join(result["left"])[:120] or "nothing"
-    equal = "equal" if result["equal"] else f"**{result['differs']}**"
+    equal = "equal" if result["equal"] else f"**{' '.join(result['differs'].split())}**"
     return f"| {result['fault']} {result['number']} | {result['done']} | {equal} | {left} | {result['seconds']:.0f} s |"
 
 
@@ -90,13 +121,13 @@ def table(results: Iterable[dict[str, Any]]) -> list[str]:
     """All results, and how many there are."""
     results = list(results)
     counted = [item for item in results if "missed" not in item]
+    minutes = sum(item["seconds"] for item in results) / 60
     head = [
         "| fault | what was done, and what the run said | after the same command | left over | took |",
         "|---|---|---|---|---|",
     ]
-    sums = (
-        f"{len(counted)} faults: {sum(map(good, counted))} as it should be; {len(results) - len(counted)} came too late"
-    )
+    late = len(results) - len(counted)
+    sums = f"{len(counted)} faults: {sum(map(good, counted))} as it should be; {late} came too late; {minutes:.0f} min"
     return [*head, *map(row, results), "", sums]
 
 

@@ -33,13 +33,13 @@ FINE: dict[str, Any] = {
 def test_a_run_is_good_that_ends_in_equal_records_leaves_nothing_and_shows_no_traceback(wrong: dict[str, Any]) -> None:
     assert good(FINE)
     assert not good(FINE | wrong)
-    assert table([FINE, FINE | wrong])[-1] == "2 faults: 1 as it should be; 0 came too late"
+    assert table([FINE, FINE | wrong])[-1] == "2 faults: 1 as it should be; 0 came too late; 0 min"
 
 
 def test_a_fault_that_came_too_late_is_told_and_not_counted() -> None:
     late = {"fault": "driver", "number": 7, "missed": "the run\nhad ended", "seconds": 12.0}
     lines = table([FINE, late])
-    assert lines[-1] == "1 faults: 1 as it should be; 1 came too late"
+    assert lines[-1] == "1 faults: 1 as it should be; 1 came too late; 0 min"
     assert "| driver 7 | came too late: the run had ended |" in lines[-3]
 
 

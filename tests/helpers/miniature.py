@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,12 +43,23 @@ WORDS = [part for text in SETTINGS for part in ("--set", text)]  # of the comman
 PLUGIN = Path(__file__).parents[1] / "plugin" / "interpolated_repair.py"
 
 
-def start(store: Path, *more: str) -> subprocess.Popen[str]:
-    """Starts `backstop run smoke` in a session of its own, single-threaded, so that equal runs give equal bits."""
-    words = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", str(store), "--quiet", *WORDS, *more]
+def start(store: Path | str, *more: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Starts `backstop run smoke` in a session of its own, single-threaded, so that equal runs give equal bits.
+
+    Args:
+        store: where.
+        more: further words.
+        before: a command that is given this one.
+    """
+    command = [sys.executable, "-m", "benchmark.cli", "run", "smoke", "--store", str(store), "--quiet", *WORDS, *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return subprocess.Popen(
-        words, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*before, *command],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

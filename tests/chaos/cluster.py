@@ -1,0 +1,98 @@
+"""`python -m tests.chaos.cluster CPUS …`: a head without CPUs and nodes, in a process that may be killed with them.
+
+Prints one line of JSON when they are there, and for each line that it reads what of runs is left on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tests.chaos.attempt import ROOT, Attempt, send
+
+END_S = 120.0  # of a cluster
+
+
+class Nodes:
+    """A cluster as an attempt sees it; the attempt's command joins it, and the attempt's end ends it."""
+
+    def __init__(self, run: Attempt, *cpus: int, how: tuple[str, ...] = ()) -> None:
+        """A node for each number of `cpus`; `how`: further words of the command."""
+        run.environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        run.environment |= {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        words = [sys.executable, "-m", "tests.chaos.cluster", *map(str, cpus)]
+        with run.marked():
+            self._process = subprocess.Popen(
+                words,
+                cwd=ROOT,
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        run.processes.append(self._process)
+        run.around.callback(self.close)
+        found = self._read()
+        self.address: str = found["address"]
+        self.dashboard: str = f"http://{found['dashboard']}"
+        self.raylets: list[int] = found["raylets"]  # process of each node, the head's apart
+        run.how, run.also_left = ("--address", self.address, *how), self.left
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline() or "{}")
+
+    def left(self) -> list[str]:
+        """Actors that live and placement groups that hold something."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._read().get("left", ["a cluster that does not answer"])
+
+    def close(self) -> None:
+        """Ends it as its owner would; nothing where it was killed."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait(timeout=END_S)
+
+
+def restarted(run: Attempt, nodes: Nodes) -> None:
+    """Ends all that is left of a cluster, as machines that are started again, and begins another one."""
+    for number in run.running():
+        send(number, signal.SIGKILL)
+    nodes.close()
+    Nodes(run, *([1] * len(nodes.raylets)))
+
+
+def _left(state: Any) -> list[str]:
+    actors = (item for item in state.actor_table(None).values() if item["State"] != "DEAD")
+    groups = (item for item in state.placement_group_table().values() if item["state"] != "REMOVED")
+    return [f"actor {item['ActorClassName']}" for item in actors] + [f"placement group {item}" for item in groups]
+
+
+def main(words: list[str]) -> None:
+    """Holds a cluster until its input ends."""
+    from tests.cluster.raylets import Raylets
+
+    with Raylets() as raylets:
+        cluster = raylets._cluster
+        nodes = [raylets.add(cpus=int(word)) for word in words]
+        found = {
+            "address": raylets.address,
+            "dashboard": cluster.webui_url,
+            "raylets": [node.all_processes["raylet"][0].process.pid for node in nodes],
+        }
+        print(json.dumps(found), flush=True)
+        for _ in sys.stdin:
+            print(json.dumps({"left": _left(cluster.global_state)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
