@@ -19,7 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from benchmark.store.artifacts import Store
-from reports import headline, markdown, style, views
+from reports import headline, importance, markdown, style, views
 from reports.compile import JUDGED, Frame, Results, collapse_of, compile_suite
 from reports.deployed import Form, forms
 from reports.detection import Detectors, detector_scales, detectors
@@ -257,6 +257,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "filters": _filters(cells, names),
         "several_seeds": len(seeds) > 1,
         "searches": search_rows(results.trials, names),
+        "fewest": importance.FEWEST,
         "control_texts": [(names.repair[label], text) for label, text in controls.items()],
         "controls": views.control_rows(cells, names, controls),
         "protocol": [(plain(part), views.facts(value)) for part, value in suite.get("protocol", {}).items()],

@@ -12,6 +12,7 @@ from benchmark.stats import front, hypervolume
 from benchmark.store.schemas import DEFAULTS_STAND_IN
 from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import Frame
+from reports.importance import importance
 from reports.labels import (
     MEASURES,
     RULES,
@@ -163,6 +164,7 @@ class SearchRow(NamedTuple):
     stopped: int  # trials that collapsed, failed or ran out of something
     on_front: int
     hypervolume: Number
+    mattered: str  # share of each field in what its trials reached; "" where they are too few to say
 
 
 def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
@@ -181,6 +183,11 @@ def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
                 stopped=int((status != "ok").sum()),
                 on_front=len(front(points)),
                 hypervolume=Number(f"{area:.3f}", area),
+                mattered=_mattered(group),
             )
         )
     return rows
+
+
+def _mattered(trials: Frame) -> str:
+    return ", ".join(f"{plain(name)} {percent(share, digits=0)}\u00a0%" for name, share in importance(trials).items())

@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from benchmark.config.spec import Search
 from benchmark.errors import must
+from benchmark.quiet import quiet_optuna
 from benchmark.store.keys import derive_seed
 from benchmark.types import Choices, Range
 from tuners.search_space import distributions
@@ -167,7 +166,7 @@ def _tpe(
         n_startup_trials=search.startup_trials + bad,
         seed=derive_seed(search_key, "tpe", round.number) % _SEEDS,
     )
-    with _quiet():
+    with quiet_optuna():
         study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
         study.add_trials(told)
         return [_asked(study, space) for _ in round.trials]
@@ -202,18 +201,3 @@ def _contains(mark: Range | Choices, value: Any) -> bool:
     if isinstance(mark, Choices):
         return value in mark.options
     return isinstance(value, (int, float)) and mark.low <= value <= mark.high
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Optuna from announcing the studies that every round builds and drops."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

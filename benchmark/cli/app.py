@@ -36,6 +36,7 @@ from benchmark.cli.options import (
     Plugins,
     Quiet,
     Seed,
+    Storage,
     Stored,
     StorePath,
     Suite,
@@ -201,6 +202,26 @@ def board(suite: Stored = None, out: Out = None, store: StorePath = None, behind
     from benchmark.engine import suites
 
     boards.board(suite and suites.stored_name(suite), out, suites.store_at(store, behind))
+
+
+@app.command()
+def studies(
+    suite: Suite,
+    storage: Storage,
+    set_: Assign = None,
+    plugin: Plugins = None,
+    add: Add = None,
+    store: StorePath = None,
+    behind: Behind = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Write the searches of a suite as studies into an Optuna storage, for Optuna's dashboard and plots."""
+    from benchmark.cli import studies as export
+    from benchmark.engine import suites
+
+    resolved, stored = suites.resolve_at(store, behind, suite, set_, plugin, add, trusted=trust)
+    export.studies(resolved, stored, storage, as_json=json)
 
 
 @app.command()

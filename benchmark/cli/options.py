@@ -39,6 +39,9 @@ Behind = Annotated[
     list[str] | None,
     typer.Option("--from", metavar="URL", help="a read-only store behind it: what is found there is not made again"),
 ]
+Storage = Annotated[
+    str, typer.Option("--storage", metavar="URL", help="an Optuna storage: sqlite:///studies.db, or a journal's file")
+]
 Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="folder to write to [default: STORE/board]")]
 Local = Annotated[bool, typer.Option("--local", help="in this process, without Ray")]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Ray Train workers per pre-trained model")]
