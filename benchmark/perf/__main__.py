@@ -30,6 +30,8 @@ class Name(StrEnum):
     DETECTORS = "detectors"
     SCALE = "scale"
     REMOTE = "remote"
+    WORKERS = "workers"
+    POOL = "pool"
 
 
 def main(
