@@ -12,11 +12,13 @@ from benchmark.engine.suites import stored_name
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
 from benchmark.store.damages import Damage, damages
+from benchmark.store.format import require_store
 from benchmark.store.survey import Garbage, garbage, remove, sizes
 
 
 def ls(store: Store, *, as_json: bool) -> None:
     """Prints what a store has of each stage."""
+    require_store(store.own.root)
     found = sizes(store)
     if as_json:
         print_json([item._asdict() for item in found])
@@ -35,6 +37,7 @@ def ls(store: Store, *, as_json: bool) -> None:
 
 def verify(store: Store, *, drop: bool, as_json: bool) -> int:
     """Reads every artifact's files and prints which are damaged; 0 where none is, else 1."""
+    require_store(store.own.root)
     looked, found = 0, list[Damage]()
     for _, _, damage in damages(store, drop=drop):
         looked += 1
@@ -52,6 +55,7 @@ def verify(store: Store, *, drop: bool, as_json: bool) -> int:
 
 def gc(store: Store, *, hours: float, logs: bool, dry_run: bool, as_json: bool) -> None:
     """Removes what nobody needs; says what, and how much."""
+    require_store(store.own.root)
     if not dry_run:
         store.require_writable()
     found = garbage(store, older_than_s=hours * 3600, logs=logs)

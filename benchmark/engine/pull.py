@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
+
 from benchmark.config.plugins import copies_named
-from benchmark.errors import must, unknown
+from benchmark.errors import UserError, must, unknown
+from benchmark.stages.every import STAGES
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
 
@@ -35,17 +39,24 @@ def pull(store: Store, name: str, stages: Collection[str] = ()) -> Iterator[Pull
         UserError: there is no such suite or key, or nowhere to look.
     """
     if not store.behind:
-        raise must("pull", "given the store to copy from", (), "name it with --from URL")
+        raise UserError("pull must be given the store to copy from, got none; name it with --from URL")
     store.require_writable()
     sources = [Store(url) for url in store.behind]
     documents = (source.read_json(f"suites/{name}.json") for source in sources)
     document = next((found for found in documents if found is not None), None)
     if document is None:
+        if stages:
+            raise must("--stage", f"given with a suite, which {name} is none of", [*stages], "drop it")
         yield from _one(store, sources, name)
         return
-    refs = [ref for ref in _refs(store, document) if not stages or ref[0] in stages]
+    refs = _refs(store, document)
+    known = {stage.name for stage in STAGES} | {stage for stage, _ in refs}
+    for stage in stages:
+        if stage not in known:
+            raise unknown("stage", stage, known)
     for stage, key in refs:
-        yield from _copied(store, sources, stage, key)
+        if not stages or stage in stages:
+            yield from _copied(store, sources, stage, key)
     for place in copies_named(document.get("specification")):
         text = store.read_text(place)
         if text is not None:
@@ -86,12 +97,32 @@ def _copied(store: Store, sources: Sequence[Store], stage: str, key: str) -> Ite
 
 
 def _refs(store: Store, document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All that a suite's cells are made of, their records, and what was measured on these."""
+    """All that a suite's cells are made of, their records, what these name, and what was measured on them."""
     records = {cell["record"]: None for cell in document["cells"]}
     nodes = [(stage, key) for cell in document["cells"] for stage, key in cell.get("nodes", ())]
     measured = store.facts_of("measure", store.keys("measure"))
     measures = [("measure", key) for key, facts in measured.items() if not records.keys().isdisjoint(facts["cells"])]
-    return list(dict.fromkeys([*nodes, *(("record", key) for key in records), *measures]))
+    found = filter(None, (store.find("record", key) for key in records))
+    named = [ref for record in found for ref in _named(record)]
+    return list(dict.fromkeys([*nodes, *named, *(("record", key) for key in records), *measures]))
+
+
+def _named(record: Artifact) -> Iterator[tuple[str, str]]:
+    """What no suite knows before its searches end: trials, chosen models, and outcomes behind a record's numbers."""
+    yield from (("defend", key) for key in _column(record, "trials.parquet", "artifact"))
+    behind = _column(record, "records.parquet", "sources") + _column(record, "front.parquet", "sources")
+    for source in chain.from_iterable(behind):
+        yield source["stage"], source["key"]
+        if source["model"]:
+            yield source["model_stage"], source["model"]
+
+
+def _column(record: Artifact, file: str, name: str) -> list[Any]:
+    """What stands in a column of a record's table; nothing where there is no such table, or none in an older one."""
+    if file not in record.hashes:
+        return []
+    table = pq.read_table(record.path(file))
+    return [value for value in table[name].to_pylist() if value] if name in table.column_names else []
 
 
 def _bases(found: Artifact | None) -> list[str]:

@@ -16,6 +16,16 @@ def write_format(place: Root) -> None:
         place.write("format.json", json.dumps({"version": FORMAT_VERSION}))
 
 
+def require_store(place: Root) -> None:
+    """Refuses a place where nothing was ever written: a command that looks after a store was given another address."""
+    if place.read("format.json") is None:
+        raise _no_store(f"store {place.url}")
+
+
+def _no_store(place: str) -> UserError:
+    return UserError(f"{place} must be a store, got no format.json there; check the address")
+
+
 def check_format(place: Root, *, behind: bool) -> None:
     """Refuses what is no store, and a store that a newer version made."""
     if place.local is not None and place.local.is_file():
@@ -23,7 +33,7 @@ def check_format(place: Root, *, behind: bool) -> None:
     data = place.read_first("format.json")
     if data is None:
         if behind:
-            raise UserError(f"--from {place.url} must be a store, got no format.json there; check the address")
+            raise _no_store(f"--from {place.url}")
         return
     try:
         version = parse_json(data)["version"]

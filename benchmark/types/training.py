@@ -51,7 +51,8 @@ class Training(Frozen):
         Field(description="inherit: start from pre-training's Adam state and its weight decay, as released"),
     ] = "fresh"
     stop_after: Annotated[
-        int | None, Field(ge=1, description="epochs that are run of the schedule's `epochs`; None: all of them")
+        int | None,
+        Field(ge=1, description="epochs that are run of the schedule's `epochs`, where it has more; None: all of them"),
     ] = None
     take: Annotated[
         Literal["last", "lowest_validation_loss"],

@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmark.store.artifacts import Store
+from benchmark.store.schemas import SOURCE
 from tests.cli.conftest import Call
 
 pytestmark = pytest.mark.unit
@@ -163,19 +166,44 @@ def test_pull_copies_a_suite_from_several_stores(root: str, tmp_path: Path, call
     assert Store(mine).read_json("suites/tiny.json") == second.read_json("suites/tiny.json")
 
 
+def test_pull_copies_what_a_search_chose_too_and_the_outcomes_behind_it(root: str, tmp_path: Path, call: Call) -> None:
+    theirs, mine = Store(root), str(tmp_path / "mine")
+    for stage, key in (("evaluate", "e1"), ("evaluate", "e2"), ("defend", "t0"), ("defend", "t1"), ("defend", "other")):
+        write(theirs, stage, key)
+    behind = dict.fromkeys(SOURCE.names) | {"stage": "evaluate", "model_stage": "defend", "model": "t1"}
+    draft = theirs.draft("record", "r1")
+    for name, key in (("records", "e1"), ("front", "e2")):
+        table = pa.table({"sources": pa.array([[behind | {"key": key}]], pa.list_(SOURCE))})
+        pq.write_table(table, draft.path(f"{name}.parquet"))
+    pq.write_table(pa.table({"artifact": ["t0", "t0", "t1", None]}), draft.path("trials.parquet"))
+    draft.commit({"final": True})
+    cell = {"record": "r1", "nodes": [], "seed": 0, "objective": "mmcl", "attack": "badnet", "repair": "cleanclip"}
+    theirs.write_json("suites/tiny.json", {"suite": "tiny", "specification": {}, "cells": [cell]})
+    assert call("store", "pull", "tiny", "--store", mine, "--from", root)[0] == 0
+    copied = {(stage, key) for stage in ("evaluate", "defend", "record") for key in Store(mine).keys(stage)}
+    assert copied == {("evaluate", "e1"), ("evaluate", "e2"), ("defend", "t0"), ("defend", "t1"), ("record", "r1")}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("pull", "k1"), "pull must be given the store to copy from"),
         (("pull", "nosuch", "--from", "THEIRS"), "unknown suite or key 'nosuch'"),
+        (("pull", "tiny", "--from", "THEIRS", "--stage", "recrod"), "unknown stage 'recrod'; did you mean record or"),
+        (("pull", "k9", "--from", "THEIRS", "--stage", "record"), "--stage must be given with a suite"),
+        (("ls", "--store", "NOWHERE"), "must be a store, got no format.json there; check the address"),
+        (("verify", "--store", "NOWHERE"), "must be a store, got no format.json there"),
+        (("gc", "--dry-run", "--store", "NOWHERE"), "must be a store, got no format.json there"),
         (("ls", "--store", "nosuch://x"), "unknown protocol 'nosuch'"),
         (("gc", "--store", "FILE"), "must be a folder or a URL, got a file"),
     ],
 )
 def test_a_mistake_is_one_line(words: tuple[str, ...], told: str, tmp_path: Path, call: Call) -> None:
-    write(Store(tmp_path / "theirs"), "pretrain", "k9")
+    theirs = Store(tmp_path / "theirs")
+    write(theirs, "pretrain", "k9")
+    theirs.write_json("suites/tiny.json", {"suite": "tiny", "specification": {}, "cells": []})
     (tmp_path / "file").write_text("")
-    places = {"THEIRS": str(tmp_path / "theirs"), "FILE": str(tmp_path / "file")}
+    places = {"THEIRS": str(tmp_path / "theirs"), "FILE": str(tmp_path / "file"), "NOWHERE": "/nowhere"}
     words = tuple(places.get(word, word) for word in words)
     code, _, err = call("store", *words, *(() if "--store" in words else ("--store", str(tmp_path / "mine"))))
     assert code == 2
