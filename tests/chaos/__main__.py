@@ -16,7 +16,6 @@ from typing import Any
 from tests.chaos.attempt import Attempt, Calm, Hung
 from tests.chaos.fault import Fault, Missed
 from tests.chaos.faults import FAULTS
-from tests.helpers.miniature import run as run_calm
 
 RESULTS = Path("chaos-results")
 
@@ -57,7 +56,7 @@ def _run(fault: Fault, out: Path, *, again: bool) -> None:
     for number, file in enumerate(files):
         if file.exists() and not again:
             continue
-        file.write_text(json.dumps(result := _once(fault, _calm(fault.calm, out), number), indent=1))
+        file.write_text(json.dumps(result := _once(fault, out, number), indent=1))
         print(row(result), flush=True)
 
 
@@ -66,23 +65,26 @@ def _calm(calm: Calm, out: Path) -> Path:
     store = (out / calm.name).resolve()
     if not store.exists():
         print("an undisturbed run …", flush=True)
-        shutil.rmtree(begun := store.with_suffix(".begun"), ignore_errors=True)
-        run_calm(begun, *calm.how, *calm.cells)
+        with Attempt(calm.how, store, calm.cells) as run:
+            code, complaints = run.finish()
+            if code:
+                raise RuntimeError(f"an undisturbed run ended with {code}: {complaints}")
+            shutil.copytree(run.root, begun := out / f"{calm.name}.begun", dirs_exist_ok=True)
         begun.rename(store)
     return store
 
 
-def _once(fault: Fault, calm: Path, number: int) -> dict[str, Any]:
+def _once(fault: Fault, out: Path, number: int) -> dict[str, Any]:
     began = time.monotonic()
     found: dict[str, Any] = {"fault": fault.name, "number": number}
-    with Attempt(fault.how, calm, fault.calm.cells) as run:
-        try:
+    try:
+        with Attempt(fault.how, _calm(fault.calm, out), fault.calm.cells) as run:
             found |= _ended(fault, run, number)
-        except Missed as missed:
-            found |= {"missed": str(missed)[-200:]}
-        except Exception as error:  # the table goes on
-            why = str(error) if isinstance(error, Hung) else traceback.format_exc()[-400:]
-            found |= {"done": "not told", "equal": False, "differs": why, "left": [], "traceback": False}
+    except Missed as missed:
+        found |= {"missed": str(missed)[-200:]}
+    except Exception as error:  # the table goes on
+        why = str(error) if isinstance(error, Hung) else traceback.format_exc()[-400:]
+        found |= {"done": "not told", "equal": False, "differs": why, "left": [], "traceback": False}
     return found | {"seconds": round(time.monotonic() - began, 1)}
 
 

@@ -77,12 +77,19 @@ class Attempt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in self.running():
-            send(number, signal.SIGKILL)
+        self.kill_all()
         for process in self.processes:
-            process.wait()
+            process.wait(timeout=LIMIT_S)
         self.around.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill_all(self) -> None:
+        """Kills its processes, and those that they start meanwhile."""
+        end = time.monotonic() + LEAVE_S
+        while (there := self.running()) and time.monotonic() < end:
+            for number in there:
+                send(number, signal.SIGKILL)
+            time.sleep(0.1)
 
     @contextlib.contextmanager
     def marked(self) -> Iterator[None]:
@@ -203,6 +210,8 @@ class Attempt:
             if done.returncode:
                 return [f"gc: {done.stderr.strip()}"]
             again = json.loads(done.stdout)["removed"]
+            if not again:
+                break
         return [f"in the store: {item}" for item in again]
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import signal
 import subprocess
 import sys
 from typing import Any
 
-from tests.chaos.attempt import ROOT, Attempt, send
+from tests.chaos.attempt import ROOT, Attempt
 
 END_S = 120.0  # of a cluster
 
@@ -65,8 +64,7 @@ class Nodes:
 
 def restarted(run: Attempt, nodes: Nodes) -> None:
     """Ends all that is left of a cluster, as machines that are started again, and begins another one."""
-    for number in run.running():
-        send(number, signal.SIGKILL)
+    run.kill_all()
     nodes.close()
     Nodes(run, *([1] * len(nodes.raylets)))
 
