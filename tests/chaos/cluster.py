@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.cluster CPUS …`: a head without CPUs and nodes, in a process that may be killed with them.
+"""`python -m tests.chaos.cluster [dashboard] CPUS …`: a head without CPUs and nodes, in a process that may be killed with them.
 
 Prints one line of JSON when they are there, and for each line that it reads what of runs is left on them.
 """
@@ -20,11 +20,11 @@ END_S = 120.0  # of a cluster
 class Nodes:
     """A cluster as an attempt sees it; the attempt's command joins it, and the attempt's end ends it."""
 
-    def __init__(self, run: Attempt, *cpus: int, how: tuple[str, ...] = ()) -> None:
-        """A node for each number of `cpus`; `how`: further words of the command."""
+    def __init__(self, run: Attempt, *cpus: int, how: tuple[str, ...] = (), dashboard: bool = False) -> None:
+        """A node for each number of `cpus`; `how`: further words of the command; `dashboard`: for jobs and groups."""
         run.environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         run.environment |= {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        words = [sys.executable, "-m", "tests.chaos.cluster", *map(str, cpus)]
+        words = [sys.executable, "-m", "tests.chaos.cluster", *(["dashboard"] if dashboard else []), *map(str, cpus)]
         with run.marked():
             self._process = subprocess.Popen(
                 words,
@@ -79,9 +79,9 @@ def main(words: list[str]) -> None:
     """Holds a cluster until its input ends."""
     from tests.cluster.raylets import Raylets
 
-    with Raylets() as raylets:
+    with Raylets(dashboard="dashboard" in words) as raylets:
         cluster = raylets._cluster
-        nodes = [raylets.add(cpus=int(word)) for word in words]
+        nodes = [raylets.add(cpus=int(word)) for word in words if word.isdigit()]
         found = {
             "address": raylets.address,
             "dashboard": cluster.webui_url,

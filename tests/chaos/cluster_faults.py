@@ -36,7 +36,7 @@ def node_search(run: Attempt, again: int) -> str:
 
 def node_group(run: Attempt, again: int) -> str:
     """The process of a worker group that trains on the second node, before and after the first checkpoint."""
-    nodes = Nodes(run, 1, 1, how=("--workers", "2"))
+    nodes = Nodes(run, 1, 1, how=("--workers", "2"), dashboard=True)
     process = run.start()
     if again and not run.until(process, lambda: list(run.root.glob("scratch/pretrain/*/*"))):
         raise Missed(run.end(process))
@@ -57,7 +57,7 @@ def head_restarted(run: Attempt, again: int) -> str:
 
 def job(run: Attempt, again: int) -> str:
     """A job that is stopped by its user, and one whose driver is killed; then the same job."""
-    nodes = Nodes(run, 1, 1)
+    nodes = Nodes(run, 1, 1, dashboard=True)
     submit = (RAY_COMMAND, "job", "submit", "--address", nodes.dashboard)
     run.how, run.before = (), (*submit, "--submission-id", "first", "--")
     process = run.start()

@@ -11,13 +11,13 @@ from benchmark.engine.ray_token import set_token
 class Raylets:
     """A head and nodes; a context manager. The head has no CPU where none is given, as in cluster.yaml."""
 
-    def __init__(self, **head: Any) -> None:
-        """`head`: `cpus`, `gpus` of the head."""
+    def __init__(self, *, dashboard: bool = True, **head: Any) -> None:
+        """`dashboard`: Train asks it what is left of a group, and it takes jobs. `head`: `cpus`, `gpus` of the head."""
         set_token()
         from ray.cluster_utils import Cluster
 
-        dashboard = {"include_dashboard": True, "dashboard_port": free_port()}  # Train asks it what is left of a group
-        self._cluster = Cluster(initialize_head=True, head_node_args={**_resources(**head), **dashboard})
+        shown = {"include_dashboard": dashboard, "dashboard_port": free_port()}
+        self._cluster = Cluster(initialize_head=True, head_node_args={**_resources(**head), **shown})
         self.address: str = self._cluster.address
 
     def __enter__(self) -> Raylets:
