@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.cluster [dashboard] CPUS …`: a head without CPUs and nodes, in a process that may be killed with them.
+"""`python -m tests.chaos.cluster [dashboard] CPUS …`: a head without CPUs and nodes in a process that can be killed.
 
 Prints one line of JSON when they are there, and for each line that it reads what of runs is left on them.
 """
