@@ -26,6 +26,7 @@ LIMIT_S = 600.0  # of one command, on a machine that does other things as well
 LEAVE_S = 30.0  # how long processes may take to end after their driver
 SHARED_MEMORY = Path("/dev/shm")
 RAYS_OWN = ("ray::IDLE", "ray::Dashboard", "ray::RuntimeEnv", "ray::JobSupervisor")  # no actor of a run
+GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray's processes try to reach a head; 60 s
 ROOT = Path(__file__).parents[2]
 
 
@@ -140,7 +141,7 @@ class Attempt:
         while process.poll() is None and time.monotonic() < end:
             if there():
                 return True
-            time.sleep(0.05)
+            time.sleep(0.05 if self.root.is_dir() else 0.5)
         return False
 
     def grown(self, process: subprocess.Popen[str], more: int) -> bool:

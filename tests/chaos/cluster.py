@@ -10,11 +10,16 @@ import json
 import secrets
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.chaos.attempt import ROOT, Attempt
+from tests.chaos.attempt import LIMIT_S, ROOT, Attempt
+from tests.chaos.fault import Missed
 
 END_S = 120.0  # of a cluster
+TRIES = 3  # Ray gives a node 30 s to start, which a busy machine may need for its imports
 
 
 class Nodes:
@@ -25,33 +30,44 @@ class Nodes:
         run.environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         run.environment |= {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         words = [sys.executable, "-m", "tests.chaos.cluster", *(["dashboard"] if dashboard else []), *map(str, cpus)]
-        with run.marked():
+        log = run.folder / "cluster.log"
+        for _ in range(TRIES):
+            self._begin(run, words, log)
+            if found := self._read():
+                break
+            run.kill_all()
+        else:
+            raise Missed(f"the cluster did not start: {log.read_text()[-150:]}")
+        run.around.callback(self.close)
+        self.address: str = found["address"]
+        self.dashboard: str = f"http://{found['dashboard']}"
+        self.raylets: list[int] = found["raylets"]  # process of each node, the head's apart
+        run.how, run.also_left = ("--address", self.address, *how), self.left
+
+    def _begin(self, run: Attempt, words: list[str], log: Path) -> None:
+        with run.marked(), log.open("w") as complaints:
             self._process = subprocess.Popen(
                 words,
                 cwd=ROOT,
                 start_new_session=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=complaints,
                 text=True,
             )
         run.processes.append(self._process)
-        run.around.callback(self.close)
-        found = self._read()
-        self.address: str = found["address"]
-        self.dashboard: str = f"http://{found['dashboard']}"
-        self.raylets: list[int] = found["raylets"]  # process of each node, the head's apart
-        run.how, run.also_left = ("--address", self.address, *how), self.left
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
-        return json.loads(self._process.stdout.readline() or "{}")
+        with _killed_after(self._process, LIMIT_S):
+            return json.loads(self._process.stdout.readline() or "{}")
 
     def left(self) -> list[str]:
         """Actors that live and placement groups that hold something."""
         assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
         return self._read().get("left", ["a cluster that does not answer"])
 
     def close(self) -> None:
@@ -60,6 +76,17 @@ class Nodes:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait(timeout=END_S)
+
+
+@contextlib.contextmanager
+def _killed_after(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
+    """Kills a process that does not answer meanwhile."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def restarted(run: Attempt, nodes: Nodes) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.chaos.attempt import Attempt, send
+from tests.chaos.attempt import GCS_PATIENCE, Attempt, send
 from tests.chaos.cluster import Nodes, restarted
 from tests.chaos.fault import Missed, hit, lines
 
@@ -45,6 +45,7 @@ def node_group(run: Attempt, again: int) -> str:
 
 def head_restarted(run: Attempt, again: int) -> str:
     """The head; then another cluster, as after the machines were started again."""
+    run.environment[GCS_PATIENCE] = "15"
     nodes = Nodes(run, 1, 1)
     process = run.start()
     if not run.grown(process, (3, 14)[again]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.chaos.attempt import Attempt, send
+from tests.chaos.attempt import GCS_PATIENCE, Attempt, send
 from tests.chaos.fault import Missed, hit, lines
 
 
@@ -43,6 +43,7 @@ def raylet(run: Attempt, again: int) -> str:
 
 def head(run: Attempt, again: int) -> str:
     """The server of a cluster."""
+    run.environment[GCS_PATIENCE] = "15"
     return _after(run, (3, 16)[again], "gcs/gcs_server")
 
 
