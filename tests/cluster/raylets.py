@@ -16,7 +16,8 @@ class Raylets:
         set_token()
         from ray.cluster_utils import Cluster
 
-        shown = {"include_dashboard": dashboard, "dashboard_port": free_port()}
+        # the monitor rents nodes, of which there are none
+        shown = {"include_dashboard": dashboard, "dashboard_port": free_port(), "no_monitor": True}
         self._cluster = Cluster(initialize_head=True, head_node_args={**_resources(**head), **shown})
         self.address: str = self._cluster.address
 
@@ -42,4 +43,5 @@ def free_port() -> int:
 
 
 def _resources(*, cpus: int = 0, gpus: int = 0) -> dict[str, Any]:
-    return {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20}
+    # nobody reads the logs
+    return {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20, "include_log_monitor": False}
