@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmark.engine.ray_token import set_token
 
+AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
 
 class Raylets:
     """A head and nodes; a context manager. The head has no CPU where none is given, as in cluster.yaml."""
@@ -43,5 +45,6 @@ def free_port() -> int:
 
 
 def _resources(*, cpus: int = 0, gpus: int = 0) -> dict[str, Any]:
-    # nobody reads the logs
-    return {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20, "include_log_monitor": False}
+    has = {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100 << 20}
+    # nobody reads the logs; a raylet waits for ports that its agents choose, for too short a time on a busy machine
+    return has | {"include_log_monitor": False} | {name: free_port() for name in AGENT_PORTS}
