@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmark.engine.ray_token import ALONE
 from tests.chaos.attempt import LIMIT_S, ROOT, Attempt
 from tests.chaos.fault import Missed
 
@@ -28,6 +29,7 @@ class Nodes:
     def __init__(self, run: Attempt, *cpus: int, how: tuple[str, ...] = (), dashboard: bool = False) -> None:
         """A node for each number of `cpus`; `how`: further words of the command; `dashboard`: for jobs and groups."""
         run.environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        run.environment[ALONE] = "0"  # it listens on loopback, where the driver has to look for it
         run.environment |= {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         words = [sys.executable, "-m", "tests.chaos.cluster", *(["dashboard"] if dashboard else []), *map(str, cpus)]
         log = run.folder / "cluster.log"
