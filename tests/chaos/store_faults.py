@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chaos.attempt import RAY, Attempt
 from tests.chaos.fault import Missed, lines
-from tests.helpers.s3 import BUCKET, Server, serving
+
+if TYPE_CHECKING:
+    from tests.helpers.s3 import Server
 
 OUTAGE_S = 45.0
 
 
 def _served(run: Attempt) -> Server:
+    from tests.helpers.s3 import BUCKET, serving  # takes seconds to load, which the other faults need not wait for
+
     patch = pytest.MonkeyPatch()
     run.around.callback(patch.undo)
     run.environment["BACKSTOP_CACHE"] = str(run.folder / "cache")
