@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.fake_cloud import FakeCloud
-from tests.helpers.miniature import records, run, start
+from tests.helpers.miniature import is_undisturbed, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
@@ -36,9 +36,10 @@ def test_the_fake_cloud_has_the_shape_of_the_shipped_file(tmp_path: Path) -> Non
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_run_rents_what_it_asks_for_and_gives_it_back(version: int, tmp_path: Path, folder: Path) -> None:
-    calm, root, seen = tmp_path / "calm", tmp_path / "store", set[int]()
-    run(calm, "--local", *CELLS)
+def test_a_run_rents_what_it_asks_for_and_gives_it_back(
+    version: int, tmp_path: Path, folder: Path, miniature_store: Path
+) -> None:
+    root, seen = tmp_path / "store", set[int]()
     with FakeCloud(folder, {"CPU": 1, "GPU": 1}, max_workers=2, idle_s=IDLE_S, version=version) as cloud:
         assert cloud.nodes() == 0
         process = start(root, "--address", cloud.address, "--gpus", "1", "--concurrency", "2", *CELLS)
@@ -53,4 +54,4 @@ def test_a_run_rents_what_it_asks_for_and_gives_it_back(version: int, tmp_path: 
         assert cloud.nodes() == 0
     assert max(seen) == 2
     assert complaints == ""
-    assert records(root, part=True) == records(calm, part=True)
+    assert is_undisturbed(root, miniature_store, cells=4)

@@ -14,19 +14,18 @@ import benchmark as bm
 from benchmark.store.artifacts import Store
 from reports.board import write_board
 from tests.helpers.kills import CELLS, kill_once
-from tests.helpers.miniature import records, run, start
+from tests.helpers.miniature import is_undisturbed, run, start
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_random_moments_leave_no_trace_in_the_records(tmp_path: Path) -> None:
-    calm, killed, draw = tmp_path / "calm", tmp_path / "killed", random.Random(1)
-    run(calm, "--local", *CELLS)
+def test_random_moments_leave_no_trace_in_the_records(tmp_path: Path, miniature_store: Path) -> None:
+    killed, draw = tmp_path / "killed", random.Random(1)
     moments = [(draw.randint(0, 6), draw.uniform(0, 1.5)) for _ in range(4)]
     found = [kill_once(killed, "--local", after=after, later_s=later) for after, later in moments]
     assert sum(there is not None for there in found) >= 3
     run(killed, "--local", *CELLS)
-    assert records(killed, part=True) == records(calm, part=True)
+    assert is_undisturbed(killed, miniature_store, cells=6)
 
 
 @pytest.mark.slow

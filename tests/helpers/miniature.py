@@ -85,3 +85,10 @@ def records(root: Path | str, *, part: bool = False) -> list[dict[str, object]]:
         tables = [found.path(name) for name in ("records.parquet", "trials.parquet") if found.path(name).exists()]
         rows += [row for table in tables for row in pq.read_table(table).to_pylist()]
     return [{name: value for name, value in row.items() if name not in VOLATILE} for row in rows]
+
+
+def is_undisturbed(root: Path | str, calm: Path | str, *, cells: int) -> bool:
+    """Whether a store has the records of so many cells, each as the store of an undisturbed run of the whole has it."""
+    mine = records(root, part=True)
+    made = {row["cell"] for row in mine}
+    return len(made) == cells and mine == [row for row in records(calm) if row["cell"] in made]
