@@ -26,6 +26,7 @@ PARTS = {
     "models": "models with their optimiser state",
     "repairs": "repairs at their defaults",
     "trials": "weights that trials keep for the rules and the front",
+    "chosen": "these at most once records stand on them, after `backstop store gc --trials`",
 }
 RAY_START_S = 30.0  # of Ray and its workers, on two cores
 

@@ -53,12 +53,12 @@ def verify(store: Store, *, drop: bool, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def gc(store: Store, *, hours: float, logs: bool, dry_run: bool, as_json: bool) -> None:
+def gc(store: Store, *, hours: float, logs: bool, trials: bool, dry_run: bool, as_json: bool) -> None:
     """Removes what nobody needs; says what, and how much."""
     require_store(store.own.root)
     if not dry_run:
         store.require_writable()
-    found = garbage(store, older_than_s=hours * 3600, logs=logs)
+    found = garbage(store, older_than_s=hours * 3600, logs=logs, trials=trials)
     if not dry_run:
         remove(store, found)
     if as_json:

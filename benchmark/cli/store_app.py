@@ -13,6 +13,10 @@ app = typer.Typer(name="store", no_args_is_help=True, rich_markup_mode=None, hel
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be removed, and remove nothing")]
 Drop = Annotated[bool, typer.Option("--drop", help="have the next run make what is damaged again")]
 Logs = Annotated[bool, typer.Option("--logs", help="tracebacks of failures too")]
+Trials = Annotated[
+    bool,
+    typer.Option("--trials", help="weights of finished searches too that no record stands on"),
+]
 Hours = Annotated[
     float, typer.Option("--older-than", metavar="HOURS", min=0, help="leave alone what was changed since")
 ]
@@ -43,13 +47,18 @@ def verify(store: StorePath = None, drop: Drop = False, json: Json = False) -> N
 
 @app.command()
 def gc(
-    store: StorePath = None, dry_run: DryRun = False, older_than: Hours = 24.0, logs: Logs = False, json: Json = False
+    store: StorePath = None,
+    dry_run: DryRun = False,
+    older_than: Hours = 24.0,
+    logs: Logs = False,
+    trials: Trials = False,
+    json: Json = False,
 ) -> None:
     """Remove what nobody needs: attempts that came to nothing, checkpoints of trainings that ended, torn files."""
     from benchmark.cli import store as commands
     from benchmark.engine import suites
 
-    commands.gc(suites.store_at(store), hours=older_than, logs=logs, dry_run=dry_run, as_json=json)
+    commands.gc(suites.store_at(store), hours=older_than, logs=logs, trials=trials, dry_run=dry_run, as_json=json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmark.config.spec import Experiment
+from benchmark.config.spec import Experiment, Search
 from benchmark.data.splits import is_streamed
 from benchmark.models.architectures import image_size, num_parameters
 from benchmark.stages.cells import Cell, outside_cell
@@ -25,11 +25,12 @@ class Storage(NamedTuple):
     models: int = 0  # pre-trained
     repairs: int = 0  # one epoch of each repair at its defaults
     trials: int = 0  # epochs that trials keep for the rules and the front
+    chosen: int = 0  # most of these that records stand on in the end: what `store gc --trials` leaves
 
     @property
     def total(self) -> int:
         """All of it."""
-        return sum(self)
+        return sum(self) - self.chosen
 
 
 def storage(missing: Iterable[tuple[Node, Cell, int]], rows: Rows) -> Storage:
@@ -50,7 +51,9 @@ def storage(missing: Iterable[tuple[Node, Cell, int]], rows: Rows) -> Storage:
         elif name == "defend":
             found["repairs"] += weights
         elif name == "search":
-            found["trials"] += round(kept(experiment, left) * weights)
+            trials = kept(experiment, left)
+            found["trials"] += round(trials * weights)
+            found["chosen"] += round(min(trials, most_chosen(experiment.search, trials)) * weights)
     return Storage(**found)
 
 
@@ -65,6 +68,11 @@ def kept(experiment: Experiment, trials: int) -> float:
         return (search.front_strips + RULES) * (1 + math.log1p(trials) / 2)
     epochs = getattr(experiment.repair, "epochs", 1)
     return trials * min(epochs, RULES + (OWN_FRONT if search.front else 0))
+
+
+def most_chosen(search: Search | None, trials: float) -> float:
+    """Epochs that a cell's choice is made of at most; where no strips bound it, all that its trials keep."""
+    return RULES + min(search.front, search.front_strips) if search and search.front_strips else trials
 
 
 def _images(node: Node, cell: Cell, rows: Rows) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
@@ -34,6 +35,13 @@ class Manifest(BaseModel):
     files: dict[Name, Sha256]
     sizes: dict[Name, NonNegativeInt] = {}  # bytes; manifests written before there were sizes have none
     facts: dict[str, Any]
+
+    def without(self, names: Iterable[str]) -> Manifest:
+        """The same attempt without some of its files."""
+        left_out = set(names)
+        files = {name: value for name, value in self.files.items() if name not in left_out}
+        sizes = {name: value for name, value in self.sizes.items() if name not in left_out}
+        return self.model_copy(update={"files": files, "sizes": sizes})
 
 
 def parse_manifest(text: bytes) -> Manifest:

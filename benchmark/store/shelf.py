@@ -130,10 +130,15 @@ class Shelf:
             os.replace(draft.folder, folder)
         for name, known in manifest.files.items():
             self._verifier.note(folder / name, known)
-        self.root.write(f"{draft.stage}/{draft.key}/manifest.json", json.dumps(manifest.model_dump(), indent=1, sort_keys=True))
+        self.write_manifest(draft.stage, draft.key, manifest)
         if self.root.local is None:
             self._cache.make_room(sum(manifest.sizes.values()))
         return self._artifact(draft.stage, draft.key, manifest)
+
+    def write_manifest(self, stage: str, key: str, manifest: Manifest) -> None:
+        """Has this attempt stand, with these files."""
+        text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True)
+        self.root.write(f"{stage}/{key}/manifest.json", text)
 
     def _parsed(self, name: str, data: bytes) -> Manifest | None:
         try:

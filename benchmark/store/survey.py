@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from benchmark.store.artifacts import Store
+from benchmark.store.beaten import beaten, drop
 from benchmark.store.cache import sweep, user_cache
 from benchmark.store.walk import Found
 
@@ -36,7 +37,7 @@ class Holding(NamedTuple):
 class Garbage(NamedTuple):
     """Something that nobody needs."""
 
-    kind: str  # attempt, checkpoint, claim, temporary, log
+    kind: str  # attempt, checkpoint, claim, temporary, log, weights
     name: str  # from the store's root
     size: int
 
@@ -84,19 +85,22 @@ def sizes(store: Store) -> list[StageSize]:
     ]
 
 
-def garbage(store: Store, *, older_than_s: float, logs: bool = False) -> list[Garbage]:
+def garbage(store: Store, *, older_than_s: float, logs: bool = False, trials: bool = False) -> list[Garbage]:
     """What nobody needs in the writable place; what was changed lately may be a running process's, and is left alone.
 
     Args:
         store: the store.
         older_than_s: seconds; what was changed since is left alone.
         logs: tracebacks of failures too.
+        trials: weights of trials that stand in no record, too.
     """
     files, now = store.own.root.walk(), time.time()
     held = holdings(files)
     found = [*_attempts(store, held), *_checkpoints(files, held, now), *_loose(files, logs=logs)]
-    if not any(name.startswith("claims/owners/") and now - file.changed < SILENT_S for name, file in files.items()):
-        found += [Garbage("claim", name, file.size) for name, file in files.items() if name.startswith("claims/")]
+    claims = {name: file for name, file in files.items() if name.startswith("claims/") and not name.endswith("/")}
+    if not any(name.startswith("claims/owners/") and now - file.changed < SILENT_S for name, file in claims.items()):
+        found += [Garbage("claim", name, file.size) for name, file in claims.items()]
+        found += [Garbage("weights", item.name, item.size) for item in (beaten(store) if trials else ())]
     return [item for item in found if now - _newest(files, item) >= older_than_s]
 
 
@@ -154,6 +158,7 @@ def _newest(files: Mapping[str, Found], item: Garbage) -> float:
 def remove(store: Store, items: list[Garbage]) -> None:
     """Removes garbage from the writable place, and what dead processes left in this machine's cache."""
     root = store.own.root
+    drop(store, [item.name for item in items if item.kind == "weights"])
     for item in items:
         root.remove_folder(item.name) if item.kind in ("attempt", "checkpoint") else root.remove(item.name)
         if item.kind == "checkpoint":

@@ -136,6 +136,63 @@ def test_gc_passes_over_the_empty_folders_that_a_run_on_ray_leaves(root: str, ca
     assert (code, json.loads(out)["removed"]) == (0, [])
 
 
+def searched(store: Store, record: str, trials: dict[str, list[int]], chosen: tuple[str, int], **more: object) -> None:
+    """A record, and its trials with the epochs whose weights each has."""
+    for key, epochs in trials.items():
+        if not store.has("defend", key):
+            draft = store.draft("defend", key)
+            for name in ("epochs.parquet", *(f"epoch-{epoch:04d}.safetensors" for epoch in epochs)):
+                draft.path(name).write_text("x")
+            draft.commit({"status": "ok"})
+    facts = {"final": True, "front_strips": 8} | more
+    source = dict.fromkeys(SOURCE.names) | {"model_stage": "defend", "model": chosen[0], "epoch": chosen[1]}
+    specification = json.dumps({"search": {"front_strips": facts.pop("front_strips")}})
+    draft = store.draft("record", record)
+    table = pa.table({"sources": pa.array([[source]], pa.list_(SOURCE)), "specification": [specification]})
+    pq.write_table(table, draft.path("records.parquet"))
+    pq.write_table(pa.table({"artifact": [*trials]}), draft.path("trials.parquet"))
+    draft.commit(facts)
+
+
+def test_gc_takes_weights_from_finished_searches_that_no_record_stands_on_where_asked(root: str, call: Call) -> None:
+    store = Store(root)
+    searched(store, "r1", {"t0": [1, 3], "t1": [1, 2]}, ("t1", 2))
+    searched(store, "r2", {"t1": [], "t2": [1]}, ("t1", 1))  # of another suite, which stands on another epoch
+    searched(store, "r3", {"t3": [1]}, ("t9", 1), final=False)  # is tried again
+    searched(store, "r4", {"t4": [1]}, ("t9", 1), front_strips=0)  # a larger search may choose it
+    words = ("store", "gc", "--older-than", "0", "--store", root, "--json")
+    assert json.loads(call(*words)[1])["removed"] == []
+    gone = {"t0/epoch-0001", "t0/epoch-0003", "t2/epoch-0001"}
+    dry = json.loads(call(*words, "--trials", "--dry-run")[1])["removed"]
+    assert {f"{name.split('/')[1]}/{name.split('/')[3][:10]}" for name in (item["name"] for item in dry)} == gone
+    before = files(root)
+    assert json.loads(call(*words, "--trials")[1])["removed"] == dry
+    assert before - files(root) == {item["name"] for item in dry}
+    assert call("store", "verify", "--store", root)[0] == 0
+    assert [*Store(root).find("defend", "t0").hashes] == ["epochs.parquet"]  # type: ignore[union-attr]
+
+
+def test_gc_leaves_all_weights_while_a_run_is_alive(root: str, call: Call) -> None:
+    store = Store(root)
+    searched(store, "r1", {"t0": [1]}, ("t1", 2))
+    store.claim("defend", "t5")
+    words = ("store", "gc", "--older-than", "0", "--store", root, "--json", "--trials")
+    assert json.loads(call(*words)[1])["removed"] == []
+    store.claims.close()
+    assert len(json.loads(call(*words)[1])["removed"]) == 1
+
+
+def test_gc_passes_over_the_empty_folders_of_claims_that_a_run_has_left(tmp_path: Path, call: Call) -> None:
+    store = Store(tmp_path / "store")
+    write(store, "pretrain", "k1")
+    store.claim("pretrain", "k2")
+    store.claims.close()
+    for folder in (tmp_path / "store" / "claims").rglob("*"):
+        os.utime(folder, (LONG_AGO, LONG_AGO))
+    code, out, _ = call("store", "gc", "--store", store.root, "--json")
+    assert (code, json.loads(out)["removed"]) == (0, [])
+
+
 def test_pull_copies_a_key_with_the_model_that_it_differs_from(root: str, tmp_path: Path, call: Call) -> None:
     theirs, mine = Store(root), str(tmp_path / "mine")
     write(theirs, "pretrain", "k1")

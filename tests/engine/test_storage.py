@@ -51,7 +51,8 @@ def test_models_count_with_their_optimiser_and_streamed_images_do_not(tmp_path: 
     held_out = 10_000 + 50_000  # of CC3M, with the clean pairs, and of ImageNet; 2.7 million pairs go by
     assert found.images == (100_000 + 2 * held_out) * 224 * 224 * 3
     assert found.repairs == 10 * 4 * RN50
-    assert found.total == sum(found)
+    assert found.chosen == 6 * (3 + 16) * 4 * RN50 < found.trials  # six searches, with three rules and 16 strips
+    assert found.total == found.images + found.models + found.repairs + found.trials
 
 
 def test_sixty_trials_of_a_resnet_50_take_a_fifth_of_what_they_keep_alone() -> None:
