@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -11,10 +12,16 @@ MOST_MISSED = 12  # looks in a row without one: a call into a library may keep P
 
 
 def keep_beating(beat: Callable[[], object]) -> None:
-    """Calls `beat` every few seconds from a thread of its own, as long as this process lives."""
+    """Calls `beat` every few seconds from a thread of its own, as long as this process and its raylet live.
+
+    Ray leaves the workers of a raylet that was killed alive, for nobody.
+    """
+    raylet = os.getppid()
 
     def go_on() -> None:
         while True:
+            if os.getppid() != raylet:
+                os._exit(1)
             beat()
             time.sleep(BEAT_S)
 

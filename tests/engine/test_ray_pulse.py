@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,6 +98,24 @@ def test_the_driver_ends_a_silent_worker_and_says_so_once_and_nobody_while_it_he
     listen(1, 3)
     assert ended == [4]
     assert said == ["a worker does not answer: it is ended, and what it did is sent to another one"]
+
+
+def test_a_worker_whose_raylet_was_killed_ends() -> None:
+    """The shell is the raylet here, which ends at once; its worker would beat for a minute."""
+    code = "from benchmark.engine import ray_pulse; ray_pulse.BEAT_S = 0.01; import time"
+    code += "; ray_pulse.keep_beating(lambda: None); print('began', flush=True); time.sleep(60)"
+    words = ("/bin/sh", "-c", f'{sys.executable} -c "{code}" & read line; kill -9 $$')
+    raylet = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert raylet.stdout
+    assert raylet.stdin
+    assert raylet.stdout.readline() == "began\n"
+    raylet.stdin.write("\n")
+    raylet.stdin.flush()
+    began = time.monotonic()
+    assert raylet.stdout.read() == ""  # until the worker has ended as well
+    assert time.monotonic() - began < 30
+    raylet.wait()
+    raylet.stdin.close()
 
 
 def test_a_worker_gives_signs_beside_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
