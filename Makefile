@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-browser test-cluster lint typecheck bench structure gpu clean
+.PHONY: help setup demo test test-slow test-browser test-cluster lint typecheck bench surface structure gpu clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -59,6 +59,9 @@ typecheck: $(STAMP)  ## check types
 
 bench: $(STAMP)  ## measure the speed of the hot paths
 	$(BIN)/python -m benchmark.perf $(ARGS)
+
+surface: $(STAMP)  ## what samplers, budgets and stopping rules find on a surface that was measured whole
+	$(BIN)/python -m benchmark.perf.surface $(ARGS)
 
 gpu: $(STAMP)  ## try on a GPU what needs one: tests, smoke, speed, the question (says so where there is none)
 	$(BIN)/python -m benchmark.perf.gpu $(ARGS)

@@ -258,6 +258,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "several_seeds": len(seeds) > 1,
         "searches": search_rows(results.trials, names),
         "fewest": importance.FEWEST,
+        "most": importance.MOST,
         "control_texts": [(names.repair[label], text) for label, text in controls.items()],
         "controls": views.control_rows(cells, names, controls),
         "protocol": [(plain(part), views.facts(value)) for part, value in suite.get("protocol", {}).items()],

@@ -12,7 +12,7 @@ from benchmark.stats import front, hypervolume
 from benchmark.store.schemas import DEFAULTS_STAND_IN
 from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import Frame
-from reports.importance import importance
+from reports.importance import MOST, importance
 from reports.labels import (
     MEASURES,
     RULES,
@@ -169,8 +169,8 @@ class SearchRow(NamedTuple):
 
 def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
     """One row per searched cell, from its validation epochs; the reference corner is CA 0 at ASR 100 %."""
-    rows = []
-    for _, group in trials.groupby("order", sort=True):
+    rows, groups = [], list(trials.groupby("order", sort=True))
+    for _, group in groups:
         axes = ["validation_accuracy", "validation_asr"]
         points = group.loc[~group["collapsed"], axes].to_numpy(dtype=float)
         status = group.drop_duplicates("trial", keep="last")["status"]
@@ -183,7 +183,7 @@ def search_rows(trials: Frame, names: Names) -> list[SearchRow]:
                 stopped=int((status != "ok").sum()),
                 on_front=len(front(points)),
                 hypervolume=Number(f"{area:.3f}", area),
-                mattered=_mattered(group),
+                mattered=_mattered(group) if len(groups) <= MOST else "",
             )
         )
     return rows

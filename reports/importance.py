@@ -12,7 +12,8 @@ from benchmark.stats import hypervolume
 from reports.compile import Frame
 
 FEWEST = 16  # trials; of fewer a forest learns what it likes
-TREES = 32  # twice as many move a share by less than two points
+TREES = 16  # four times as many move a share by less than four points
+MOST = 200  # searches of a board of which it is asked: each takes a twentieth of a second
 
 
 def importance(trials: Frame) -> dict[str, float]:
@@ -30,10 +31,12 @@ def importance(trials: Frame) -> dict[str, float]:
     """
     measured = trials[trials["validation_accuracy"].notna() & trials["validation_asr"].notna()]
     groups = list(measured.groupby("trial", sort=True))
+    if len(groups) < FEWEST:
+        return {}
     points = [json.loads(str(rows["parameters"].iloc[0])) for _, rows in groups]
-    fields = [name for name in (points[0] if points else {}) if len({repr(point[name]) for point in points}) > 1]
+    fields = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
     areas = [hypervolume(_points(rows)) for _, rows in groups]
-    if len(groups) < FEWEST or len(fields) < 2 or len(set(areas)) == 1:
+    if len(fields) < 2 or len(set(areas)) == 1:
         return {}
     return _shares([{name: point[name] for name in fields} for point in points], areas)
 

@@ -22,4 +22,5 @@ def suite() -> Suite:
             BadNet(target="bird", poison_rate=0.02, size=5, pattern="checkerboard"),
             Blended(target="truck", poison_rate=0.02, strength=0.3, pattern="stripes"),
         ),
+        trials=32,  # a quarter of the grid of docs/search.md
     )

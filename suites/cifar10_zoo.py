@@ -130,6 +130,7 @@ def suite() -> Suite:
         ),
         defended_objectives=frozenset({"mmcl", "mmcl-ssl"}),
         searched=frozenset({"cleanclip"}),
+        # too few for a headline (docs/search.md): the zoo compares methods at their defaults
         search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4, front=12),
         spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
         gate=Gate(min_asr=0.6, min_asr_on="net", max_accuracy_drop=0.06),

@@ -19,6 +19,7 @@ def tiny_grid(
     splits: Splits,
     pretrain: Training,
     attacks: tuple[BaseAttack, ...],
+    trials: int,
 ) -> Suite:
     """The grid of a tiny model; learning rates and budgets are adapted to its size."""
     return Suite(
@@ -36,7 +37,8 @@ def tiny_grid(
             CleanCLIP(epochs=5, learning_rate=1e-3, warmup_steps=10),
         ),
         searched=frozenset({"cleanclip"}),
-        search=Search(trials=8, quasi_random=4, round_size=2, startup_trials=4, front=12),
+        # half of the trials look at no result, as every budget of docs/search.md
+        search=Search(trials=trials, quasi_random=trials // 2, round_size=4, startup_trials=trials // 2, front=12),
         spaces={"cleanclip": {"learning_rate": Range(3e-4, 1e-2, log=True)}},
         gate=Gate(min_asr=0.8, min_asr_on="net"),  # as the bound: what a trigger does without poison is no backdoor
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from reports.grid import Names, search_rows
 from reports.importance import FEWEST, importance
 
 
@@ -53,6 +55,7 @@ def test_nothing_is_said_where_nothing_can_be_said() -> None:
     assert importance(searched(FEWEST).assign(validation_asr=0.5)) == {}
     assert importance(searched(FEWEST).assign(validation_asr=np.nan)) == {}
     assert importance(searched(FEWEST).iloc[:0]) == {}
+    assert importance(searched(FEWEST - 1).assign(parameters="")) == {}
 
 
 def test_a_choice_counts_as_any_other_field() -> None:
@@ -64,3 +67,15 @@ def test_a_choice_counts_as_any_other_field() -> None:
     ]
     asr = [0.9 if kind == "low" else 0.1 for kind in kinds]
     assert next(iter(importance(trials.assign(parameters=texts, validation_asr=asr)))) == "kind"
+
+
+def test_the_board_says_it_of_each_search_and_of_none_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"order": 0, "status": "ok"} | dict.fromkeys(("objective", "attack", "repair", "model"), "x") | {"seed": 0}
+    trials = searched(24).assign(**axes)
+    names = Names(*(defaultdict(str) for _ in Names._fields))
+    (row,) = search_rows(trials, names)
+    assert row.mattered.startswith("learning_rate ")
+    assert row.mattered.count("%") == 2
+    monkeypatch.setattr("reports.grid.MOST", 0)
+    (row,) = search_rows(trials, names)
+    assert row.mattered == ""
