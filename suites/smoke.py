@@ -22,5 +22,5 @@ def suite() -> Suite:
             BadNet(target="ring", poison_rate=0.035, size=5, pattern="checkerboard"),
             Blended(target="star", poison_rate=0.04, strength=0.25, pattern="stripes"),
         ),
-        trials=16,  # with 8 the gap of the headline scatters more than twice as much; 32 take a demo's time twice
+        trials=16,  # a demo must not take longer; with 8 the gap of front areas scatters three times as much
     )

@@ -13,7 +13,7 @@ from benchmark.api import run as run_suite
 from benchmark.config.spec import Gate, Splits, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.perf.surface import measure, world
-from benchmark.perf.surface.samplers import SAMPLERS, Sampler, nearest
+from benchmark.perf.surface.samplers import SAMPLERS, Sampler, free, nearest
 from benchmark.perf.surface.stopping import RULES, run
 from benchmark.perf.surface.table import SCHEMA, Curves, Split, load, load_study, write
 from benchmark.perf.surface.tables import sampler_lines, stop_lines
@@ -96,17 +96,20 @@ def test_what_validation_chose_is_read_on_test() -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.name)
 def test_a_sampler_draws_points_of_the_grid_that_its_seed_decides(sampler: Sampler, models: list[Curves]) -> None:
     first, again, other = (sampler.draw(models[0], 12, seed) for seed in (1, 1, 2))
-    assert len(first) == 12
+    assert len(set(first)) == 12
     assert set(first) <= set(range(models[0].num_trials))
     assert first == again != other
     if sampler.anytime:
         assert sampler.draw(models[0], 8, 1) == first[:8]
 
 
-def test_the_nearest_point_is_nearest_in_the_logarithm() -> None:
+def test_a_proposal_is_the_nearest_point_that_was_not_run() -> None:
     points = world.grid()
-    assert all(nearest(*point) == number for number, point in enumerate(points))
-    assert nearest(1e9, 1e-9) == nearest(world.HIGHEST_RATE, world.LOWEST_WEIGHT)
+    assert all(free(*nearest(*point), ()) == number for number, point in enumerate(points))
+    assert free(*nearest(1e9, 1e-9), ()) == points.index((world.HIGHEST_RATE, world.LOWEST_WEIGHT))
+    middle = free(4, 4, ())
+    around = [free(4, 4, {middle}), free(4, 4, {middle, middle - world.SSL_WEIGHTS})]
+    assert around == [middle - world.SSL_WEIGHTS, middle - 1]
 
 
 def test_the_table_of_samplers_ends_with_the_whole_grid(models: list[Curves], monkeypatch: pytest.MonkeyPatch) -> None:

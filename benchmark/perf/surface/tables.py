@@ -87,10 +87,9 @@ def _order(curves: Curves, seed: int) -> list[int]:
 def _drawn(models: Sequence[Curves], sampler: Sampler, redraws: int) -> Mapping[int, list[list[Worth]]]:
     """Budget -> redraw -> what each model's search found."""
     found: dict[int, list[list[Worth]]] = defaultdict(list)
-    budgets = [budget for budget in BUDGETS if budget <= sampler.most]
     for seed in range(redraws):
-        longest = [sampler.draw(curves, budgets[-1], seed) for curves in models] if sampler.anytime else []
-        for budget in budgets:
+        longest = [sampler.draw(curves, BUDGETS[-1], seed) for curves in models] if sampler.anytime else []
+        for budget in BUDGETS:
             chosen = longest or [sampler.draw(curves, budget, seed) for curves in models]
             pairs = zip(models, chosen, strict=True)
             found[budget].append([worth(one, dict.fromkeys(trials[:budget], one.num_epochs)) for one, trials in pairs])
