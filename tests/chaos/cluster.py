@@ -30,7 +30,8 @@ class Nodes:
         """A node for each number of `cpus`; `how`: further words of the command; `dashboard`: for jobs and groups."""
         run.environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         run.environment[ALONE] = "0"  # it listens on loopback, where the driver has to look for it
-        run.environment |= {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        run.environment |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
+        run.environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         words = [sys.executable, "-m", "tests.chaos.cluster", *(["dashboard"] if dashboard else []), *map(str, cpus)]
         log = run.folder / "cluster.log"
         for _ in range(TRIES):
