@@ -25,7 +25,8 @@ MARK = "BACKSTOP_CHAOS"
 LIMIT_S = 600.0  # of one command, on a machine that does other things as well
 LEAVE_S = 30.0  # how long processes may take to end after their driver
 SHARED_MEMORY = Path("/dev/shm")
-RAYS_OWN = ("ray::IDLE", "ray::Dashboard", "ray::RuntimeEnv", "ray::JobSupervisor")  # no actor of a run
+COORDINATOR = "_AutoscalingCoordinatorActor"  # Train's, detached: one a cluster
+RAYS_OWN = ("ray::IDLE", "ray::Dashboard", "ray::RuntimeEnv", "ray::JobSupervisor", f"ray::{COORDINATOR}")  # of no run
 GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray's processes try to reach a head; 60 s
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engine.ray_token import ALONE
-from tests.chaos.attempt import LIMIT_S, ROOT, Attempt
+from tests.chaos.attempt import COORDINATOR, LIMIT_S, ROOT, Attempt
 from tests.chaos.fault import Missed
 
 END_S = 120.0  # of a cluster
@@ -101,6 +101,7 @@ def restarted(run: Attempt, nodes: Nodes) -> None:
 
 def _left(state: Any) -> list[str]:
     actors = (item for item in state.actor_table(None).values() if item["State"] != "DEAD")
+    actors = (item for item in actors if item["ActorClassName"] != COORDINATOR)
     groups = (item for item in state.placement_group_table().values() if item["state"] != "REMOVED")
     return [f"actor {item['ActorClassName']}" for item in actors] + [f"placement group {item}" for item in groups]
 
