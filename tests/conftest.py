@@ -26,6 +26,13 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a cache that no other test has."""
+    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def miniature_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished store of the miniature suite, run once for all slow tests that only read it."""

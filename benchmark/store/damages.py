@@ -9,6 +9,7 @@ from benchmark.store.artifacts import Store
 from benchmark.store.manifest import Manifest, parse_manifest
 from benchmark.store.roots import Root
 from benchmark.store.survey import holdings
+from benchmark.store.verify import wrong_content
 
 
 class Damage(NamedTuple):
@@ -56,4 +57,4 @@ def _wrong_files(root: Root, place: str, manifest: Manifest) -> Iterable[str]:
         if found is None:
             yield f"{name} is missing"
         elif found != expected:
-            yield f"{name} is not what was written (its sha256 differs)"
+            yield wrong_content(name)

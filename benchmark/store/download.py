@@ -11,7 +11,7 @@ from benchmark.store.artifact import Damaged
 from benchmark.store.cache import Cache, user_cache
 from benchmark.store.manifest import Manifest
 from benchmark.store.roots import Root
-from benchmark.store.verify import Verifier, sha256
+from benchmark.store.verify import Verifier, sha256, wrong_content
 
 _TRIES = 2  # a broken transfer is likelier than a broken store
 _REFUSED = ".refused"  # in the folder of an attempt that came otherwise than it was written
@@ -56,7 +56,7 @@ def _download(root: Root, place: str, target: Path, expected: str) -> None:
             raise Damaged(f"{name} is missing") from None
         if sha256(target) == expected:
             return
-    raise Damaged(f"{name} is not what was written (its sha256 differs)")
+    raise Damaged(wrong_content(name))
 
 
 def refuse(root: Root, place: str) -> None:

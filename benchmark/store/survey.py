@@ -143,6 +143,8 @@ def _loose(files: Mapping[str, Found], *, logs: bool) -> Iterator[Garbage]:
     """Documents that never took their name, and logs."""
     for name, found in files.items():
         folder, _, own = name.rpartition("/")
+        if not own:  # an empty folder
+            continue
         if _TEMPORARY.fullmatch(own) and not folder.startswith("scratch/"):
             yield Garbage("temporary", name, found.size)
         elif logs and folder == "logs":

@@ -38,6 +38,11 @@ def size_damage(folder: Path | str, manifest: Manifest) -> str:
     return ""
 
 
+def wrong_content(name: str) -> str:
+    """What is wrong with a file of another hash."""
+    return f"{name} is not what was written (its sha256 differs)"
+
+
 class Verifier:
     """Compares files with their manifest and remembers those that were equal."""
 
@@ -50,7 +55,7 @@ class Verifier:
         if found:
             return found
         differs = (name for name, expected in manifest.files.items() if not self.is_equal(folder / name, expected))
-        return next((f"{name} is not what was written (its sha256 differs)" for name in differs), "")
+        return next(map(wrong_content, differs), "")
 
     def is_equal(self, path: Path, expected: str) -> bool:
         """Whether a file has this sha256; it is read only where its state is new."""

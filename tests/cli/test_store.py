@@ -18,14 +18,8 @@ from benchmark.store.artifacts import Store
 from benchmark.store.schemas import SOURCE
 from tests.cli.conftest import Call
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("cache")]
 LONG_AGO = time.time() - 48 * 3600
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -182,14 +176,15 @@ def test_gc_leaves_all_weights_while_a_run_is_alive(root: str, call: Call) -> No
     assert len(json.loads(call(*words)[1])["removed"]) == 1
 
 
-def test_gc_passes_over_the_empty_folders_of_claims_that_a_run_has_left(tmp_path: Path, call: Call) -> None:
+def test_gc_passes_over_empty_folders_of_claims_and_logs_that_runs_have_left(tmp_path: Path, call: Call) -> None:
     store = Store(tmp_path / "store")
     write(store, "pretrain", "k1")
     store.claim("pretrain", "k2")
     store.claims.close()
-    for folder in (tmp_path / "store" / "claims").rglob("*"):
+    (tmp_path / "store" / "logs").mkdir()
+    for folder in (tmp_path / "store").glob("[cl]*/**"):
         os.utime(folder, (LONG_AGO, LONG_AGO))
-    code, out, _ = call("store", "gc", "--store", store.root, "--json")
+    code, out, _ = call("store", "gc", "--logs", "--store", store.root, "--json")
     assert (code, json.loads(out)["removed"]) == (0, [])
 
 

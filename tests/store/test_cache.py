@@ -14,13 +14,7 @@ from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 from benchmark.store.cache import size_limit
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("cache")]
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from benchmark.store.artifact import Damaged
 from benchmark.store.artifacts import Store
 from tests.helpers import s3
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("cache")]
 
 
 @pytest.fixture

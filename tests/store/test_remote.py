@@ -19,18 +19,12 @@ from benchmark.errors import UserError
 from benchmark.store.artifacts import Store, open_store
 from benchmark.store.cache import user_cache
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("cache")]
 
 
 @pytest.fixture
 def url() -> str:
     return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BACKSTOP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def plant(url: str, files: dict[str, bytes], *, said: dict[str, bytes] | None = None, **changed: Any) -> None:
