@@ -56,7 +56,7 @@ def _run(fault: Fault, out: Path, *, again: bool) -> None:
     for number, file in enumerate(files):
         if file.exists() and not again:
             continue
-        file.write_text(json.dumps(result := _once(fault, out, number), indent=1))
+        file.write_text(json.dumps(result := once(fault, out, number), indent=1))
         print(row(result), flush=True)
 
 
@@ -74,7 +74,8 @@ def _calm(calm: Calm, out: Path) -> Path:
     return store
 
 
-def _once(fault: Fault, out: Path, number: int) -> dict[str, Any]:
+def once(fault: Fault, out: Path, number: int) -> dict[str, Any]:
+    """One fault and what came of it, whatever goes wrong meanwhile."""
     began = time.monotonic()
     found: dict[str, Any] = {"fault": fault.name, "number": number}
     try:

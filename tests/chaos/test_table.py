@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.__main__ import good, main, table
-from tests.chaos.attempt import LOCAL, Attempt
+from tests.chaos.__main__ import good, main, once, table
+from tests.chaos.attempt import EVERY, LOCAL, Attempt, Hung
+from tests.chaos.fault import Fault
 from tests.chaos.faults import FAULTS
 
 pytestmark = pytest.mark.unit
@@ -65,3 +68,27 @@ def test_a_store_that_lacks_an_artifact_is_not_equal_to_the_undisturbed_one(tmp_
         assert run.differs() == "1 artifacts missing, 0 more: [('data', 'k', 'manifest.json')]"
         assert run.running() == []
     assert not run.folder.exists()
+
+
+def test_a_command_that_does_not_end_is_given_up_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    with Attempt(LOCAL, tmp_path) as run:
+        with run.marked():
+            process = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        run.processes.append(process)
+        with pytest.raises(Hung, match="no end within 0 s"):
+            run.end(process, limit_s=0.1)
+        assert run.running("sleep 60", first=True) == [process.pid]
+        assert run.running("sleep 60", child_of=1) == []
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("error", [Hung("no end within 600 s"), subprocess.CalledProcessError(1, "mount")])
+def test_a_fault_that_hangs_or_breaks_is_told_and_the_table_goes_on(tmp_path: Path, error: Exception) -> None:
+    def inject(run: Attempt, again: int) -> str:
+        raise error
+
+    (tmp_path / EVERY.name).mkdir()
+    result = once(Fault("broken", LOCAL, 1, inject), tmp_path, 0)
+    assert not good(result)
+    assert str(error) in result["differs"]
+    assert table([result])[-1] == "1 faults: 0 as it should be; 0 came too late; 0 min"
