@@ -13,10 +13,7 @@ app = typer.Typer(name="store", no_args_is_help=True, rich_markup_mode=None, hel
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be removed, and remove nothing")]
 Drop = Annotated[bool, typer.Option("--drop", help="have the next run make what is damaged again")]
 Logs = Annotated[bool, typer.Option("--logs", help="tracebacks of failures too")]
-Trials = Annotated[
-    bool,
-    typer.Option("--trials", help="weights of finished searches too that no record stands on"),
-]
+Trials = Annotated[bool, typer.Option("--trials", help="weights of finished searches, too, that no record stands on")]
 Hours = Annotated[
     float, typer.Option("--older-than", metavar="HOURS", min=0, help="leave alone what was changed since")
 ]
