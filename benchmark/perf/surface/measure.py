@@ -6,17 +6,18 @@ work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.feather as feather
 
+from benchmark.contexts.defense import MethodInputs
 from benchmark.contexts.recorder import EpochRecorder, Report
 from benchmark.contexts.repair import GatedRepairContext
 from benchmark.errors import Diverged
-from benchmark.evaluation.evaluate import HeldOut, Validation, validate
+from benchmark.evaluation.evaluate import Condition, HeldOut, Validation, validate
 from benchmark.models.clip import ClipModel
 from benchmark.perf.surface.table import FILE, write
 from benchmark.perf.surface.world import grid, suite
@@ -29,6 +30,7 @@ from benchmark.stages.work.weights import load_pretrained
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
 from benchmark.training.loop import LoopOptions
+from benchmark.types import Repair
 
 Row = dict[str, Any]
 BATCH = 512
@@ -40,8 +42,9 @@ class Start(NamedTuple):
 
     cell: Cell
     model: ClipModel
-    inputs: Any  # MethodInputs
-    splits: dict[str, HeldOut]
+    inputs: MethodInputs
+    splits: Mapping[str, HeldOut]
+    conditions: tuple[Condition, ...]  # clean, and the trigger
     head: Row  # columns that all rows of the model share
 
 
@@ -62,7 +65,7 @@ def measure(store: Store, folder: Path, *, part: int = 0, parts: int = 1) -> Non
             if (number + 1) % parts != part or file.exists():
                 continue
             start = start or _start(store, cell)
-            write(list(_point(store, start, number)), file)
+            write(list(_point(start, number)), file)
             print(file.stem, flush=True)
 
 
@@ -91,25 +94,26 @@ def _start(store: Store, cell: Cell) -> Start:
     model, twin = (load_pretrained(store, key) for key in (cell.keys.pretrain, cell.keys.twin))
     evaluation = required(store, "data", cell.keys.evaluation)
     inputs = method_inputs(store, cell, model, key=cell.keys.pretrain, repair=cell.experiment.repair)
-    start = Start(cell, model, inputs, {name: held_out(evaluation, name) for name in SPLITS}, {})
-    floors = {f"{name}_floor": _validated(store, start, twin, name).asr for name in SPLITS}
-    head = {"objective": cell.experiment.objective.label, "seed": cell.experiment.seed}
-    return start._replace(head=head | floors)
+    splits = {name: held_out(evaluation, name) for name in SPLITS}
+    start = Start(cell, model, inputs, splits, conditions_of(store, cell, evaluation), {})
+    floors = {f"{name}_floor": found.asr for name, found in _validated(start, twin).items()}
+    return start._replace(head={"objective": cell.experiment.objective.label, "seed": cell.experiment.seed} | floors)
 
 
-def _point(store: Store, start: Start, number: int) -> Iterator[Row]:
+def _point(start: Start, number: int) -> Iterator[Row]:
     if number < 0:
-        yield start.head | {"trial": -1, "epoch": 0} | _numbers(store, start, start.model)
+        yield start.head | {"trial": -1, "epoch": 0} | _numbers(start, start.model)
         return
     rate, weight = grid()[number]
     values = {"learning_rate": rate, "ssl_weight": weight}
-    measured = _epochs(store, start, values)
-    for epoch in range(1, int(getattr(start.cell.experiment.repair, "epochs", 0)) + 1):
+    repair = repair_of(start.cell, values)
+    measured = _epochs(start, repair)
+    for epoch in range(1, repair.model_dump()["epochs"] + 1):
         numbers = measured[epoch - 1] if epoch <= len(measured) else {}  # nulls, once it is no number any more
         yield start.head | values | {"trial": number, "epoch": epoch} | numbers
 
 
-def _epochs(store: Store, start: Start, values: Row) -> list[Row]:
+def _epochs(start: Start, repair: Repair) -> list[Row]:
     """One repair; a model that is no number any more has no further epochs."""
     measured: list[Row] = []
 
@@ -117,33 +121,34 @@ def _epochs(store: Store, start: Start, values: Row) -> list[Row]:
         """Measures every epoch on both splits, and keeps no weights."""
 
         def measure(self, epoch: int, model: ClipModel, *, training_loss: float, learning_rate: float) -> None:
-            measured.append(_numbers(store, start, model))
+            measured.append(_numbers(start, model))
             self.rows.append({})
 
-    cell, repair = start.cell, repair_of(start.cell, values)
-    report = Report(start.splits["validation"], (), Path(), cell.keys.pretrain, lambda end: None)
+    report = Report(start.splits["validation"], (), Path(), start.cell.keys.pretrain, lambda end: None)
     recorder = Recorder(report, start.inputs)
-    seed = derive_seed(cell.experiment.seed, "defend")  # as in a search
+    seed = derive_seed(start.cell.experiment.seed, "defend")  # as in a search
     context = GatedRepairContext(repair.own_card, start.inputs, recorder, seed=seed, options=LoopOptions())
     with suppress(Diverged):
         repair.repair(start.model, context)
     return measured
 
 
-def _numbers(store: Store, start: Start, model: ClipModel) -> Row:
-    found = {name: _validated(store, start, model, name) for name in SPLITS}
-    return {f"{name}_accuracy": one.accuracy for name, one in found.items()} | {
-        f"{name}_asr": one.asr for name, one in found.items()
+def _numbers(start: Start, model: ClipModel) -> Row:
+    found = _validated(start, model)
+    accuracies = {f"{name}_accuracy": one.accuracy for name, one in found.items()}
+    return accuracies | {f"{name}_asr": one.asr for name, one in found.items()}
+
+
+def _validated(start: Start, model: ClipModel) -> dict[str, Validation]:
+    """What each split says of a model."""
+    return {
+        name: validate(
+            model,
+            split,
+            start.conditions,
+            class_names=start.inputs.class_names,
+            templates=start.inputs.templates,
+            batch_size=BATCH,
+        )
+        for name, split in start.splits.items()
     }
-
-
-def _validated(store: Store, start: Start, model: ClipModel, split: str) -> Validation:
-    evaluation = required(store, "data", start.cell.keys.evaluation)
-    return validate(
-        model,
-        start.splits[split],
-        conditions_of(store, start.cell, evaluation),
-        class_names=start.inputs.class_names,
-        templates=start.inputs.templates,
-        batch_size=BATCH,
-    )
