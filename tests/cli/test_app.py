@@ -42,6 +42,7 @@ COMMANDS = {
     "status": {"--only", "--store", "--from", "--json"},
     "check": {"--json"},
     "board": {"--out", "--store", "--from"},
+    "studies": {"--storage", "--set", "--plugin", "--add", "--store", "--from", "--trust-plugins", "--json"},
     "audit": {
         *("--data", "--classes", "--model", "--detector", "--repair", "--set", "--out", "--seed", "--store"),
         *("--plugin", "--json"),
@@ -49,7 +50,7 @@ COMMANDS = {
     "doctor": {"--store", "--json"},
     "store ls": {"--store", "--json"},
     "store verify": {"--store", "--drop", "--json"},
-    "store gc": {"--store", "--dry-run", "--older-than", "--logs", "--json"},
+    "store gc": {"--store", "--dry-run", "--older-than", "--logs", "--trials", "--json"},
     "store pull": {"--from", "--store", "--stage", "--json"},
 }
 
