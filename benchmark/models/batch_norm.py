@@ -1,13 +1,15 @@
 """Batch normalisation whose result does not depend on how many workers or micro-batches share a global batch.
 
-Statistics are taken within groups of `norm_group` samples (micro-batches are whole groups), and running statistics
-are updated once a step from the mean over all groups of all workers. With one group this is ordinary BatchNorm.
+Statistics are taken within groups of `norm_group` samples (micro-batches are whole groups). Running statistics are
+updated once a step from the mean over all groups of all workers, who tell each other with the rest of the step. With
+one group this is ordinary BatchNorm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
@@ -55,20 +57,22 @@ def set_collect(norms: list[GroupBatchNorm2d], collect: bool) -> None:
 
 
 @torch.no_grad()
-def commit(norms: list[GroupBatchNorm2d]) -> None:
-    """Updates the running statistics once, from the mean over all groups seen since the last call."""
-    norms = [norm for norm in norms if norm.seen]
-    if not norms:
+def statistics(norms: list[GroupBatchNorm2d]) -> dict[str, torch.Tensor]:
+    """{"norms": (1, S)}, the means over the groups that this worker has seen since the last `commit`; {} for none."""
+    own = [norm.seen[0] if len(norm.seen) == 1 else torch.stack(norm.seen).mean(0) for norm in norms if norm.seen]
+    return {"norms": torch.cat([each.flatten() for each in own])[None]} if own else {}
+
+
+@torch.no_grad()
+def commit(norms: list[GroupBatchNorm2d], found: Mapping[str, torch.Tensor]) -> None:
+    """Updates the running statistics once, from the `statistics` of all workers, {"norms": (W, S)}."""
+    if "norms" not in found:
         return
-    fresh = [norm.seen[0] if len(norm.seen) == 1 else torch.stack(norm.seen).mean(0) for norm in norms]  # (2, C) each
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        flat = torch.cat([stats.flatten() for stats in fresh])
-        dist.all_reduce(flat)
-        parts = (flat / dist.get_world_size()).split([stats.numel() for stats in fresh])
-        fresh = [part.view_as(stats) for part, stats in zip(parts, fresh, strict=True)]
+    norms = [norm for norm in norms if norm.seen]
     buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    fresh = found["norms"].mean(0).split([buffer.numel() for buffer in buffers])  # type: ignore[union-attr]
     weights = [norm.momentum for norm in norms for _ in range(2)]
-    torch._foreach_lerp_(buffers, [part for stats in fresh for part in stats.unbind()], weights)  # type: ignore[arg-type]
+    torch._foreach_lerp_(buffers, list(fresh), weights)  # type: ignore[arg-type]
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)  # type: ignore[arg-type]
     for norm in norms:
         norm.seen = ()

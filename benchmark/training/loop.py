@@ -24,8 +24,9 @@ from benchmark.models.clip import MAX_LOG_SCALE, ClipModel
 from benchmark.store.keys import derive_seed
 from benchmark.training import checkpoint, lowest
 from benchmark.training.epoch_context import EpochContext
+from benchmark.training.exchange import own_shard, world_size
 from benchmark.training.optimizer import adamw, learning_rate, optimizer_tensors, restore_optimizer
-from benchmark.training.step import Stepper, backward, forward_only, make_stepper, own_shard, world_size
+from benchmark.training.step import Stepper, backward, forward_only, make_stepper
 from benchmark.training.views import IMAGE_VIEWS, TEXT_VIEWS, make_inputs
 from benchmark.types import Objective, Pass, Plan, State, Training
 

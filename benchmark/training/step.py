@@ -12,17 +12,17 @@ import contextlib
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmark.data.pools import Shard
-from benchmark.models.batch_norm import GroupBatchNorm2d, commit, group_norms, set_collect
+from benchmark.models.batch_norm import GroupBatchNorm2d, commit, group_norms, set_collect, statistics
 from benchmark.models.clip import ClipModel
+from benchmark.training.exchange import gather, own_shard, world_size
 from benchmark.training.views import Inputs, cut
 from benchmark.types import Features, Pass, State, View
 
 Embeddings = dict[str, torch.Tensor]  # by view
+BUCKET_MB = 25  # DDP's own, but for its small first bucket: a message more, whose wait a small model feels
 
 
 class Towers(nn.Module):
@@ -66,22 +66,16 @@ def make_stepper(
         norm.seen = ()
     towers: nn.Module = Towers(model)
     if world_size() > 1:
-        # the logit scale gets its gradient from the loss itself, equal on every worker
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(towers, ["network.logit_scale"])
+        # the logit scale gets its gradient from the loss itself, equal on every worker; buffers come with the step
+        ignored = ["network.logit_scale", *(name for name, _ in towers.named_buffers())]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(towers, ignored)
         towers = DistributedDataParallel(
-            towers, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=one_tower
+            towers,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=one_tower,
+            bucket_cap_mb=BUCKET_MB,
         )
     return Stepper(model, towers, norms, micro_batch, autocast)
-
-
-def world_size() -> int:
-    """Number of workers that share the global batch."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def own_shard() -> Shard:
-    """This worker's part of each global batch."""
-    return Shard(dist.get_rank(), world_size()) if world_size() > 1 else Shard()
 
 
 def encode(stepper: Stepper, inputs: Inputs) -> Embeddings:
@@ -105,7 +99,7 @@ def forward_only(stepper: Stepper, inputs: Inputs) -> None:
         for start in range(0, len(inputs.rows), stepper.micro_batch or len(inputs.rows)):
             part = cut(inputs, start, start + (stepper.micro_batch or len(inputs.rows)))
             encode(stepper, part._replace(tokens={}))
-    commit(stepper.norms)
+    commit(stepper.norms, gather(statistics(stepper.norms)))
 
 
 def backward(stepper: Stepper, inputs: Inputs, one_pass: Pass, state: State) -> tuple[torch.Tensor, State]:
@@ -127,7 +121,6 @@ def backward(stepper: Stepper, inputs: Inputs, one_pass: Pass, state: State) -> 
             with contextlib.nullcontext() if last or world_size() == 1 else stepper.towers.no_sync():  # type: ignore[operator]
                 _send_back(encode(stepper, part), {v: g[i * size : (i + 1) * size] for v, g in gradients.items()})
         set_collect(stepper.norms, True)
-    commit(stepper.norms)
     return loss, state
 
 
@@ -139,18 +132,25 @@ def _loss_gradients(
     stepper: Stepper, local: Embeddings, inputs: Inputs, one_pass: Pass, state: State
 ) -> tuple[torch.Tensor, Embeddings, State]:
     shard, count = own_shard(), len(inputs.rows)
-    leaves = {view: gather(embedding.detach()).requires_grad_() for view, embedding in local.items()}
-    known = references(stepper, inputs, one_pass.views)
+    told = gather(
+        {view: embedding.detach() for view, embedding in local.items()}
+        | references(stepper, inputs, one_pass.views)
+        | statistics(stepper.norms)
+        | {"rows": inputs.rows}
+        | ({} if inputs.labels is None else {"labels": inputs.labels})
+    )
+    commit(stepper.norms, told)
+    leaves = {view: told[view].requires_grad_() for view in local}
     features = Features(
         image=leaves.get("image"),
         text=leaves.get("text"),
         image_augmented=leaves.get("image_augmented"),
         text_augmented=leaves.get("text_augmented"),
         logit_scale=stepper.model.logit_scale(),
-        rows=gather(inputs.rows),
-        image_reference=known.get("image_reference"),
-        text_reference=known.get("text_reference"),
-        labels=None if inputs.labels is None else gather(inputs.labels),
+        rows=told["rows"],
+        image_reference=told.get("image_reference"),
+        text_reference=told.get("text_reference"),
+        labels=told.get("labels"),
         parameters=dict(stepper.parameters),
     )
     loss = one_pass.loss(features, state)
@@ -166,7 +166,7 @@ def _loss_gradients(
 
 @torch.no_grad()
 def references(stepper: Stepper, inputs: Inputs, views: frozenset[View]) -> Embeddings:
-    """(G, D) embeddings that the frozen reference gives the plain views, for those that a pass asks for."""
+    """(B, D) embeddings that the frozen reference gives the plain views, for those that a pass asks for."""
     model, found = stepper.reference, {}
     if model is None:
         return found
@@ -176,14 +176,5 @@ def references(stepper: Stepper, inputs: Inputs, views: frozenset[View]) -> Embe
     ):
         if view in views and given is not None:
             size = stepper.micro_batch or len(given)
-            found[view] = gather(torch.cat([encoder(part) for part in given.split(size)]))
+            found[view] = torch.cat([encoder(part) for part in given.split(size)])
     return found
-
-
-def gather(local: torch.Tensor) -> torch.Tensor:
-    """(B, …) of every worker -> (G, …), rank after rank."""
-    if world_size() == 1:
-        return local
-    out = local.new_empty((world_size() * len(local), *local.shape[1:]))
-    dist.all_gather_into_tensor(out, local.contiguous())
-    return out

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from benchmark.models.batch_norm import GroupBatchNorm2d, commit, group_norms, set_collect, use_group_norms
+from benchmark.models.batch_norm import GroupBatchNorm2d, commit, group_norms, set_collect, statistics, use_group_norms
 
 
 def both(channels: int = 3) -> tuple[nn.BatchNorm2d, GroupBatchNorm2d]:
@@ -29,7 +29,7 @@ def test_one_group_is_ordinary_batch_norm() -> None:
     ordinary, grouped = both()
     for shift in range(3):
         expected, found = ordinary(batch() + shift), grouped(batch() + shift)
-        commit([grouped])
+        commit([grouped], statistics([grouped]))
         assert torch.equal(found, expected)
     assert torch.allclose(grouped.running_mean, ordinary.running_mean, atol=1e-6)
     assert torch.allclose(grouped.running_var, ordinary.running_var, atol=1e-6)
@@ -53,13 +53,13 @@ def test_running_statistics_move_once_from_the_mean_of_all_groups() -> None:
     first, second = batch().split(4)
     grouped(batch())
     assert torch.equal(grouped.running_mean, torch.zeros(3))  # nothing moves before the step's end
-    commit([grouped])
+    commit([grouped], statistics([grouped]))
     mean = (first.mean((0, 2, 3)) + second.mean((0, 2, 3))) / 2
     variance = (first.var((0, 2, 3)) + second.var((0, 2, 3))) / 2
     assert torch.allclose(grouped.running_mean, 0.1 * mean, atol=1e-6)
     assert torch.allclose(grouped.running_var, 0.9 + 0.1 * variance, atol=1e-5)
     assert int(grouped.num_batches_tracked) == 1
-    commit([grouped])  # nothing new was seen
+    commit([grouped], statistics([grouped]))  # nothing new was seen
     assert int(grouped.num_batches_tracked) == 1
 
 
@@ -68,8 +68,8 @@ def test_micro_batches_of_whole_groups_give_the_same() -> None:
     whole.group = parts.group = 2
     together = whole(batch())
     apart = torch.cat([parts(part) for part in batch().split(4)])
-    commit([whole])
-    commit([parts])
+    commit([whole], statistics([whole]))
+    commit([parts], statistics([parts]))
     assert torch.allclose(together, apart, atol=1e-6)
     assert torch.allclose(whole.running_mean, parts.running_mean, atol=1e-7)
     assert torch.allclose(whole.running_var, parts.running_var, atol=1e-6)
@@ -84,7 +84,7 @@ def test_a_second_forward_for_gradients_leaves_no_trace() -> None:
     set_collect([grouped], True)
     assert torch.allclose(first, second, atol=1e-6)
     assert len(grouped.seen) == 2
-    commit([grouped])
+    commit([grouped], statistics([grouped]))
     assert grouped.seen == ()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from benchmark.errors import UserError
 from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.mmcl_ssl import MMCLSSL
+from benchmark.training.exchange import gather
 from benchmark.training.loop import LoopOptions, train
 from benchmark.types import Objective, Training
 from tests.helpers.tiny import distance, largest_gap, model, pairs, tensors
@@ -43,6 +47,27 @@ CASES = {
 }
 
 
+TOLD = (
+    {"numbers": torch.tensor([[0.5, 1.5]]), "rows": torch.tensor([1 << 40]), "flags": torch.tensor([[True, False]])},
+    {"numbers": torch.tensor([[2.5, 3.5]]), "rows": torch.tensor([-7]), "flags": torch.tensor([[False, False]])},
+)
+
+
+@contextlib.contextmanager
+def counted_messages() -> Iterator[list[str]]:
+    """What a training tells the other worker, beside the gradients and the barrier of a checkpoint."""
+    sent: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("all_gather_into_tensor", "all_gather", "all_reduce", "broadcast"):
+            patch.setattr(dist, name, functools.partial(_counted, sent, name, getattr(dist, name)))
+        yield sent
+
+
+def _counted(sent: list[str], name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    sent.append(name)
+    return function(*args, **options)
+
+
 def run(case: Case, folder: Path | None = None) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """Trains a case in this process, or this process's part of it."""
     options = LoopOptions(micro_batch=case.micro_batch, checkpoint_folder=folder)
@@ -55,8 +80,11 @@ def worker(rank: int, port: int, folder: Path) -> None:
     """One of two processes; the first writes what both found, the second what it has itself."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    save_file(gather(TOLD[rank]), folder / f"told-{rank}.safetensors")
     for name, case in CASES.items():
-        history, weights = run(case, folder / f"{name}-checkpoint")
+        with counted_messages() as messages:
+            history, weights = run(case, folder / f"{name}-checkpoint")
+        (folder / f"{name}-{rank}.messages").write_text(str(len(messages)))
         save_file(weights, folder / f"{name}-{rank}.safetensors")
         (folder / f"{name}-{rank}.json").write_text(json.dumps(history))
     try:
@@ -89,6 +117,22 @@ def test_two_workers_train_the_model_of_one(name: str, two_workers: Path) -> Non
     moved = distance(weights, tensors(model(CASES[name].model)))
     assert distance(weights, first) <= WEIGHT_TOLERANCE * moved
     assert (moved > 0.1) == (CASES[name].learning_rate > 0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_workers_wait_for_each_other_once_a_step(name: str, two_workers: Path) -> None:
+    """Beside DDP's own message: what a step tells goes in one, since on a small model each wait is felt."""
+    steps = TRAINING.epochs * (pairs().num_rows // TRAINING.batch_size)
+    for rank in (0, 1):
+        assert int((two_workers / f"{name}-{rank}.messages").read_text()) == steps
+
+
+def test_workers_tell_each_other_tensors_of_any_type(two_workers: Path) -> None:
+    for rank in (0, 1):
+        told = load_file(two_workers / f"told-{rank}.safetensors")
+        assert told.keys() == TOLD[0].keys()
+        for name, found in told.items():
+            assert torch.equal(found, torch.cat([each[name] for each in TOLD])), name
 
 
 def test_one_worker_writes_the_checkpoint(two_workers: Path) -> None:
