@@ -76,3 +76,20 @@ def hypervolume(points: np.ndarray) -> float:
     ceilings = np.concatenate([[1.0], chosen[:-1, 1]]) if len(chosen) else chosen[:, 1]
     # strips of falling CA: each point owns the ASR between the point before it and itself
     return float((chosen[:, 0] * (ceilings - chosen[:, 1])).sum())
+
+
+def front_area(start: tuple[float, float], points: np.ndarray) -> float:
+    """Normalised front area: what a model and what a repair made of it dominate together, over the model's own CA.
+
+    It is the share of the starting CA that can be kept, averaged over every ASR that may be asked for. 1 is the whole
+    CA at no backdoor; above 1, the repair has raised CA.
+
+    Args:
+        start: CA and ASR of the undefended model, CA above 0.
+        points: (n, 2) float, CA and ASR of repaired ones. Both ASR are clipped to [0, 1], since a net one may leave it.
+    """
+    import numpy as np
+
+    every = np.vstack([np.asarray(start, dtype=np.float64), np.asarray(points, dtype=np.float64).reshape(-1, 2)])
+    every[:, 1] = every[:, 1].clip(0, 1)
+    return hypervolume(every) / float(start[0])

@@ -19,8 +19,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from benchmark.store.artifacts import Store
-from reports import headline, importance, markdown, style, views
+from reports import answer, headline, importance, markdown, style, views
+from reports.areas import Bound
 from reports.compile import JUDGED, Frame, Results, collapse_of, compile_suite
+from reports.curves import cost_curve
 from reports.deployed import Form, forms
 from reports.detection import Detectors, detector_scales, detectors
 from reports.figures import gap_chart, scatter, scene
@@ -36,7 +38,9 @@ from reports.statistics import RepairGap
 
 TEMPLATES = Path(__file__).parent / "templates"
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
-_FIGURES = re.compile(r"scatter(-column)?|repair-gap|detectors|repairs-[0-9]+")  # the names of all that is drawn
+_FIGURES = re.compile(
+    r"scatter(-column)?|repair-gap|repair-cost|detectors|repairs-[0-9]+"
+)  # the names of all that is drawn
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -72,8 +76,9 @@ class Found(NamedTuple):
     """What the page, the figures and the Markdown tables share."""
 
     names: Names
+    answers: list[answer.Answer]  # of the searched repairs, the headline first
     gaps: list[RepairGap]
-    headlines: list[headline.Headline]  # the gaps in words, the headline first
+    headlines: list[headline.Headline]  # the gaps of the published cut in words, in the same order
     objectives: Matrix | None
     matrices: list[Matrix]
     detectors: Detectors
@@ -86,9 +91,11 @@ class Found(NamedTuple):
 def _found(results: Results) -> Found:
     cells, detections, cards = results.cells, results.detections, results.cards
     names = names_of(cells, detections, cards)
+    bound, bound_on = _search(results.suite)
     gaps = headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"])))
     return Found(
         names,
+        answer.answers(results, names, Bound(bound, bound_on == "net")),
         gaps,
         [headline.headline(gap, cells, names) for gap in gaps],
         objective_matrix(cells, names, cards),
@@ -104,6 +111,7 @@ def _found(results: Results) -> Found:
 def _markdown(results: Results, found: Found) -> str:
     return markdown.document(
         plain(results.suite.get("title") or results.suite["suite"]),
+        answers=found.answers,
         headline=found.headlines[0] if found.headlines else None,
         matrices=[matrix for matrix in (found.objectives, *found.matrices) if matrix],
         found=found.detectors,
@@ -158,6 +166,9 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         inline["scatter"] = drawn(scatter(shown, objectives), "scatter", about)
         narrow = scatter(shown, objectives, width=style.COLUMN_WIDTH)
         inline["scatter_narrow"] = drawn(narrow, "scatter-column", about)
+    if found.answers and found.answers[0].gap.used:
+        about = "Clean accuracy kept against the ASR that may be left, a line per objective; means in the table"
+        inline["cost"] = drawn(cost_curve(found.answers[0]), "repair-cost", about)
     if found.gaps and found.gaps[0].used:
         about = "Relative change of clean accuracy per attack under both objectives; numbers in the table"
         inline["gap"] = drawn(gap_chart(found.gaps[0], found.names), "repair-gap", about)
@@ -240,6 +251,8 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "bound": None if bound is None else f"{'net ' if bound_on == 'net' else ''}ASR ≤ {100 * bound:g} %",
         "net": bound_on == "net",
         "collapse": f"{100 * share:g} %" if (share := collapse_of(suite)) else "",
+        "answers": found.answers,
+        "cuts": [f"{100 * rate:g}" for rate in answer.CUTS],
         "headline": found.headlines[0] if found.headlines else None,
         "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),

@@ -35,6 +35,9 @@ HEADLINE_MEASURES = (
 DETECTOR_READOUTS = ("detector", "scores")
 VERDICT = ("auroc", "suspicion", "flagged", "target_found")  # what the board says of detectors in words
 JUDGED = "judged_"  # before a measure: its value in the form of the model in which the cell's attack shows
+# A point of a validation front, as the model is: on test, and where validation saw it
+FRONT_MEASURES = ("clean_accuracy", "attack_success_rate", "net_asr")
+FRONT_POINT = ("order", "trial", "epoch", *FRONT_MEASURES, "validation_accuracy", "validation_asr", "validation_floor")
 AXES = ("dataset", "model", "objective", "attack", "repair", "detector", "seed", "searched")
 
 
@@ -58,6 +61,7 @@ class Results(NamedTuple):
     detections: Frame
     transforms: tuple[str, ...]
     cards: Cards
+    fronts: Frame  # what stands on the validation fronts of searches: columns of FRONT_POINT and AXES
     skipped: tuple[str, ...] = ()  # a line for each data set that was prepared without some of its rows
 
 
@@ -85,8 +89,26 @@ def compile_suite(store: Store, name: str) -> Results:
     detections = _with_measures(cells[detecting], measures, DETECTOR_READOUTS, scoring)
     defended = cells[~detecting].reset_index(drop=True)
     return Results(
-        suite, defended, measures, trials, detections.reset_index(drop=True), transforms, cards, stored.skipped
+        suite,
+        defended,
+        measures,
+        trials,
+        detections.reset_index(drop=True),
+        transforms,
+        cards,
+        _fronts(stored.fronts, trials),
+        stored.skipped,
     )
+
+
+def _fronts(points: Frame, trials: Frame) -> Frame:
+    """One row per point of a front that was measured on test."""
+    place = ["order", "trial", "epoch"]
+    own = points[(points["readout"] == HEADLINE_READOUT) & points["name"].isin(FRONT_MEASURES)]
+    wide = own.drop_duplicates([*place, "name"], keep="last").pivot(index=place, columns="name", values="value")
+    wide = wide.reindex(columns=FRONT_MEASURES).astype("float64").reset_index()
+    seen = trials[[*place, "validation_accuracy", "validation_asr", "validation_floor", *AXES]]
+    return wide.merge(seen.drop_duplicates(place), on=place)
 
 
 def collapse_of(suite: Mapping[str, Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from reports.answer import CUTS, Answer
 from reports.deployed import Form
 from reports.detection import Column, Detectors, Group, Judge
 from reports.floors import FloorRow
@@ -33,6 +34,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def document(
     title: str,
     *,
+    answers: Sequence[Answer],
     headline: Headline | None,
     matrices: Sequence[Matrix],
     floors: Sequence[FloorRow],
@@ -45,6 +47,8 @@ def document(
 ) -> str:
     """All main tables, one after another."""
     parts = [f"# {escape(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
+    for answer in answers:
+        parts += [f"## What {escape(answer.repair)} can be had for", *_answer(answer)]
     if headline:
         parts += ["## Repair gap", *_gap(headline)]
     for matrix in matrices:
@@ -67,6 +71,40 @@ def document(
     if methods:
         parts += ["## Methods", _methods(methods)]
     return "\n\n".join(parts) + "\n"
+
+
+def _answer(answer: Answer) -> list[str]:
+    number = f"**{answer.number}** points of front area {escape(answer.interval)} " if answer.number else ""
+    number += f"({escape(answer.basis)})." if answer.basis else ""
+    cuts = [f"cut at {100 * rate:g} %" for rate in CUTS]
+    header = [
+        "against",
+        "after",
+        "start",
+        "front area",
+        *cuts,
+        "epochs within",
+        "trials within",
+        "cells without",
+        "notes",
+    ]
+    lines = [
+        [
+            line.attack,
+            line.objective,
+            line.start,
+            line.area,
+            *line.cuts,
+            line.epochs,
+            line.trials,
+            line.none,
+            line.notes,
+        ]
+        for line in answer.lines
+    ]
+    gaps = [[line.attack, line.gap, line.interval] for line in answer.gaps]
+    said = " ".join(filter(None, [number, *map(escape, answer.reading)]))
+    return [said, table(header, lines), table(["against", "gap of front area", "95 % interval"], gaps)]
 
 
 def _gap(headline: Headline) -> list[str]:

@@ -7,8 +7,8 @@ noise of the test samples only, and its label says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.special import stdtrit
@@ -21,11 +21,14 @@ RELEVANT = ["objective", "attack", "seed", "repair", "selection", "status"]
 RELEVANT += ["clean_accuracy_count", "clean_accuracy_total", "clean_accuracy"]
 
 
+Where: TypeAlias = tuple[str, str, int]  # objective, attack, seed
+
+
 class Change(NamedTuple):
-    """Relative change of clean accuracy of one repaired cell against its undefended model."""
+    """What is said of one repaired cell: relative change of clean accuracy, or another number."""
 
     value: float  # -0.45 = lost 45 % of the undefended accuracy; NaN where it cannot be said
-    variance: float  # of the test samples; 0 for a value that a rule has set
+    variance: float  # of the test samples; 0 for a value that a rule has set; NaN where it is not known
     by_rule: bool  # True: no point met the bound, so the value is -1
     reason: str  # why there is no value
 
@@ -90,7 +93,7 @@ def relative_change(selected: tuple[float, float], undefended: tuple[float, floa
 
 
 def repair_gap(cells: Frame, *, repair: str, objectives: tuple[str, str], selection: str = "oracle") -> RepairGap:
-    """Computes the repair gap of one repair, `objectives[0]` minus `objectives[1]`, paired by attack and seed.
+    """The published cut: relative change of clean accuracy under one selection rule, `objectives[0]` minus the other.
 
     Args:
         cells: the frame of `compile.Results`.
@@ -100,10 +103,26 @@ def repair_gap(cells: Frame, *, repair: str, objectives: tuple[str, str], select
     """
     rows = {tuple(row[:5]): row for row in cells[RELEVANT].itertuples(index=False)}
     repaired = (cells["attack"] != "none") & (cells["repair"] == repair)
-    attacked = cells.loc[repaired, ["attack", "seed"]].drop_duplicates()
+    attacked = cells.loc[repaired, ["attack", "seed"]].drop_duplicates().itertuples(index=False)
+    places = [(objective, attack, seed) for attack, seed in attacked for objective in objectives]
+    changes = {where: _change(rows, where, repair, selection) for where in places}
+    return paired_gap(changes, repair=repair, objectives=objectives, selection=selection)
+
+
+def paired_gap(
+    values: Mapping[Where, Change], *, repair: str, objectives: tuple[str, str], selection: str
+) -> RepairGap:
+    """The gap of any number of repaired cells, paired by attack and seed: mean, and a t-interval over seeds.
+
+    Args:
+        values: (objective, attack, seed) -> the number, for both objectives; NaN with a reason where there is none.
+        repair: label of the repair that they are of.
+        objectives: labels of the two pre-training objectives.
+        selection: the rule, or what else the values are of.
+    """
+    attacked = dict.fromkeys((attack, seed) for _, attack, seed in values)
     pairs = tuple(
-        Pair(attack, seed, *(_change(rows, (objective, attack, seed), repair, selection) for objective in objectives))
-        for attack, seed in attacked.itertuples(index=False)
+        Pair(attack, seed, *(values[objective, attack, seed] for objective in objectives)) for attack, seed in attacked
     )
     usable = [pair for pair in pairs if not math.isnan(pair.gap)]
     used = _balance(usable)
@@ -114,7 +133,7 @@ def repair_gap(cells: Frame, *, repair: str, objectives: tuple[str, str], select
     return RepairGap(repair, objectives, selection, _summarise(used), by_attack, pairs, tuple(used))
 
 
-def _change(rows: dict[tuple, Any], where: tuple[str, str, int], repair: str, selection: str) -> Change:
+def _change(rows: dict[tuple, Any], where: Where, repair: str, selection: str) -> Change:
     undefended = rows.get((*where, "none", "undefended"))
     selected = rows.get((*where, repair, selection))
     if undefended is None or selected is None:
@@ -152,6 +171,8 @@ def _summarise(pairs: list[Pair]) -> Gap:
 def _sample_interval(pairs: list[Pair], estimate: float) -> tuple[Interval | None, str]:
     """Delta method. All attacks share the test images, so their errors are averaged as if fully correlated."""
     error = float(np.mean([math.sqrt(pair.first.variance + pair.second.variance) for pair in pairs]))
+    if math.isnan(error):
+        return None, "one seed: another one may give another gap"
     if error == 0:
         return None, "one seed, and every value set by the −100 % rule: there is no sample noise to show"
     half = Z * error

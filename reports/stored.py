@@ -17,7 +17,7 @@ from benchmark.data.skipped import told
 from benchmark.errors import UserError
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
-from benchmark.store.schemas import ADDED, MEASURES, RECORDS, SCHEMA_VERSION, TRIALS
+from benchmark.store.schemas import ADDED, FRONT, MEASURES, RECORDS, SCHEMA_VERSION, TRIALS
 
 READERS = 4  # of tables at once
 RECORD = "record"  # where a number of a record stands; others name their `measure/<key>`
@@ -30,6 +30,7 @@ class Stored(NamedTuple):
 
     records: pa.Table
     trials: pa.Table
+    fronts: Any  # DataFrame: order, trial, epoch, the fields of MEASURE; on test, of what stands on a validation front
     measures: Any  # DataFrame: order, selection, the fields of MEASURE, source
     skipped: tuple[str, ...]  # a line for each data set that was prepared without some of its rows
 
@@ -51,12 +52,18 @@ def read_suite(store: Store, entries: Sequence[Mapping[str, Any]], metrics: Sequ
     found = {order: artifact for order, artifact in there if artifact}
     skipped = dict.fromkeys(told(item) for artifact in found.values() for item in artifact.facts.get("skipped", ()))
     records = _tables(found, "records.parquet", RECORDS)
-    searched = {order: artifact for order, artifact in found.items() if "trials.parquet" in artifact.hashes}
-    trials = _tables(searched, "trials.parquet", TRIALS)
+    trials = _tables(_with(found, "trials.parquet"), "trials.parquet", TRIALS)
+    fronts = _one_table(_tables(_with(found, "front.parquet"), "front.parquet", FRONT), FRONT)
     table = _one_table(records, RECORDS)
     orders = {entry["record"]: order for order, entry in enumerate(entries)}
     measures = _measures(table, _joined(store, orders, metrics))
-    return Stored(table, _one_table(trials, TRIALS), measures, tuple(skipped))
+    nested = _nested(fronts, ("order", "trial", "epoch"))
+    return Stored(table, _one_table(trials, TRIALS), nested, measures, tuple(skipped))
+
+
+def _with(artifacts: Mapping[int, Artifact], name: str) -> dict[int, Artifact]:
+    """Those that have such a file."""
+    return {order: artifact for order, artifact in artifacts.items() if name in artifact.hashes}
 
 
 def _tables(artifacts: Mapping[int, Artifact], name: str, schema: pa.Schema) -> dict[int, pa.Table]:
@@ -110,7 +117,8 @@ def _measures(records: pa.Table, joined: Any) -> Any:
 
     A record's number gives way to its own metric alone; another that took its name has no say in it.
     """
-    own, place = _nested(records).assign(source=RECORD), ["order", "selection", "name", "readout"]
+    rows = ["order", "selection"]
+    own, place = _nested(records, rows).assign(source=RECORD), [*rows, "name", "readout"]
     if len(joined):
         theirs = joined[place].merge(own[[*place, "metric"]], how="left", on=place)["metric"]
         joined = joined[(theirs.isna() | (theirs == joined["metric"].reset_index(drop=True))).to_numpy()]
@@ -120,13 +128,13 @@ def _measures(records: pa.Table, joined: Any) -> Any:
     return found.sort_index().sort_values("order", kind="stable", ignore_index=True)
 
 
-def _nested(records: pa.Table) -> Any:
-    """The measures inside the records as a long frame."""
-    column = records.column("measures").combine_chunks()
+def _nested(table: pa.Table, of: Sequence[str]) -> Any:
+    """The measures inside a table's rows as a long frame, with the columns that say of which row."""
+    column = table.column("measures").combine_chunks()
     parents = pc.call_function("list_parent_indices", [column])
     numbers = pa.Table.from_struct_array(column.flatten())
-    for name in ("order", "selection"):
-        numbers = numbers.append_column(name, records.column(name).combine_chunks().take(parents))
+    for name in of:
+        numbers = numbers.append_column(name, table.column(name).combine_chunks().take(parents))
     return numbers.to_pandas()
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmark.stats import front
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import content_key
-from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
+from benchmark.store.schemas import FRONT, RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.types import Measure, proportion
 from reports.compile import Results
 from reports.grid import Names, names_of
@@ -35,6 +36,7 @@ PROTOCOL: dict[str, Any] = {
         "asr_bound": 0.05,
         "bound_on": "net",
         "blind_drop": 0.02,
+        "front": 12,
     },
     "splits": {"pretrain": 8000, "clean": 1000, "validation": 1000, "test": TEST},
     "pretrain": {"epochs": 12, "batch_size": 128, "learning_rate": 0.002},
@@ -138,6 +140,25 @@ def trials(entry: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def front_points(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the epochs on a cell's validation front measure on test: a hundredth less CA, the same ASR."""
+    rows = [row for row in trials(cell) if row["status"] == "ok"]
+    places = front(np.array([(row["validation_accuracy"], row["validation_asr"]) for row in rows]))
+    return [
+        {
+            "cell": cell["cell"], "trial": row["trial"], "epoch": row["epoch"], "artifact": "", "status": "ok",
+            "reason": "", "sources": [],
+            "measures": [
+                measure._asdict()
+                for measure in measures(
+                    row["validation_accuracy"] - 0.01, row["validation_asr"], objective=cell["objective"]
+                )
+            ],
+        }
+        for row in (rows[place] for place in places)
+    ]  # fmt: skip
+
+
 def entry(objective: str, attack: str, repair: str, seed: int) -> dict[str, Any]:
     """One cell as the suite's document lists it."""
     searched = repair == "cleanclip" and attack != "none"
@@ -189,6 +210,7 @@ def write(
         pq.write_table(pa.Table.from_pylist(rows, schema=RECORDS), draft.path("records.parquet"))
         if cell["searched"] and any(row["status"] == "ok" for row in rows):
             pq.write_table(pa.Table.from_pylist(trials(cell), schema=TRIALS), draft.path("trials.parquet"))
+            pq.write_table(pa.Table.from_pylist(front_points(cell), schema=FRONT), draft.path("front.parquet"))
         draft.commit(facts or {})
     environment = {"python": "3.11.9", "torch": "2.15.0", "open_clip": "3.3.0", "threads": 2}
     suite = {"suite": "demo", "title": "Demo of the board", "key": content_key("suite", 1, "demo")}

@@ -109,7 +109,8 @@ def test_a_suite_without_any_record_says_so(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", cells, {cell["cell"]: None for cell in cells})
     page = write_board(store, "demo", tmp_path / "board").read_text(encoding="utf-8")
     assert page.count("There is no repair gap to report yet: no pair of cells has both objectives finished") == 1
-    assert page.count("no pair of cells has both objectives finished") == 1
+    assert page.count("There is no answer yet: no pair of cells has both objectives finished") == 1
+    assert page.count("no pair of cells has both objectives finished") == 2
     assert '<p class="number">' not in page and ">Mean<" not in page
     assert "\n\nThere is no repair gap to report yet" in (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "No attacked cell is finished yet" in page
