@@ -20,7 +20,6 @@ _QUIET = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # else Tune's thread starts another Ray while an interrupted run leaves this one
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its core writes to our screen what the end of a run says in one line
     "RAY_worker_niceness": "0",  # Ray's default of 15 lets anything else on the machine starve a run
 }
 
