@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.store.artifacts import Store
 from reports.areas import Bound, Searched, area_values, searched_cells
-from reports.compile import Frame, Results
+from reports.compile import Results
 from reports.grid import Names
 from reports.headline import interval_text, objective_pair, one_seed
 from reports.labels import NO_VALUE, known, percent, signed
 from reports.power import detectable
+from reports.samples import Samples, samples_of
 from reports.statistics import Change, RepairGap, Where, paired_gap
 
 CUTS = (0.05, 0.10)  # of net ASR: the study's bound, and twice as much
@@ -43,7 +45,9 @@ class GapLine(NamedTuple):
 
     attack: str
     gap: str
-    interval: str
+    interval: str  # over seeds; "" with one
+    images: str  # with one seed: where the gap lies for 95 of 100 draws of the test images
+    trials: str  # with one seed: its deviation over draws of the trials
 
 
 class Answer(NamedTuple):
@@ -57,11 +61,12 @@ class Answer(NamedTuple):
     reading: list[str]
     lines: list[Line]
     gaps: list[GapLine]
+    flattered: str  # how much reading a front by its best points on test adds; "" where it cannot be said
     searched: Mapping[Where, Searched]
     gap: RepairGap
 
 
-def answers(results: Results, names: Names, bound: Bound) -> list[Answer]:
+def answers(store: Store, results: Results, names: Names, bound: Bound) -> list[Answer]:
     """One for each searched repair, in the suite's order; none where searches kept no front, or with one objective.
 
     Attacks that show only in a transformed model are left out, since searches look at the model as it is.
@@ -72,11 +77,13 @@ def answers(results: Results, names: Names, bound: Bound) -> list[Answer]:
     if not search.get("front") or pair is None:
         return []
     repairs = cells.loc[cells["searched"].astype(bool), "repair"].drop_duplicates()
-    return [_answer(results, cells, names, repair, pair, bound) for repair in repairs]
+    return [_answer(store, results._replace(cells=cells), names, repair, pair, bound) for repair in repairs]
 
 
-def _answer(results: Results, cells: Frame, names: Names, repair: str, pair: tuple[str, str], bound: Bound) -> Answer:
-    searched = searched_cells(cells, results.fronts, results.trials, repair=repair, objectives=pair, bound=bound)
+def _answer(store: Store, results: Results, names: Names, repair: str, pair: tuple[str, str], bound: Bound) -> Answer:
+    trials = results.trials[results.trials["repair"] == repair]
+    searched = searched_cells(results.cells, results.fronts, trials, repair=repair, objectives=pair, bound=bound)
+    samples = samples_of(store, searched, trials, pair)
     gap = paired_gap(area_values(searched), repair=repair, objectives=pair, selection="front")
     overall, quiet = gap.overall, one_seed(gap) or _disagree(gap)
     return Answer(
@@ -87,12 +94,22 @@ def _answer(results: Results, cells: Frame, names: Names, repair: str, pair: tup
         "" if quiet or math.isnan(overall.estimate) else overall.basis,
         reading(gap, names),
         [_line(searched, objective, attack, names, bound) for attack in gap.by_attack for objective in pair],
-        [
-            GapLine(names.attack[attack], signed(part.estimate), "" if one_seed(gap) else interval_text(part))
-            for attack, part in gap.by_attack.items()
-        ],
+        [_gap_line(gap, attack, samples, names) for attack in gap.by_attack],
+        "; ".join(f"{names.objective[name]} {signed(value)}" for name, value in samples.optimism.items()),
         searched,
         gap,
+    )
+
+
+def _gap_line(gap: RepairGap, attack: str, samples: Samples, names: Names) -> GapLine:
+    part, alone = gap.by_attack[attack], one_seed(gap)
+    spread = next((own for (name, _), own in samples.spreads.items() if name == attack), None) if alone else None
+    return GapLine(
+        names.attack[attack],
+        signed(part.estimate),
+        "" if alone else interval_text(part),
+        f"{signed(spread.images[0])} to {signed(spread.images[1])}" if spread else "",
+        f"±{percent(spread.trials)}" if spread else "",
     )
 
 

@@ -40,6 +40,7 @@ class Searched(NamedTuple):
     epochs: int  # that validation measured
     epochs_within: int
     reason: str  # why nothing can be said; "" where it can
+    sources: Any = ()  # of the undefended model's record row
 
     @property
     def area(self) -> float:
@@ -107,6 +108,7 @@ def _searched(start: Any, row: Any, points: Frame, trials: Frame, bound: Bound) 
         len(trials.dropna(subset=["validation_accuracy"])),
         len(within),
         _reason(start, row, points),
+        () if start is None else start.sources,
     )
 
 

@@ -61,7 +61,7 @@ def write_board(store: Store, suite_name: str, out: Path) -> Path:
     results = compile_suite(store, suite_name)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    found = _found(results)
+    found = _found(store, results)
     drawn = _write_figures(results, found, out / "figures")
     _write_tables(results, out)
     (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
@@ -88,14 +88,14 @@ class Found(NamedTuple):
     methods: list[views.MethodRow]
 
 
-def _found(results: Results) -> Found:
+def _found(store: Store, results: Results) -> Found:
     cells, detections, cards = results.cells, results.detections, results.cards
     names = names_of(cells, detections, cards)
     bound, bound_on = _search(results.suite)
     gaps = headline.repair_gaps(cells, list(dict.fromkeys(cells["objective"])))
     return Found(
         names,
-        answer.answers(results, names, Bound(bound, bound_on == "net")),
+        answer.answers(store, results, names, Bound(bound, bound_on == "net")),
         gaps,
         [headline.headline(gap, cells, names) for gap in gaps],
         objective_matrix(cells, names, cards),

@@ -61,7 +61,7 @@ class Results(NamedTuple):
     detections: Frame
     transforms: tuple[str, ...]
     cards: Cards
-    fronts: Frame  # what stands on the validation fronts of searches: columns of FRONT_POINT and AXES
+    fronts: Frame  # what stands on the validation fronts of searches: columns of FRONT_POINT, AXES and `sources`
     skipped: tuple[str, ...] = ()  # a line for each data set that was prepared without some of its rows
 
 
@@ -96,19 +96,19 @@ def compile_suite(store: Store, name: str) -> Results:
         detections.reset_index(drop=True),
         transforms,
         cards,
-        _fronts(stored.fronts, trials),
+        _fronts(stored.fronts, stored.front_sources, trials),
         stored.skipped,
     )
 
 
-def _fronts(points: Frame, trials: Frame) -> Frame:
+def _fronts(points: Frame, sources: Frame, trials: Frame) -> Frame:
     """One row per point of a front that was measured on test."""
     place = ["order", "trial", "epoch"]
     own = points[(points["readout"] == HEADLINE_READOUT) & points["name"].isin(FRONT_MEASURES)]
     wide = own.drop_duplicates([*place, "name"], keep="last").pivot(index=place, columns="name", values="value")
     wide = wide.reindex(columns=FRONT_MEASURES).astype("float64").reset_index()
     seen = trials[[*place, "validation_accuracy", "validation_asr", "validation_floor", *AXES]]
-    return wide.merge(seen.drop_duplicates(place), on=place)
+    return wide.merge(seen.drop_duplicates(place), on=place).merge(sources, on=place)
 
 
 def collapse_of(suite: Mapping[str, Any]) -> float:

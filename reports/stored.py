@@ -31,6 +31,7 @@ class Stored(NamedTuple):
     records: pa.Table
     trials: pa.Table
     fronts: Any  # DataFrame: order, trial, epoch, the fields of MEASURE; on test, of what stands on a validation front
+    front_sources: Any  # DataFrame: order, trial, epoch, sources
     measures: Any  # DataFrame: order, selection, the fields of MEASURE, source
     skipped: tuple[str, ...]  # a line for each data set that was prepared without some of its rows
 
@@ -57,8 +58,9 @@ def read_suite(store: Store, entries: Sequence[Mapping[str, Any]], metrics: Sequ
     table = _one_table(records, RECORDS)
     orders = {entry["record"]: order for order, entry in enumerate(entries)}
     measures = _measures(table, _joined(store, orders, metrics))
-    nested = _nested(fronts, ("order", "trial", "epoch"))
-    return Stored(table, _one_table(trials, TRIALS), nested, measures, tuple(skipped))
+    place = ["order", "trial", "epoch"]
+    front_sources = fronts.select([*place, "sources"]).to_pandas()
+    return Stored(table, _one_table(trials, TRIALS), _nested(fronts, place), front_sources, measures, tuple(skipped))
 
 
 def _with(artifacts: Mapping[int, Artifact], name: str) -> dict[int, Artifact]:

@@ -19,6 +19,7 @@ from tests.helpers import fake_suite
 from tests.helpers.fake_suite import BADNET, BLENDED, OBJECTIVES, names
 
 NET = Bound(0.05, net=True)
+NO_STORE = Store(Path("no") / "store")  # made-up records have no outcomes
 DIRECTIONS = ("harder", "easier")
 
 
@@ -34,7 +35,7 @@ def seeds(store: Store) -> Results:
 
 
 def answer_of(results: Results) -> Answer:
-    (found,) = answers(results, names(results), NET)
+    (found,) = answers(NO_STORE, results, names(results), NET)
     return found
 
 
@@ -110,7 +111,7 @@ def test_a_cell_without_an_epoch_within_the_bound_is_counted_and_in_no_mean(resu
 
 def test_a_suite_that_keeps_no_front_has_no_answer(seeds: Results) -> None:
     protocol = seeds.suite["protocol"] | {"search": seeds.suite["protocol"]["search"] | {"front": 0}}
-    assert answers(seeds._replace(suite=dict(seeds.suite) | {"protocol": protocol}), names(seeds), NET) == []
+    assert answers(NO_STORE, seeds._replace(suite=dict(seeds.suite) | {"protocol": protocol}), names(seeds), NET) == []
 
 
 def test_the_figure_shows_a_line_for_each_objective_over_what_the_answer_rests_on(seeds: Results) -> None:

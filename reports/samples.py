@@ -1,0 +1,92 @@
+"""What other test images and another draw of trials would do to the areas of searched cells, and what flatters them.
+
+None of it says what another seed would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.stats import front_area
+from benchmark.store.artifacts import Store
+from reports.areas import Searched
+from reports.compile import Frame
+from reports.outcomes import Outcomes, image_draws, outcomes_of
+from reports.statistics import Where
+
+DRAWS = 400
+MOST = 24  # cells whose outcomes are read: those of a large suite would take minutes
+
+
+class Spread(NamedTuple):
+    """One attack and seed under both objectives."""
+
+    images: tuple[float, float]  # 95 % of the gap under other test images (paired bootstrap)
+    trials: float  # standard deviation of the gap under another draw of the same number of trials, on validation
+
+
+class Samples(NamedTuple):
+    """What is owed to samples."""
+
+    spreads: dict[tuple[str, int], Spread]  # by attack and seed
+    optimism: dict[str, float]  # by objective: of the area, from halves of the test images; mean over cells
+
+
+def samples_of(store: Store, searched: Mapping[Where, Searched], trials: Frame, objectives: tuple[str, str]) -> Samples:
+    """Measures both on at most `MOST` cells, the first ones; a cell whose outcomes are not there is left out.
+
+    Args:
+        store: where the outcomes are.
+        searched: of `areas.searched_cells`.
+        trials: the frame of `compile.Results`.
+        objectives: labels of the two pre-training objectives.
+    """
+    good = [where for where, cell in searched.items() if not cell.reason][:MOST]
+    read = {
+        where: outcomes_of(store, searched[where].sources, list(searched[where].points["sources"])) for where in good
+    }
+    found = {where: outcomes for where, outcomes in read.items() if outcomes is not None}
+    pairs = dict.fromkeys((attack, seed) for _, attack, seed in found)
+    both = [(attack, seed) for attack, seed in pairs if all((name, attack, seed) in found for name in objectives)]
+    by_cell = {
+        (name, attack, seed): rows for (name, attack, seed), rows in trials.groupby(["objective", "attack", "seed"])
+    }
+    spreads = {}
+    for place in both:
+        cells = [(name, *place) for name in objectives]
+        redrawn = [_redrawn(by_cell[where], searched[where].net) for where in cells]
+        spreads[place] = Spread(
+            _images(*(found[where] for where in cells)), float(np.std(redrawn[0] - redrawn[1], ddof=1))
+        )
+    optimism = {
+        name: float(np.mean(values))
+        for name in objectives
+        if (values := [outcomes.optimism() for where, outcomes in found.items() if where[0] == name])
+    }
+    return Samples(spreads, optimism)
+
+
+def _images(first: Outcomes, second: Outcomes) -> tuple[float, float]:
+    """Both models look at the same images, so that they are drawn together."""
+    weights = image_draws(len(first.ids), DRAWS, seed=0)
+    low, high = np.percentile(first.areas(weights) - second.areas(weights), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _redrawn(trials: Frame, start_net: float) -> np.ndarray:
+    """(DRAWS,) areas on validation of as many trials, drawn with replacement; the start's net ASR is that on test."""
+    kept = trials[~trials["collapsed"]].dropna(subset=["validation_accuracy", "validation_asr"])
+    accuracy = kept["validation_accuracy"].to_numpy(float)
+    net = (kept["validation_asr"] - kept["validation_floor"].fillna(0.0)).to_numpy(float)
+    start = (float(trials["validation_start"].iloc[0]), start_net)
+    names = trials["trial"].unique()
+    rows = [np.flatnonzero(kept["trial"].to_numpy() == name) for name in names]
+    rng = np.random.default_rng(0)
+    areas = []
+    for drawn in rng.integers(0, len(names), (DRAWS, len(names))):
+        chosen = np.concatenate([rows[place] for place in np.unique(drawn)])
+        areas.append(front_area(start, np.c_[accuracy[chosen], net[chosen]]))
+    return np.array(areas)
