@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ class Searched(NamedTuple):
     epochs_within: int
     reason: str  # why nothing can be said; "" where it can
     sources: Any = ()  # of the undefended model's record row
+    poison: str = ""  # key of the attack's poison artifact; "" where the record does not say
 
     @property
     def area(self) -> float:
@@ -109,7 +111,16 @@ def _searched(start: Any, row: Any, points: Frame, trials: Frame, bound: Bound) 
         len(within),
         _reason(start, row, points),
         () if start is None else start.sources,
+        "" if start is None else _poison(start.artifacts),
     )
+
+
+def _poison(artifacts: Any) -> str:
+    """The key in the JSON text of a record's column `artifacts`."""
+    try:
+        return str(json.loads(artifacts).get("poison") or "")
+    except (TypeError, ValueError, AttributeError):
+        return ""
 
 
 def _reason(start: Any, row: Any, points: Frame) -> str:

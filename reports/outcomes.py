@@ -64,11 +64,12 @@ def _lost(accuracy: np.ndarray, net: np.ndarray) -> float:
     return seen / accuracy[0, 0] - kept / accuracy[0, 1]
 
 
-def outcomes_of(store: Store, start: Any, points: Sequence[Any]) -> Outcomes | None:
+def outcomes_of(store: Store, poison: str, start: Any, points: Sequence[Any]) -> Outcomes | None:
     """Reads a cell's outcome tables; None where one is not in the store, or tells nothing of a target.
 
     Args:
         store: where they are.
+        poison: key of the attack's artifact, whose manifest names the target.
         start: sources of the undefended model's record row, structs of `schemas.SOURCE`; None in old records.
         points: those of each point of the front.
     """
@@ -78,7 +79,7 @@ def outcomes_of(store: Store, start: Any, points: Sequence[Any]) -> Outcomes | N
     own = [table for table in tables if table is not None]
     ids = np.sort(own[0]["own_clean"].index.to_numpy())
     shown = own[0]["own_triggered"]
-    target = _target(shown)
+    target = _target(store, poison, shown)
     if target is None:
         return None
     counts = (shown["true_class"] != target).reindex(ids, fill_value=False)
@@ -100,12 +101,11 @@ def _tables(store: Store, sources: Any) -> dict[str, Any] | None:
     return found if "own_clean" in found and "own_triggered" in found else None
 
 
-def _target(shown: Any) -> Any:
+def _target(store: Store, poison: str, shown: Any) -> Any:
     """The class that triggered images are to be taken for: one, or each row's own; None where it is not told."""
     if (shown["target"] >= 0).any():
         return shown["target"]
-    taken = shown.loc[shown["target_rank"] == 0, "predicted"]
-    return int(taken.iloc[0]) if len(taken) else None
+    return (store.facts("poison", poison) or {}).get("target_index") if poison else None
 
 
 def _hit(shown: Any, target: Any) -> Any:

@@ -46,7 +46,10 @@ def samples_of(store: Store, searched: Mapping[Where, Searched], trials: Frame, 
     """
     good = [where for where, cell in searched.items() if not cell.reason][:MOST]
     read = {
-        where: outcomes_of(store, searched[where].sources, list(searched[where].points["sources"])) for where in good
+        where: outcomes_of(
+            store, searched[where].poison, searched[where].sources, list(searched[where].points["sources"])
+        )
+        for where in good
     }
     found = {where: outcomes for where, outcomes in read.items() if outcomes is not None}
     pairs = dict.fromkeys((attack, seed) for _, attack, seed in found)
