@@ -33,6 +33,7 @@ from reports.heatmaps import detector_map, repair_map
 from reports.labels import MEASURES, RULES, known, plain
 from reports.matrix import Matrix, objective_matrix, repair_matrices
 from reports.numbers import BLANK
+from reports.ranking import Ranking, rankings
 from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
 
@@ -77,6 +78,7 @@ class Found(NamedTuple):
 
     names: Names
     answers: list[answer.Answer]  # of the searched repairs, the headline first
+    rankings: list[Ranking]
     gaps: list[RepairGap]
     headlines: list[headline.Headline]  # the gaps of the published cut in words, in the same order
     objectives: Matrix | None
@@ -96,6 +98,7 @@ def _found(store: Store, results: Results) -> Found:
     return Found(
         names,
         answer.answers(store, results, names, Bound(bound, bound_on == "net")),
+        rankings(cells, names, cards),
         gaps,
         [headline.headline(gap, cells, names) for gap in gaps],
         objective_matrix(cells, names, cards),
@@ -112,6 +115,7 @@ def _markdown(results: Results, found: Found) -> str:
     return markdown.document(
         plain(results.suite.get("title") or results.suite["suite"]),
         answers=found.answers,
+        rankings=found.rankings,
         headline=found.headlines[0] if found.headlines else None,
         matrices=[matrix for matrix in (found.objectives, *found.matrices) if matrix],
         found=found.detectors,
@@ -253,6 +257,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "collapse": f"{100 * share:g} %" if (share := collapse_of(suite)) else "",
         "answers": found.answers,
         "cuts": [f"{100 * rate:g}" for rate in answer.CUTS],
+        "rankings": found.rankings,
         "headline": found.headlines[0] if found.headlines else None,
         "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),

@@ -13,6 +13,7 @@ from reports.further import MeasureTable
 from reports.headline import Headline
 from reports.matrix import Entry, Matrix
 from reports.numbers import Number
+from reports.ranking import Ranking
 from reports.standing import Reason
 from reports.views import MethodRow
 
@@ -35,6 +36,7 @@ def document(
     title: str,
     *,
     answers: Sequence[Answer],
+    rankings: Sequence[Ranking],
     headline: Headline | None,
     matrices: Sequence[Matrix],
     floors: Sequence[FloorRow],
@@ -49,6 +51,8 @@ def document(
     parts = [f"# {escape(title)}", "Shares in %, on test, zero-shot; CA / ASR. Made by `backstop board`."]
     for answer in answers:
         parts += [f"## What {escape(answer.repair)} can be had for", *_answer(answer)]
+    for ranking in rankings:
+        parts += [f"## Repairs {escape(ranking.title)}, at their defaults", _ranking(ranking)]
     if headline:
         parts += ["## Repair gap", *_gap(headline)]
     for matrix in matrices:
@@ -105,6 +109,15 @@ def _answer(answer: Answer) -> list[str]:
     gaps = [[line.attack, line.gap, line.interval] for line in answer.gaps]
     said = " ".join(filter(None, [number, *map(escape, answer.reading)]))
     return [said, table(header, lines), table(["against", "gap of front area", "95 % interval"], gaps)]
+
+
+def _ranking(ranking: Ranking) -> str:
+    header = ["rank", "repair", "net ASR", "CA", "PA", "cells", "not told from", "oracle", "trigger-blind", "notes"]
+    rows = [
+        [row.rank, row.title, row.net, row.lost, row.poisoned, row.coverage, row.alike, row.oracle, row.blind, row.band]
+        for row in ranking.rows
+    ]
+    return table(header, rows)
 
 
 def _gap(headline: Headline) -> list[str]:
