@@ -148,8 +148,8 @@ def _compared(gap: RepairGap, repair: str, objectives: tuple[str, str]) -> list[
     first, second = objectives
     overall = gap.overall
     said = (
-        f"With {repair}, {percent(overall.first)} % of what would be ideal could be had after {first}, "
-        f"{percent(overall.second)} % after {second}"
+        f"With {repair}, {percent(overall.first)}\u00a0% of what would be ideal could be had after {first}, "
+        f"{percent(overall.second)}\u00a0% after {second}"
     )
     if not overall.interval:
         return [f"{said}. {overall.basis.capitalize()}."]

@@ -53,9 +53,8 @@ def said(values: dict[str, list[tuple[float, float]]], results: Results) -> str:
 
 def test_three_seeds_that_agree_give_a_direction(seeds: Results) -> None:
     text = said({BADNET: [(0.9, 0.7), (0.92, 0.71), (0.88, 0.69)]}, seeds)
-    assert (
-        "90.0 % of what would be ideal could be had after MMCL, 70.0 % after MMCL+SSL: here, repair was harder" in text
-    )
+    text = text.replace("\u00a0", " ")
+    assert "90.0 % of what would be ideal could be had after MMCL, 70.0 % after MMCL+SSL: here, repair was" in text
     assert "harder after MMCL+SSL" in text
     assert "easier after MMCL+SSL" in said({BADNET: [(0.7, 0.9), (0.71, 0.92), (0.69, 0.88)]}, seeds)
 
