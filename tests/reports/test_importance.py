@@ -58,6 +58,17 @@ def test_nothing_is_said_where_nothing_can_be_said() -> None:
     assert importance(searched(FEWEST - 1).assign(parameters="")) == {}
 
 
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[1, 2]", '{"other": 1}', '{"learning_rate": {}, "ssl_weight": 1}', "null"]
+)
+def test_parameters_that_are_not_told_alike_break_no_board(text: str) -> None:
+    trials = searched(FEWEST)
+    assert importance(trials) != {}
+    last = trials["trial"] == trials["trial"].max()
+    assert importance(trials.assign(parameters=trials["parameters"].mask(last, text))) == {}
+    assert importance(trials.assign(parameters=None)) == {}
+
+
 def test_a_choice_counts_as_any_other_field() -> None:
     trials = searched(24)
     named = [json.loads(text) for text in trials["parameters"]]
