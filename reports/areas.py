@@ -81,6 +81,8 @@ def searched_cells(
         bound: what its searches may leave.
     """
     hit = (cells["attack"] != "none") & (cells["repair"] == repair) & (cells["selection"] == "oracle")
+    columns = ["objective", "attack", "seed", "order", "status", "clean_accuracy", "net_asr", "sources", "artifacts"]
+    cells, hit = cells[[*columns, "selection"]], hit.to_numpy()
     starts = cells[cells["selection"] == "undefended"]
     start = {(row.objective, row.attack, row.seed): row for row in starts.itertuples(index=False)}
     there = {(row.objective, row.attack, row.seed): row for row in cells[hit].itertuples(index=False)}

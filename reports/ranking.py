@@ -120,13 +120,18 @@ def _ranking(title: str, cells: Frame, labels: Sequence[str], names: Names) -> R
                 ("", "over 2 points of CA lost", "over 5 points of CA lost")[one.band],
                 percent(one.score),
                 signed(-one.loss),
-                percent(float(np.nanmean(one.poisoned))) if one.covered else NO_VALUE,
+                _mean(one.poisoned),
                 f"{one.covered} of {one.planted}",
                 ", ".join(said) if seeds > 1 else "",
                 *selected,
             )
         )
     return Ranking(title, rows, seeds, _lost_attacks(own, names))
+
+
+def _mean(values: np.ndarray) -> str:
+    there = values[np.isfinite(values)]
+    return percent(float(there.mean())) if len(there) else NO_VALUE
 
 
 def _order(scores: Sequence[Scored]) -> list[int]:
@@ -160,9 +165,8 @@ def scored(cells: Frame, label: str) -> Scored | None:
 
 def _by_place(rows: Frame) -> dict[tuple[str, str, int], Any]:
     """Rows with a net ASR, by objective, attack and seed."""
-    return {
-        (row.objective, row.attack, row.seed): row for row in rows.itertuples(index=False) if known(getattr(row, NET))
-    }
+    there = rows.loc[rows[NET].notna(), ["objective", "attack", "seed", "accuracy_lost", NET, POISONED]]
+    return {(row.objective, row.attack, row.seed): row for row in there.itertuples(index=False)}
 
 
 def rank(scores: Sequence[Scored]) -> tuple[list[int], list[list[int]]]:

@@ -27,7 +27,7 @@ from benchmark.stages.keys import cells_of
 from benchmark.stages.measuring import finite
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
-from benchmark.store.schemas import RECORDS, SCHEMA_VERSION, TRIALS
+from benchmark.store.schemas import FRONT, RECORDS, SCHEMA_VERSION, TRIALS
 from benchmark.types import Measure, Training, proportion
 
 TEST = 2000
@@ -61,7 +61,7 @@ def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, see
         attacks=tuple(BadNet(target="ring", poison_rate=(1 + place) / 1000) for place in range(attacks)),
         repairs=(CleanCLIP(), *(FineTuning(epochs=place) for place in range(1, repairs))),
         searched=frozenset({"cleanclip"}),
-        search=Search(trials=8),
+        search=Search(trials=8, front=12),
         seeds=tuple(range(seeds)),
     )
 
@@ -77,6 +77,8 @@ def fill(store: Store, suite: Suite) -> None:
         if cell.experiment.search:
             trials = _trials(cell, cell.experiment.search, rng)
             pq.write_table(pa.Table.from_pylist(trials, schema=TRIALS), draft.path("trials.parquet"))
+            points = [_point(row, rng) for row in trials[: cell.experiment.search.front]]
+            pq.write_table(pa.Table.from_pylist(points, schema=FRONT), draft.path("front.parquet"))
         draft.commit({"statuses": {row["selection"]: row["status"] for row in rows}, "final": True})
 
 
@@ -86,13 +88,24 @@ def _selections(cell: Cell) -> tuple[str, ...]:
     return ("default", "oracle", "trigger_blind") if cell.experiment.search else ("default",)
 
 
-def _row(cell: Cell, selection: str, rng: np.random.Generator) -> dict[str, Any]:
+def _point(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """An epoch of a search as a point of its front."""
+    own = {name: row[name] for name in ("cell", "trial", "epoch")}
+    return own | {"status": "ok", "reason": "", "measures": [finite(item) for item in _measured(rng, attacked=True)]}
+
+
+def _measured(rng: np.random.Generator, *, attacked: bool) -> list[Measure]:
     clean, triggered, floor = rng.integers(TEST // 2, TEST), rng.integers(TEST), TEST // 50
     measures = [proportion("clean_accuracy", "zero_shot", int(clean), TEST)]
-    if cell.experiment.attack:
+    if attacked:
         measures.append(proportion("attack_success_rate", "zero_shot", int(triggered), TEST))
         measures.append(proportion("floor", "zero_shot", floor, TEST))
         measures.append(Measure("net_asr", "zero_shot", float(triggered - floor) / TEST, -1, TEST))
+    return measures
+
+
+def _row(cell: Cell, selection: str, rng: np.random.Generator) -> dict[str, Any]:
+    measures = _measured(rng, attacked=cell.experiment.attack is not None)
     return axes(cell.experiment) | {
         "schema_version": SCHEMA_VERSION,
         "suite": "scale",
