@@ -135,8 +135,21 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
         said = [f"{listed}. One seed: no direction. {FREE}"] if one_seed(gap) else _by_attack(gap, listed)
     else:
         said = _compared(gap, names.repair[gap.repair], (first, second))
-    if left := len(gap.pairs) - len(gap.used):
-        said.append(f"{left} of {len(gap.pairs)} pairs of cells could not be used; the table says why.")
+    return [*said, *_left_out(gap, names)]
+
+
+def _left_out(gap: RepairGap, names: Names) -> list[str]:
+    """Attacks and seeds that are in no mean; the lines' notes say why."""
+    used, seeds = {pair.attack for pair in gap.used}, dict.fromkeys(pair.seed for pair in gap.pairs)
+    said = []
+    for attack in gap.by_attack:
+        there = sum(pair.attack == attack and known(pair.gap) for pair in gap.pairs)
+        if attack not in used:
+            count = f"{there} of {len(seeds)} seeds have" if there else "no seed has"
+            said.append(f"{names.attack[attack]} is in no mean: {count} it under both objectives.")
+    lost = [str(seed) for seed in seeds if seed not in {pair.seed for pair in gap.used}]
+    if lost:
+        said.append(f"Seed{'s' if len(lost) > 1 else ''} {', '.join(lost)}: no cell that counts.")
     return said
 
 
@@ -168,7 +181,8 @@ def _power(gap: RepairGap) -> list[str]:
     if math.isnan(least):
         return []
     spread = f"{len(seeds)} seeds that differ as these do"
-    return [f"With {spread}, a gap of {percent(least)} points is found four times of five."]
+    found = f"a gap of {percent(least)} points is" if least < 1 else "no gap would be"
+    return [f"With {spread}, {found} found four times of five."]
 
 
 def _line(searched: Mapping[Where, Searched], objective: str, attack: str, names: Names, bound: Bound) -> Line:

@@ -66,6 +66,12 @@ def test_seeds_that_scatter_give_none_and_say_what_they_could_have_found(seeds: 
     assert not any(word in text for word in DIRECTIONS)
 
 
+def test_two_seeds_that_scatter_could_have_found_nothing(seeds: Results) -> None:
+    assert "With 2 seeds that differ as these do, no gap would be found" in said(
+        {BADNET: [(0.9, 0.8), (0.7, 0.9)]}, seeds
+    )
+
+
 def test_one_seed_gives_neither_number_nor_direction(results: Results) -> None:
     text = said({BADNET: [(0.9, 0.5)], BLENDED: [(0.8, 0.4)]}, results)
     assert text.startswith("BadNet: 90.0 after MMCL, 50.0 after MMCL+SSL; Blended: 80.0")
@@ -81,6 +87,18 @@ def test_attacks_that_disagree_are_not_averaged(seeds: Results) -> None:
     )
     assert "The attacks disagree in sign: there is no one answer" in text
     assert not any(word in text for word in DIRECTIONS)
+
+
+def test_what_is_in_no_mean_is_named(seeds: Results) -> None:
+    nan = float("nan")
+    text = said(
+        {BADNET: [(0.9, 0.7), (0.9, 0.72), (0.9, nan)], BLENDED: [(0.9, 0.7), (0.92, 0.71), (0.88, 0.69)]}, seeds
+    )
+    assert text.endswith("BadNet is in no mean: 2 of 3 seeds have it under both objectives.")
+    text = said({BADNET: [(0.9, 0.7), (0.92, 0.71), (nan, 0.7)]}, seeds)
+    assert text.endswith("Seed 2: no cell that counts.")
+    text = said({BADNET: [(0.9, 0.7), (0.92, 0.71)], BLENDED: [(nan, 0.7), (nan, 0.7)]}, seeds)
+    assert text.endswith("Blended is in no mean: no seed has it under both objectives.")
 
 
 def test_the_table_has_starts_areas_cuts_and_counts(seeds: Results) -> None:

@@ -22,7 +22,26 @@ def test_power_agrees_with_simulation() -> None:
     draws = np.random.default_rng(5).normal(12, 10, (20_000, 6))
     found = stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
     assert power(12, 10, 6) == pytest.approx(found.mean(), abs=0.01)
-    assert power(0, 10, 6) == pytest.approx(0.05)
+    assert power(0, 10, 6) == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10, 30])
+def test_power_agrees_with_the_noncentral_t_of_scipy_and_is_always_a_number(seeds: int) -> None:
+    critical = stats.t.isf(0.025, seeds - 1)
+    found = [power(gap, 1.0, seeds) for gap in np.linspace(0, 20, 81)]
+    assert np.isfinite(found).all() and (np.diff(found) >= 0).all()
+    shift = 1.5 * math.sqrt(seeds)
+    expected = stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift)
+    assert power(1.5, 1.0, seeds) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 7, 20])
+def test_every_number_of_seeds_has_a_detectable_gap(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    for scale in (1e-4, 0.02, 0.3):
+        differences = rng.normal(0.05, scale, seeds)
+        found = detectable(list(differences))
+        assert power(found, float(differences.std(ddof=1)), seeds) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_the_detectable_gap_has_the_power_that_it_says() -> None:
