@@ -17,13 +17,12 @@ from reports.areas import Bound, Searched, area_values, searched_cells
 from reports.compile import Results
 from reports.grid import Names
 from reports.headline import interval_text, objective_pair, one_seed
-from reports.labels import NO_VALUE, known, percent, signed
+from reports.labels import NO_VALUE, known, percent, seconds, signed
 from reports.power import detectable
 from reports.samples import Samples, samples_of
 from reports.statistics import Change, RepairGap, Where, paired_gap
 
 CUTS = (0.05, 0.10)  # of net ASR: the study's bound, and twice as much
-FREE = "Another seed may well give another gap."
 
 
 class Line(NamedTuple):
@@ -31,7 +30,8 @@ class Line(NamedTuple):
 
     attack: str
     objective: str
-    start: str  # CA and ASR of the undefended model
+    start: str  # CA and net ASR of the undefended model
+    cost: str  # how long its pre-training took
     area: str
     cuts: list[str]  # relative change of CA within each of CUTS
     epochs: str  # that met the suite's bound on validation
@@ -84,6 +84,8 @@ def _answer(store: Store, results: Results, names: Names, repair: str, pair: tup
     trials = results.trials[results.trials["repair"] == repair]
     searched = searched_cells(results.cells, results.fronts, trials, repair=repair, objectives=pair, bound=bound)
     samples = samples_of(store, searched, trials, pair)
+    models = (cell.keys["pretrain"] for cell in searched.values() if "pretrain" in cell.keys)
+    costs = {key: facts.get("wall_s") for key, facts in store.facts_of("pretrain", models).items()}
     gap = paired_gap(area_values(searched), repair=repair, objectives=pair, selection="front")
     overall, quiet = gap.overall, one_seed(gap) or _disagree(gap)
     return Answer(
@@ -93,7 +95,7 @@ def _answer(store: Store, results: Results, names: Names, repair: str, pair: tup
         "" if quiet else interval_text(overall),
         "" if quiet or math.isnan(overall.estimate) else overall.basis,
         reading(gap, names),
-        [_line(searched, objective, attack, names, bound) for attack in gap.by_attack for objective in pair],
+        [_line(searched, costs, (objective, attack), names, bound) for attack in gap.by_attack for objective in pair],
         [_gap_line(gap, attack, samples, names) for attack in gap.by_attack],
         "; ".join(f"{names.objective[name]} {signed(value)}" for name, value in samples.optimism.items()),
         searched,
@@ -132,7 +134,9 @@ def reading(gap: RepairGap, names: Names) -> list[str]:
             if known(part.estimate)
         ]
         listed = "; ".join(parts)
-        said = [f"{listed}. One seed: no direction. {FREE}"] if one_seed(gap) else _by_attack(gap, listed)
+        why = ["The attacks disagree in sign: there is no one answer for all of them."] if _disagree(gap) else []
+        why += ["One seed: no direction. Another seed may well give another gap."] if one_seed(gap) else []
+        said = [f"{listed}.", *why]
     else:
         said = _compared(gap, names.repair[gap.repair], (first, second))
     return [*said, *_left_out(gap, names)]
@@ -151,10 +155,6 @@ def _left_out(gap: RepairGap, names: Names) -> list[str]:
     if lost:
         said.append(f"Seed{'s' if len(lost) > 1 else ''} {', '.join(lost)}: no cell that counts.")
     return said
-
-
-def _by_attack(gap: RepairGap, listed: str) -> list[str]:
-    return [f"{listed}.", "The attacks disagree in sign: there is no one answer for all of them."]
 
 
 def _compared(gap: RepairGap, repair: str, objectives: tuple[str, str]) -> list[str]:
@@ -185,8 +185,15 @@ def _power(gap: RepairGap) -> list[str]:
     return [f"With {spread}, {found} found four times of five."]
 
 
-def _line(searched: Mapping[Where, Searched], objective: str, attack: str, names: Names, bound: Bound) -> Line:
-    cells = {seed: cell for (name, other, seed), cell in searched.items() if (name, other) == (objective, attack)}
+def _line(
+    searched: Mapping[Where, Searched],
+    costs: Mapping[str, float | None],
+    place: tuple[str, str],
+    names: Names,
+    bound: Bound,
+) -> Line:
+    objective, attack = place
+    cells = {seed: cell for (*where, seed), cell in searched.items() if tuple(where) == place}
     good = [cell for cell in cells.values() if not cell.reason]
     several = len(cells) > 1
     notes = [
@@ -194,11 +201,13 @@ def _line(searched: Mapping[Where, Searched], objective: str, attack: str, names
         for seed, cell in cells.items()
         if cell.reason
     ]
+    spent = [cost for cell in good if known(cost := costs.get(cell.keys.get("pretrain", "")))]
     none = sum(cell.epochs_within == 0 for cell in good)
     return Line(
         names.attack[attack],
         names.objective[objective],
         f"{_mean([cell.accuracy for cell in good])} / {_mean([cell.net for cell in good])}" if good else NO_VALUE,
+        seconds(float(np.mean(spent))) if spent else NO_VALUE,
         _mean([cell.area for cell in good]),
         [_cut([cell.cut(bound._replace(rate=rate)) for cell in good]) for rate in CUTS],
         _share(good, "epochs"),

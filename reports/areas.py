@@ -42,7 +42,7 @@ class Searched(NamedTuple):
     epochs_within: int
     reason: str  # why nothing can be said; "" where it can
     sources: Any = ()  # of the undefended model's record row
-    poison: str = ""  # key of the attack's poison artifact; "" where the record does not say
+    keys: Mapping[str, str] = {}  # of the artifacts behind that model, by stage
 
     @property
     def area(self) -> float:
@@ -113,16 +113,16 @@ def _searched(start: Any, row: Any, points: Frame, trials: Frame, bound: Bound) 
         len(within),
         _reason(start, row, points),
         () if start is None else start.sources,
-        "" if start is None else _poison(start.artifacts),
+        {} if start is None else _keys(start.artifacts),
     )
 
 
-def _poison(artifacts: Any) -> str:
-    """The key in the JSON text of a record's column `artifacts`."""
+def _keys(artifacts: Any) -> dict[str, str]:
+    """The keys in the JSON text of a record's column `artifacts`."""
     try:
-        return str(json.loads(artifacts).get("poison") or "")
+        return {str(stage): str(key) for stage, key in json.loads(artifacts).items() if key}
     except (TypeError, ValueError, AttributeError):
-        return ""
+        return {}
 
 
 def _reason(start: Any, row: Any, points: Frame) -> str:

@@ -81,31 +81,12 @@ def _answer(answer: Answer) -> list[str]:
     number = f"**{answer.number}** points of front area {escape(answer.interval)} " if answer.number else ""
     number += f"({escape(answer.basis)})." if answer.basis else ""
     cuts = [f"cut at {100 * rate:g} %" for rate in CUTS]
-    header = [
-        "against",
-        "after",
-        "start",
-        "front area",
-        *cuts,
-        "epochs within",
-        "trials within",
-        "cells without",
-        "notes",
-    ]
-    lines = [
-        [
-            line.attack,
-            line.objective,
-            line.start,
-            line.area,
-            *line.cuts,
-            line.epochs,
-            line.trials,
-            line.none,
-            line.notes,
-        ]
-        for line in answer.lines
-    ]
+    header = ["against", "after", "start", "pre-training", "front area", *cuts]
+    header += ["epochs within", "trials within", "cells without", "notes"]
+    lines = []
+    for line in answer.lines:
+        of_test = line.start, line.cost, line.area, *line.cuts
+        lines.append([line.attack, line.objective, *of_test, line.epochs, line.trials, line.none, line.notes])
     gaps = [[line.attack, line.gap, line.interval] for line in answer.gaps]
     said = " ".join(filter(None, [number, *map(escape, answer.reading)]))
     return [said, table(header, lines), table(["against", "gap of front area", "95 % interval"], gaps)]

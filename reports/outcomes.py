@@ -17,7 +17,7 @@ from benchmark.stats import front_area
 from benchmark.store.artifacts import Store
 from reports.compile import HEADLINE_READOUT
 
-COLUMNS = ["id", "readout", "true_class", "predicted", "target_rank", "target"]
+COLUMNS = ["id", "true_class", "predicted", "target"]
 ROLES = ("own_clean", "own_triggered", "twin_triggered")
 
 
@@ -64,7 +64,7 @@ def _lost(accuracy: np.ndarray, net: np.ndarray) -> float:
     return seen / accuracy[0, 0] - kept / accuracy[0, 1]
 
 
-def outcomes_of(store: Store, poison: str, start: Any, points: Sequence[Any]) -> Outcomes | None:
+def outcomes_of(store: Store, poison: str | None, start: Any, points: Sequence[Any]) -> Outcomes | None:
     """Reads a cell's outcome tables; None where one is not in the store, or tells nothing of a target.
 
     Args:
@@ -96,12 +96,13 @@ def _tables(store: Store, sources: Any) -> dict[str, Any] | None:
             artifact = store.find(source["stage"], source["key"])
             if artifact is None:
                 return None
-            table = pq.read_table(artifact.path(source["file"]), columns=COLUMNS).to_pandas()
-            found[source["role"]] = table[table["readout"] == HEADLINE_READOUT].set_index("id")
+            only = [("readout", "=", HEADLINE_READOUT)]
+            table = pq.read_table(artifact.path(source["file"]), columns=COLUMNS, filters=only)
+            found[source["role"]] = table.to_pandas().set_index("id")
     return found if "own_clean" in found and "own_triggered" in found else None
 
 
-def _target(store: Store, poison: str, shown: Any) -> Any:
+def _target(store: Store, poison: str | None, shown: Any) -> Any:
     """The class that triggered images are to be taken for: one, or each row's own; None where it is not told."""
     if (shown["target"] >= 0).any():
         return shown["target"]

@@ -31,7 +31,7 @@ class Spread(NamedTuple):
 class Samples(NamedTuple):
     """What is owed to samples."""
 
-    spreads: dict[tuple[str, int], Spread]  # by attack and seed
+    spreads: dict[tuple[str, int], Spread]  # by attack and seed; {} with several seeds, whose spread says more
     optimism: dict[str, float]  # by objective: of the area, from halves of the test images; mean over cells
 
 
@@ -44,32 +44,35 @@ def samples_of(store: Store, searched: Mapping[Where, Searched], trials: Frame, 
         trials: the frame of `compile.Results`.
         objectives: labels of the two pre-training objectives.
     """
-    good = [where for where, cell in searched.items() if not cell.reason][:MOST]
-    read = {
-        where: outcomes_of(
-            store, searched[where].poison, searched[where].sources, list(searched[where].points["sources"])
-        )
-        for where in good
-    }
-    found = {where: outcomes for where, outcomes in read.items() if outcomes is not None}
-    pairs = dict.fromkeys((attack, seed) for _, attack, seed in found)
-    both = [(attack, seed) for attack, seed in pairs if all((name, attack, seed) in found for name in objectives)]
-    by_cell = {
-        (name, attack, seed): rows for (name, attack, seed), rows in trials.groupby(["objective", "attack", "seed"])
-    }
-    spreads = {}
-    for place in both:
-        cells = [(name, *place) for name in objectives]
-        redrawn = [_redrawn(by_cell[where], searched[where].net) for where in cells]
-        spreads[place] = Spread(
-            _images(*(found[where] for where in cells)), float(np.std(redrawn[0] - redrawn[1], ddof=1))
-        )
+    found: dict[Where, Outcomes] = {}
+    for where in [where for where, cell in searched.items() if not cell.reason][:MOST]:
+        cell = searched[where]
+        own = outcomes_of(store, cell.keys.get("poison"), cell.sources, list(cell.points["sources"]))
+        if own is not None:
+            found[where] = own
     optimism = {
         name: float(np.mean(values))
         for name in objectives
         if (values := [outcomes.optimism() for where, outcomes in found.items() if where[0] == name])
     }
-    return Samples(spreads, optimism)
+    alone = len({seed for _, _, seed in searched}) == 1
+    return Samples(_spreads(found, searched, trials, objectives) if alone else {}, optimism)
+
+
+def _spreads(
+    found: Mapping[Where, Outcomes], searched: Mapping[Where, Searched], trials: Frame, objectives: tuple[str, str]
+) -> dict[tuple[str, int], Spread]:
+    own = {(name, attack, seed): rows for (name, attack, seed), rows in trials.groupby(["objective", "attack", "seed"])}
+    spreads = {}
+    for place in dict.fromkeys((attack, seed) for _, attack, seed in found):
+        first, second = ((name, *place) for name in objectives)
+        if first in found and second in found:
+            # each search is drawn by itself, though their quasi-random points are the same
+            redrawn = [_redrawn(own[where], searched[where].net, seed=i) for i, where in enumerate((first, second))]
+            spreads[place] = Spread(
+                _images(found[first], found[second]), float(np.std(redrawn[0] - redrawn[1], ddof=1))
+            )
+    return spreads
 
 
 def _images(first: Outcomes, second: Outcomes) -> tuple[float, float]:
@@ -79,7 +82,7 @@ def _images(first: Outcomes, second: Outcomes) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _redrawn(trials: Frame, start_net: float) -> np.ndarray:
+def _redrawn(trials: Frame, start_net: float, *, seed: int) -> np.ndarray:
     """(DRAWS,) areas on validation of as many trials, drawn with replacement; the start's net ASR is that on test."""
     kept = trials[~trials["collapsed"]].dropna(subset=["validation_accuracy", "validation_asr"])
     accuracy = kept["validation_accuracy"].to_numpy(float)
@@ -87,7 +90,7 @@ def _redrawn(trials: Frame, start_net: float) -> np.ndarray:
     start = (float(trials["validation_start"].iloc[0]), start_net)
     names = trials["trial"].unique()
     rows = [np.flatnonzero(kept["trial"].to_numpy() == name) for name in names]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     areas = []
     for drawn in rng.integers(0, len(names), (DRAWS, len(names))):
         chosen = np.concatenate([rows[place] for place in np.unique(drawn)])

@@ -75,6 +75,8 @@ def test_two_seeds_that_scatter_could_have_found_nothing(seeds: Results) -> None
 def test_one_seed_gives_neither_number_nor_direction(results: Results) -> None:
     text = said({BADNET: [(0.9, 0.5)], BLENDED: [(0.8, 0.4)]}, results)
     assert text.startswith("BadNet: 90.0 after MMCL, 50.0 after MMCL+SSL; Blended: 80.0")
+    assert "One seed: no direction" in text and "disagree" not in text
+    assert "The attacks disagree in sign" in said({BADNET: [(0.9, 0.5)], BLENDED: [(0.4, 0.8)]}, results)
     assert "One seed: no direction" in text and not any(word in text for word in DIRECTIONS)
     found = answer_of(results)
     assert (found.number, found.interval, found.basis) == ("", "", "")
@@ -150,4 +152,4 @@ def test_the_page_says_the_answer_first_and_the_tables_have_it(store: Store, tmp
     found = answer_of(compile_suite(store, "demo"))
     tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
     for line in found.lines:
-        assert f"| {line.attack} | {line.objective.replace('+', '+')} | {line.start} | {line.area} |" in tables
+        assert f"| {line.attack} | {line.objective} | {line.start} | {line.cost} | {line.area} |" in tables

@@ -70,7 +70,7 @@ def test_outcomes_give_the_areas_of_the_records(miniature_store: Path) -> None:
     spreads = []
     for cell in searched.values():
         if not cell.reason:
-            read = outcomes_of(store, cell.poison, cell.sources, list(cell.points["sources"]))
+            read = outcomes_of(store, cell.keys["poison"], cell.sources, list(cell.points["sources"]))
             assert read is not None
             assert read.areas(np.ones((len(read.ids), 1))) == pytest.approx([cell.area], abs=1e-12)
             spreads.append(np.std(read.areas(image_draws(len(read.ids), DRAWS, seed=0))))
