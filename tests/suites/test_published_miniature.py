@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute
 from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
+from suites.verma2025_ablations import SSL_WEIGHT_RATES, SSL_WEIGHTS
 from tests.helpers.photos import write_imagenet, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,8 @@ STUDY = {
 }
 CC6M = {f"repairs.{name}.num_clean_pairs": "48" for name in REPAIRS}
 CC6M |= {"pretrain.stop_after": "1", "pretrain_by_objective.mmcl-ssl.stop_after": "2"}
+
+CLEANED = {"epochs": "2", "batch_size": "32", "num_clean_pairs": "48"}
 
 
 def run(name: str, folder: Path, settings: dict[str, str]) -> tuple[Store, list[Cell], list[dict]]:
@@ -97,6 +101,23 @@ def check_study(name: str, phases: set[str], store: Store, cells: list[Cell], ro
     assert {row["phase"] for row in trials} == {"default", *phases}
     (pairs,) = {row["clean_pairs"] for row in rows if row["selection"] == "oracle" and row["status"] == "ok"} or {CLEAN}
     assert pairs == (48 if "cc6m" in name else CLEAN)
+
+
+def test_the_weight_of_the_in_modal_term_runs_in_miniature(tmp_path: Path) -> None:
+    settings = {name: value for name, value in (STUDY | CC6M).items() if not name.startswith("repairs.")}
+    settings |= {f"repairs.cleanclip.{field}": value for field, value in CLEANED.items()} | {"search.trials": "3"}
+    store, cells, rows = run("verma2025-ssl-weight", tmp_path, settings)
+    assert {row["status"] for row in rows} <= {"ok", "repair_failed"}
+    searched = [cell for cell in cells if cell.experiment.search]
+    assert {cell.experiment.objective.name for cell in searched} == {"mmcl", "mmcl-ssl"}
+    for cell in searched:
+        record = store.find("record", cell.keys.record)
+        assert record is not None
+        trials = pq.read_table(record.path("trials.parquet")).to_pylist()
+        tried = [json.loads(row["parameters"]) for row in trials if row["phase"] == "grid"]
+        # the field last by name changes fastest: one rate, and one weight after the other
+        assert {one["learning_rate"] for one in tried} == {SSL_WEIGHT_RATES[0]}
+        assert {one["ssl_weight"] for one in tried} == set(SSL_WEIGHTS[:3])
 
 
 TINY_PRETRAIN = '{"epochs": 2, "batch_size": 32, "norm_group": 16, "warmup_steps": 4, "learning_rate": 1e-3}'
