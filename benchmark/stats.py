@@ -78,7 +78,7 @@ def hypervolume(points: np.ndarray) -> float:
     return float((chosen[:, 0] * (ceilings - chosen[:, 1])).sum())
 
 
-def front_area(start: tuple[float, float], points: np.ndarray) -> float:
+def front_area(start: tuple[float, float] | np.ndarray, points: np.ndarray) -> float:
     """Normalised front area: what a model and what a repair made of it dominate together, over the model's own CA.
 
     It is the share of the starting CA that can be kept, averaged over every ASR that may be asked for. 1 is the whole

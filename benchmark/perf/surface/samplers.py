@@ -54,7 +54,7 @@ def _with(make: Callable[[int], BaseSampler]) -> Draw:
             found = []
             for _ in range(trials):
                 trial = study.ask()
-                rate = trial.suggest_int("learning_rate", 0, len(rates()) - 1)
+                rate = trial.suggest_int("learning_rate", 0, LEARNING_RATES - 1)
                 weight = trial.suggest_int("ssl_weight", 0, SSL_WEIGHTS - 1)
                 found.append(free(rate, weight, found))
                 told = last(curves, found[-1])

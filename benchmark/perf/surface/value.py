@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.perf.surface.table import Curves
-from benchmark.stats import hypervolume
+from benchmark.stats import front_area
 from tuners.front import Front, front_rows
 from tuners.selection_rules import Row, select
 
@@ -39,8 +39,8 @@ def worth(curves: Curves, epochs: Mapping[int, int]) -> Worth:
     start = curves.test.start[0]
     cut = -1.0 if best is None else (_at(curves, best)[0] - start) / start
     return Worth(
-        _area(curves.validation.start, [(row.accuracy, row.asr or 0.0) for row in front]),
-        _area(curves.test.start, [tuple(_at(curves, row)) for row in front]),
+        front_area(curves.validation.start, np.array([(row.accuracy, row.asr or 0.0) for row in front])),
+        front_area(curves.test.start, np.array([_at(curves, row) for row in front])),
         cut,
     )
 
@@ -48,10 +48,6 @@ def worth(curves: Curves, epochs: Mapping[int, int]) -> Worth:
 def whole(curves: Curves) -> dict[int, int]:
     """The search that leaves nothing out."""
     return dict.fromkeys(range(curves.num_trials), curves.num_epochs)
-
-
-def _area(start: np.ndarray, found: list[tuple[float, ...]]) -> float:
-    return hypervolume(np.array([tuple(start), *found])) / float(start[0])
 
 
 def _under_bound(row: Row) -> tuple[float, ...] | None:

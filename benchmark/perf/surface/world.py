@@ -7,6 +7,7 @@ than there, so that it plants in a model of half a million weights under both ob
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import product
 
 from benchmark.attacks.badnet import BadNet
@@ -40,11 +41,13 @@ def suite() -> Suite:
     )
 
 
+@cache
 def rates() -> tuple[float, ...]:
     """The learning rates, evenly apart in the logarithm."""
     return _spread(LOWEST_RATE, HIGHEST_RATE, LEARNING_RATES)
 
 
+@cache
 def weights() -> tuple[float, ...]:
     """The weights of the self-supervised term, evenly apart in the logarithm."""
     return _spread(LOWEST_WEIGHT, HIGHEST_WEIGHT, SSL_WEIGHTS)
