@@ -113,11 +113,11 @@ def _searched(start: Any, row: Any, points: Frame, trials: Frame, bound: Bound) 
         len(within),
         _reason(start, row, points),
         () if start is None else start.sources,
-        {} if start is None else _keys(start.artifacts),
+        {} if start is None else keys_of(start.artifacts),
     )
 
 
-def _keys(artifacts: Any) -> dict[str, str]:
+def keys_of(artifacts: Any) -> dict[str, str]:
     """The keys in the JSON text of a record's column `artifacts`."""
     try:
         return {str(stage): str(key) for stage, key in json.loads(artifacts).items() if key}

@@ -32,6 +32,7 @@ from reports.grid import Names, grid_rows, names_of, search_rows
 from reports.heatmaps import detector_map, repair_map
 from reports.labels import MEASURES, RULES, known, plain
 from reports.matrix import Matrix, objective_matrix, repair_matrices
+from reports.mcnemar import Alike, alike
 from reports.numbers import BLANK
 from reports.ranking import Ranking, rankings
 from reports.standing import Reason, reasons
@@ -88,6 +89,7 @@ class Found(NamedTuple):
     measured: list[MeasureTable]
     reasons: list[Reason]
     methods: list[views.MethodRow]
+    alike: Alike  # rows whose ASR cannot be told from the undefended model's
 
 
 def _found(store: Store, results: Results) -> Found:
@@ -108,6 +110,7 @@ def _found(store: Store, results: Results) -> Found:
         measure_tables(results, names),
         reasons(cells, detections, names),
         views.method_rows(names, cards),
+        alike(store, cells),
     )
 
 
@@ -271,7 +274,8 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "methods": found.methods,
         "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
         "measures": MEASURES,
-        "grid": grid_rows(cells, names, bound=bound, rate=rate),
+        "grid": grid_rows(cells, names, bound=bound, rate=rate, alike=found.alike.rows),
+        "tested": found.alike.tested,
         "filters": _filters(cells, names),
         "several_seeds": len(seeds) > 1,
         "searches": search_rows(results.trials, names),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,7 @@ class GridRow(NamedTuple):
     tone: str
     reason: str
     marks: str  # what an "ok" does not say: accuracy lost beyond the band, a bound that test does not keep
+    alike: bool  # whether its ASR cannot be told from the undefended model's
     rule_note: str
     attack_note: str
     parameters: str
@@ -82,9 +83,14 @@ def axes_of(row: Any, names: Names) -> tuple[dict[str, str], dict[str, str]]:
     return keys, shown
 
 
-def grid_rows(cells: Frame, names: Names, *, bound: float | None, rate: str) -> list[GridRow]:
-    """The grid: one row per cell and selection rule, in the suite's order; the bound is on the column `rate`."""
-    return [_grid_row(row, names, _marks(row, bound, rate)) for row in cells.itertuples(index=False)]
+def grid_rows(
+    cells: Frame, names: Names, *, bound: float | None, rate: str, alike: Container[int] = frozenset()
+) -> list[GridRow]:
+    """The grid: one row per cell and selection rule, in the suite's order; the bound is on the column `rate`.
+
+    `alike`: numbers of rows (column `row`) whose ASR cannot be told from the undefended model's.
+    """
+    return [_grid_row(row, names, _marks(row, bound, rate), row.row in alike) for row in cells.itertuples(index=False)]
 
 
 def _marks(row: Any, bound: float | None, rate: str) -> list[str]:
@@ -97,7 +103,7 @@ def _marks(row: Any, bound: float | None, rate: str) -> list[str]:
     return found
 
 
-def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
+def _grid_row(row: Any, names: Names, marks: list[str], alike: bool) -> GridRow:
     keys, shown = axes_of(row, names)
     return GridRow(
         keys={**keys, "rule": row.selection, "status": row.status},
@@ -106,6 +112,7 @@ def _grid_row(row: Any, names: Names, marks: list[str]) -> GridRow:
         tone="warn" if fell_back(row) or (row.status == "ok" and marks) else TONES.get(row.status, "bad"),
         reason=plain(row.reason),
         marks="; ".join(marks),
+        alike=alike,
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
         attack_note=_attack_note(row),
         parameters=_parameters(row.parameters),

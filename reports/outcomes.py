@@ -89,6 +89,14 @@ def outcomes_of(store: Store, poison: str | None, start: Any, points: Sequence[A
     return Outcomes(ids, np.array(right, float), np.array(hits, float), floor.to_numpy(float), counts.to_numpy(float))
 
 
+def hits_of(store: Store, poison: str | None, sources: Any) -> Any:
+    """(images) bool by rising id: which of those that count are taken for the target; None where that is not told."""
+    table = (_tables(store, sources) or {}).get("own_triggered")
+    if table is None or (target := _target(store, poison, table)) is None:
+        return None
+    return (table["predicted"] == target)[table["true_class"] != target].sort_index()
+
+
 def _tables(store: Store, sources: Any) -> dict[str, Any] | None:
     found = {}
     for source in () if sources is None else sources:
