@@ -7,7 +7,7 @@ from tests.chaos.attempt import GROUP, LOCAL, RAY
 from tests.chaos.fault import Fault
 
 FAULTS = (
-    Fault("driver", LOCAL, 6, local_faults.killed),
+    Fault("driver", LOCAL, 5, local_faults.killed),
     Fault("interrupt", LOCAL, 4, local_faults.interrupted),
     Fault("stopped", LOCAL, 2, local_faults.stopped_driver),
     Fault("disk", LOCAL, 3, local_faults.full_disk, "mount"),
@@ -21,7 +21,7 @@ FAULTS = (
     Fault("ray-driver", RAY, 2, local_faults.killed),
     Fault("ray-interrupt", RAY, 2, local_faults.interrupted),
     Fault("ray-worker", RAY, 3, ray_faults.worker),
-    Fault("ray-tune", RAY, 2, ray_faults.tune_actor),
+    Fault("ray-tune", RAY, 1, ray_faults.tune_actor),
     Fault("ray-progress", RAY, 1, ray_faults.progress),
     Fault("ray-raylet", RAY, 1, ray_faults.raylet),
     Fault("ray-head", RAY, 1, ray_faults.head),
@@ -29,9 +29,9 @@ FAULTS = (
     Fault("ray-slow", RAY, 1, ray_faults.slow_worker),
     Fault("group-worker", GROUP.how, 2, ray_faults.group_worker, calm=GROUP),
     Fault("group-stopped", GROUP.how, 1, ray_faults.group_stopped, calm=GROUP),
-    Fault("node", (), 2, cluster_faults.node),
-    Fault("node-search", (), 2, cluster_faults.node_search),
+    Fault("node", (), 1, cluster_faults.node),
+    Fault("node-search", (), 1, cluster_faults.node_search),
     Fault("node-group", (), 2, cluster_faults.node_group, calm=GROUP),
-    Fault("head", (), 2, cluster_faults.head_restarted),
+    Fault("head", (), 1, cluster_faults.head_restarted),
     Fault("job", (), 2, cluster_faults.job),
 )
