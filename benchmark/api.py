@@ -19,12 +19,12 @@ from benchmark.config.compute_options import ComputeOptions
 from benchmark.config.plugins import file_of, is_plugin
 from benchmark.engine import running
 from benchmark.engine.asked import NOTHING, read_only, select
-from benchmark.engine.suites import options_of, resolve, stored_name
+from benchmark.engine.suites import options_of, resolve, store_of, stored_name
 from benchmark.errors import UserError, must
 from benchmark.stages.cells import Cell
 from benchmark.stages.keys import cells_of
 from benchmark.stages.record import axes
-from benchmark.store.artifacts import Store, open_store
+from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
 from benchmark.types import Method
 
@@ -83,7 +83,7 @@ def load_results(store: Place, suite: str) -> SuiteResults:
     Raises:
         UserError: the store holds no such suite.
     """
-    opened, name = _store(store), stored_name(suite)
+    opened, name = _store(store, suite, outcomes=True), stored_name(suite)
     suite_document(opened, name)  # a mistake is told now, not at the first look at the results
     return SuiteResults(opened, name)
 
@@ -122,7 +122,7 @@ def run(
     """
     _refuse_plugin(inspect.currentframe())
     _check_given(add, limit)
-    opened = _store(store)
+    opened = _store(store, suite)
     resolved = resolve(
         suite,
         _assignments(set),
@@ -171,8 +171,11 @@ def open_cell(
     return OpenCell(opened, cell, device)
 
 
-def _store(place: Place) -> Store:
-    return place if isinstance(place, Store) else open_store(None if place is None else str(place))
+def _store(place: Place, suite: str | None = None, *, outcomes: bool = False) -> Store:
+    """A store; where none is given, with what is published with the suite behind it."""
+    if isinstance(place, Store):
+        return place
+    return store_of(None if place is None else str(place), None, suite, outcomes=outcomes)
 
 
 def _refuse_plugin(frame: FrameType | None) -> None:

@@ -21,7 +21,7 @@ from benchmark.repairs.batch_norm_only import BatchNormOnly
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.types import Training
-from suites.published import GATE, READOUTS, TARGET, badnet, imagenet
+from suites.study_settings import GATE, READOUTS, TARGET, badnet, imagenet
 from suites.verma2025 import CC3M_PAIRS, CLEAN_PAIRS, splits
 
 NUM_POISONS, GPUS = 1_500, 4

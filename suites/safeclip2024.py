@@ -14,7 +14,7 @@ from benchmark.objectives.mmcl import MMCL
 from benchmark.objectives.roclip import RoCLIP
 from benchmark.objectives.safeclip import SafeCLIP
 from benchmark.types import Training
-from suites.published import GATE, READOUTS, imagenet
+from suites.study_settings import GATE, READOUTS, imagenet
 from suites.verma2025 import splits
 
 NUM_PAIRS, NUM_POISONS = 1_000_000, 90

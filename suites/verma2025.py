@@ -19,7 +19,7 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.fine_tuning import FineTuning
 from benchmark.repairs.ssl_only import SSLOnly
 from benchmark.types import Choices, Dataset, Range, Repair, Training
-from suites.published import GATE, NUM_TEST, NUM_VALIDATION, READOUTS, badnet, imagenet
+from suites.study_settings import GATE, NUM_TEST, NUM_VALIDATION, READOUTS, badnet, imagenet
 
 SEARCHED = ("fine-tuning", "ssl-only", "cleanclip")
 Space = dict[str, Range | Choices]

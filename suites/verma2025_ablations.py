@@ -19,7 +19,7 @@ from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.repairs.heavy_weight_decay import HeavyWeightDecay
 from benchmark.repairs.shrink_and_perturb import ShrinkAndPerturb
 from benchmark.types import BaseAttack, Choices, Training
-from suites.published import TARGET, badnet
+from suites.study_settings import TARGET, badnet
 from suites.verma2025 import (
     CC6M_PAIRS,
     CC6M_POISONS,

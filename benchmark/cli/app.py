@@ -182,9 +182,8 @@ def status(suite: Suite, only: Only = None, store: StorePath = None, behind: Beh
     from benchmark.cli import status as standing
     from benchmark.engine import asked, suites
 
-    standing.status(
-        suites.stored_name(suite), suites.store_at(store, behind), asked.read_only(only or ()), as_json=json
-    )
+    stored = suites.store_of(store, behind, suite)
+    standing.status(suites.stored_name(suite), stored, asked.read_only(only or ()), as_json=json)
 
 
 @app.command()
@@ -201,7 +200,8 @@ def board(suite: Stored = None, out: Out = None, store: StorePath = None, behind
     from benchmark.cli import board as boards
     from benchmark.engine import suites
 
-    boards.board(suite and suites.stored_name(suite), out, suites.store_at(store, behind))
+    stored = suites.store_of(store, behind, suite, outcomes=True)
+    boards.board(suite and suites.stored_name(suite), out, stored)
 
 
 @app.command()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmark.bundle.pack import pack
 from benchmark.engine.pull import pull as pull_all
 from benchmark.engine.suites import stored_name
 from benchmark.output import print_json
@@ -80,6 +82,17 @@ def pull(store: Store, name: str, stages: Sequence[str], *, as_json: bool) -> No
     else:
         told = f"{len(copied)} of {len(found)} artifacts copied ({_bytes(size)})"
         print(f"{told} to store {store.root}; the rest were there")
+
+
+def publish(store: Store, name: str, out: str, *, as_json: bool) -> None:
+    """Packs the finished seeds of a suite."""
+    made = pack(store, name, Path(out))
+    if as_json:
+        print_json(made._asdict())
+        return
+    print(f"{name}: seeds {', '.join(map(str, made.written))} written to {out}, {_bytes(made.size)}")
+    for seed, cells in made.unfinished.items():
+        print(f"seed {seed} was left as it is there: {cells} cells have no final record")
 
 
 def _size(items: Sequence[Garbage]) -> int:

@@ -23,6 +23,9 @@ Stages = Annotated[
     typer.Option("--stage", metavar="NAME", help="of a suite only these, as record; repeat for more"),
 ]
 
+Suite = Annotated[str, typer.Argument(help="a suite that was run there")]
+Bundle = Annotated[str, typer.Option("--out", metavar="FOLDER", help="the suite's folder of published results")]
+
 
 @app.command()
 def ls(store: StorePath = None, json: Json = False) -> None:
@@ -65,3 +68,12 @@ def pull(what: What, behind: Behind = None, store: StorePath = None, stage: Stag
     from benchmark.engine import suites
 
     commands.pull(suites.store_at(store, behind), what, stage or (), as_json=json)
+
+
+@app.command()
+def publish(suite: Suite, out: Bundle, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
+    """Write the finished seeds of a suite into a folder of small files: records, trials, outcomes on test."""
+    from benchmark.cli import store as commands
+    from benchmark.engine import suites
+
+    commands.publish(suites.store_at(store, behind), suites.stored_name(suite), out, as_json=json)

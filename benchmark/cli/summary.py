@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.engine.asked import share_of
 from benchmark.engine.live import clock
+from benchmark.engine.published import shelves
+from benchmark.engine.reproduction import reproduced
+from benchmark.engine.reproduction import told as told_of
 from benchmark.engine.running import Ran
 from benchmark.engine.suites import options_of
 from benchmark.output import print_json
@@ -23,17 +26,20 @@ def tell(ran: Ran, store: Store, *, as_json: bool) -> int:
     counts = dict(sorted(Counter(ran.statuses).items()))
     further = {title: dict(sorted(found.items())) for title, found in ran.further.items()}
     code = int(any(not NOT_MEASURED.isdisjoint(found) for found in (counts, *further.values())))
+    published = shelves(ran.suite)
+    models = reproduced(store, published) if published else []
     if as_json:
         told = {"suite": ran.suite, "cells": ran.asked, "statuses": counts, "seconds": round(ran.seconds, 1)}
         reasons = Counter(ran.failures).most_common()
         told["failures"] = [{"status": status, "reason": why, "rows": rows} for (status, why), rows in reasons]
+        told |= {"published_models": [one._asdict() | {"alike": one.alike} for one in models]} if models else {}
         print_json(told | ({"further": further} if further else {}), indent=None)
         return code
     made = f"{share_of(ran.asked, ran.cells)}, {_records(counts)}"
     print(f"{ran.suite}: {made} in {clock(ran.seconds)}, store {store.root}")
     for title, found in further.items():
         print(f"{title}: {_in_words(found)}")
-    for line in (*failures(ran.failures), *missing(counts.get("missing", 0))):
+    for line in (*failures(ran.failures), *missing(counts.get("missing", 0)), *told_of(models)):
         print(line)
     logs = store.local_root / "logs" if store.local_root else None
     if any(found.get("failed") for found in (counts, *further.values())) and logs and logs.exists():

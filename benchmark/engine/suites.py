@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
+from benchmark.bundle.unpack import is_unpacked
 from benchmark.config import registry
 from benchmark.config.notation import assignment
 from benchmark.config.overrides import add, override
 from benchmark.config.plugins import Plugin, load_files, load_needed
 from benchmark.config.spec import Experiment, Suite
 from benchmark.config.suite_files import read_document, read_python
+from benchmark.engine.published import shelves
 from benchmark.errors import UserError, must, unknown
 from benchmark.stages.keys import keys_of
 from benchmark.stages.once import Once
@@ -41,16 +43,32 @@ def store_at(path: str | None, behind: Sequence[str] | None = None) -> Store:
     return open_store(path, read_only=tuple(behind or ()))
 
 
+def store_of(path: str | None, behind: Sequence[str] | None, suite: str | None, *, outcomes: bool = False) -> Store:
+    """The same, with what is published with a suite behind it: what it has a record of is done.
+
+    Args:
+        path: of --store.
+        behind: of --from.
+        suite: its name, as it was given.
+        outcomes: what the published numbers come from, too; for what only looks, since a run that makes a model again
+            is to measure that one.
+    """
+    published = shelves(suite)
+    there = () if published is None else (published if outcomes else (published.records,))
+    return store_at(path, (*(behind or ()), *there))
+
+
 def options_of(store: Store) -> str:
     """The options under which a command finds this store, as a shell takes them."""
-    return shlex.join(["--store", store.root, *(word for url in store.behind for word in ("--from", url))])
+    named = [url for url in store.behind if not is_unpacked(url)]
+    return shlex.join(["--store", store.root, *(word for url in named for word in ("--from", url))])
 
 
 def resolve_at(
     path: str | None, behind: Sequence[str] | None, name: str, *options: Sequence[str] | None, trusted: bool
 ) -> tuple[Resolved, Store]:
     """What --store and --from name, and the suite as `resolve` builds it there from a command's further options."""
-    store = store_at(path, behind)
+    store = store_of(path, behind, name)
     return resolve(name, *options, store=store, trusted=trusted), store
 
 

@@ -25,7 +25,7 @@ from benchmark.store.claims import Claims
 from benchmark.store.documents import parse_document
 from benchmark.store.format import check_format, write_format
 from benchmark.store.manifest import bare_name
-from benchmark.store.roots import make_folder, open_root
+from benchmark.store.roots import Root, make_folder, open_root
 from benchmark.store.scratch import Scratch
 from benchmark.store.shelf import Shelf
 
@@ -207,14 +207,21 @@ class Store:
         write_format(self._own)
         self._own.write(name, json.dumps(value, indent=1, sort_keys=True))
 
-    def read_json(self, name: str) -> Any | None:
-        """Reads a JSON document at the store's root; None if it is not there, torn, or not of its folder's form."""
+    def read_json(self, name: str, *, behind: bool = False) -> Any | None:
+        """Reads a JSON document at the store's root; None if it is not there, torn, or not of its folder's form.
+
+        `behind`: where it is none, those of the stores behind it are looked at, too.
+        """
         _check_names(*name.split("/"))
-        data = self._own.read(name)
+        found = (self._document(shelf.root, name) for shelf in (self._shelves if behind else self._shelves[:1]))
+        return next((document for document in found if document is not None), None)
+
+    def _document(self, place: Root, name: str) -> Any | None:
+        data = place.read(name)
         try:
             return None if data is None else parse_document(name, data)
         except ValueError as error:
-            self._say(f"{self.root}/{name} must be a document as runs write it, got {error}; it counts as absent")
+            self._say(f"{place.url}/{name} must be a document as runs write it, got {error}; it counts as absent")
             return None
 
     def remove_json(self, name: str) -> None:

@@ -9,12 +9,12 @@ from benchmark.store.artifacts import Store
 
 
 def suite_document(store: Store, name: str) -> Any:
-    """The document of a suite that was run or planned into a store.
+    """The document of a suite that was run or planned into a store, or into one behind it.
 
     Raises:
         UserError: there is none of that name.
     """
-    found = store.read_json(f"suites/{name}.json")
+    found = store.read_json(f"suites/{name}.json", behind=True)
     if found is None:
         known = [other for other in store.list_json("suites") if other != name]  # what is there but cannot be read
         never = f"unknown suite {name!r}; none was run in it yet; run it first with `backstop run {name}`"

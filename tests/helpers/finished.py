@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.attacks.badnet import BadNet
+from benchmark.bundle.pack import pack
 from benchmark.config.spec import Search, Suite
 from benchmark.datasets.shapes.dataset import Shapes
 from benchmark.detectors.clipscore import CLIPScore
+from benchmark.engine.document import write_suite
 from benchmark.objectives.mmcl import MMCL
 from benchmark.repairs.cleanclip import CleanCLIP
 from benchmark.stages.cells import Cell
@@ -46,10 +48,19 @@ def finish(root: Path) -> Path:
         _outcomes(store, cell)
         undefended = Selected("undefended", "ok", artifact=cell.keys.pretrain)
         choice = Selected("default", "ok", detected=True) if cell.experiment.detector else undefended
-        write_record(store, cell, SUITE.name, [choice], environment={})
+        write_record(store, cell, SUITE.name, [choice], environment={"host": "somewhere"})
     file = root / "made-up.json"
     file.write_text(json.dumps(SUITE.to_dict()))
     return file
+
+
+def store_and_bundle(root: Path) -> tuple[Store, Path]:
+    """That store with its suite's document, and what is published of it."""
+    finish(root)
+    store, folder = Store(root / "store"), root / "published" / SUITE.name
+    write_suite(store, SUITE, cells_of(SUITE), command="backstop run", environment={"host": "somewhere"})
+    pack(store, SUITE.name, folder)
+    return store, folder
 
 
 def _outcomes(store: Store, cell: Cell) -> None:
@@ -61,6 +72,8 @@ def _outcomes(store: Store, cell: Cell) -> None:
             item.name, "zero_shot", target_rank=ranks, predicted=[TARGET if r == 0 else 0 for r in ranks]
         )
         for model in (cell.keys.pretrain, cell.keys.twin):
+            if not store.has("pretrain", model):
+                store.draft("pretrain", model).commit({})
             _write(store, cell, item, model, table)
     if cell.keys.detect:
         draft = store.draft("detect", cell.keys.detect)
@@ -71,4 +84,6 @@ def _outcomes(store: Store, cell: Cell) -> None:
 def _write(store: Store, cell: Cell, item: ConditionSpec, model: str, table: pa.Table) -> None:
     draft = store.draft("evaluate", evaluate_key(cell, item, split="test", model=model, epoch=None))
     pq.write_table(table, draft.path("outcomes.parquet"))
-    draft.commit({})
+    attack = {"name": item.attack.name} if item.attack else None
+    facts = {"condition": item.name, "target": TARGET if item.attack else None, "attack": attack, "threads": 1}
+    draft.commit(facts | {"model": {"stage": "pretrain", "key": model, "epoch": None}})
