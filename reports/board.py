@@ -21,6 +21,9 @@ from matplotlib.figure import Figure
 from benchmark.store.artifacts import Store
 from reports import answer, headline, importance, markdown, style, views
 from reports.areas import Bound
+from reports.cells import FOLDER as CELLS
+from reports.cells import write_cells
+from reports.columns import script_json
 from reports.compile import JUDGED, Frame, Results, collapse_of, compile_suite
 from reports.curves import cost_curve
 from reports.deployed import Form, forms
@@ -30,15 +33,18 @@ from reports.floors import floor_rows
 from reports.further import MeasureTable, measure_tables
 from reports.grid import Names, grid_rows, names_of, search_rows
 from reports.heatmaps import detector_map, repair_map
-from reports.labels import MEASURES, RULES, known, plain
+from reports.labels import known, plain
 from reports.matrix import Matrix, objective_matrix, repair_matrices
 from reports.mcnemar import Alike, alike
 from reports.numbers import BLANK
 from reports.ranking import Ranking, rankings
 from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
+from reports.table import Parts, further_columns, table_data
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("stats", "data", "items", "state", "load", "table", "cell", "compare", "start")  # one script, in this order
+FURTHER = "columns"  # folder of the columns that the table loads when they are asked for
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
 _FIGURES = re.compile(
     r"scatter(-column)?|repair-gap|repair-cost|detectors|repairs-[0-9]+"
@@ -47,7 +53,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_board(store: Store, suite_name: str, out: Path) -> Path:
-    """Compiles a suite and writes `index.html`, `figures/`, `records.csv`, `measures.csv` and `tables.md`.
+    """Compiles a suite and writes `index.html` with what it loads, `figures/`, the CSV files and `tables.md`.
 
     Args:
         store: where the suite's document and records are.
@@ -66,6 +72,8 @@ def write_board(store: Store, suite_name: str, out: Path) -> Path:
     found = _found(store, results)
     drawn = _write_figures(results, found, out / "figures")
     _write_tables(results, out)
+    write_cells(store, results, found.names, out / CELLS)
+    _write_further(results, found, out / FURTHER)
     (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
     page = _environment().get_template("board.html.j2").render(**_context(results, found), **drawn._asdict())
     temporary = out / ".index.html.part"
@@ -218,6 +226,22 @@ def _write_tables(results: Results, out: Path) -> None:
     _quote(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
 
 
+def _write_further(results: Results, found: Found, folder: Path) -> None:
+    """A file for each table of further measures, and none of an earlier board that had more of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, table in enumerate(found.measured):
+        columns = script_json(further_columns(len(results.cells), table))
+        (folder / f"{number}.js").write_text(f"backstop.columns({number}, {columns});\n", encoding="utf-8")
+    for path in folder.glob("*.js"):
+        if not path.stem.isdigit() or int(path.stem) >= len(found.measured):
+            path.unlink()
+
+
+def _script() -> str:
+    parts = [(TEMPLATES / "js" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join(['(() => {\n"use strict";\ndocument.documentElement.classList.add("js");', *parts, "})();"])
+
+
 def _as_json(value: Any) -> str | None:
     """A list of structs as JSON, the form that the other nested columns have."""
     return json.dumps(list(value)) if isinstance(value, (list, np.ndarray)) else None
@@ -237,7 +261,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
     suite, cells, names, gaps = results.suite, results.cells, found.names, found.gaps
     every: Frame = pd.concat([cells, results.detections], ignore_index=True)
     bound, bound_on = _search(suite)
-    script = (TEMPLATES / "board.js").read_text(encoding="utf-8")
+    script = _script()
     searched = gaps[0].repair if gaps else None
     rate = f"{JUDGED}{'net_asr' if bound_on == 'net' else 'attack_success_rate'}"
     seeds = sorted(set(every["seed"]))
@@ -273,10 +297,8 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "skipped": [plain(line) for line in results.skipped],
         "methods": found.methods,
         "names_waiting": [names.attack[label] for label in cells.loc[cells["under"] != "", "attack"].unique()],
-        "measures": MEASURES,
-        "grid": grid_rows(cells, names, bound=bound, rate=rate, alike=found.alike.rows),
+        "table": Markup(script_json(_table(results, found))),  # no < and no & in it
         "tested": found.alike.tested,
-        "filters": _filters(cells, names),
         "several_seeds": len(seeds) > 1,
         "searches": search_rows(results.trials, names),
         "fewest": importance.FEWEST,
@@ -303,18 +325,9 @@ def _counts(cells: Frame) -> list[tuple[str, int]]:
     return [(str(status).replace("_", " "), int(count)) for status, count in ordered]
 
 
-def _filters(cells: Frame, names: Names) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """(key, title, options) of every filter; an axis with one value needs none."""
-    axes: list[tuple[str, str, str, Mapping[str, str]]] = [
-        ("objective", "Objective", "objective", names.objective),
-        ("attack", "Attack", "attack", names.attack),
-        ("repair", "Repair", "repair", names.repair),
-        ("rule", "Rule", "selection", RULES),
-        ("status", "Status", "status", {}),
-    ]
-    found = []
-    for key, title, column, titles in axes:
-        options = [(label, titles.get(label, plain(label).replace("_", " "))) for label in dict.fromkeys(cells[column])]
-        if len(options) > 1:
-            found.append((key, title, options))
-    return found
+def _table(results: Results, found: Found) -> dict[str, Any]:
+    bound, bound_on = _search(results.suite)
+    rate = f"{JUDGED}{'net_asr' if bound_on == 'net' else 'attack_success_rate'}"
+    rows = grid_rows(results.cells, found.names, bound=bound, rate=rate, alike=found.alike.rows)
+    parts = Parts(found.names, found.rankings, rows, Bound(bound, bound_on == "net"), found.measured)
+    return table_data(results, parts)

@@ -34,7 +34,7 @@ def cost_curve(answer: Answer, *, width: float = style.COLUMN_WIDTH) -> Figure:
     """CA kept against the bound on net ASR: a line per objective, its mean height the front area, a band over seeds."""
     used = frozenset((pair.attack, pair.seed) for pair in answer.gap.used)
     with mpl.rc_context(dict(style.SETTINGS)):
-        figure = style.empty_figure(width, 2.6)
+        figure = style.empty_figure(width, 2.3)
         axes = figure.subplots()
         areas = answer.gap.overall.first, answer.gap.overall.second
         for place, (objective, area) in enumerate(zip(answer.gap.objectives, areas, strict=True)):

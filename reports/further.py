@@ -17,6 +17,7 @@ class MeasureRow(NamedTuple):
     keys: Mapping[str, str]  # raw labels of the axes, for the filters
     shown: Mapping[str, str]  # the same as people write them
     numbers: list[Number]
+    row: int  # place in the grid
 
 
 class MeasureTable(NamedTuple):
@@ -60,14 +61,15 @@ def _table(said: str, measures: Frame, scales: Mapping[str, Scale], cells: Frame
         for row, name, value, count, total in zip(*fields, strict=True)
     }
     rows = []
-    for row in cells.itertuples(index=False):
+    for place, row in enumerate(cells.itertuples(index=False)):
         entries = [numbers.get((row.row, name), BLANK) for name in columns]
         if any(entry.sort is not None for entry in entries):
-            rows.append(_row(row, entries, names))
+            rows.append(_row(row, entries, names, place))
     return MeasureTable(capital(said), [heading(name, scales[name]) for name in columns], rows)
 
 
-def _row(row: Any, entries: Sequence[Number], names: Names) -> MeasureRow:
+def _row(row: Any, entries: Sequence[Number], names: Names, place: int) -> MeasureRow:
     keys, shown = axes_of(row, names)
     rule = RULES.get(row.selection, plain(row.selection))
-    return MeasureRow({**keys, "rule": row.selection, "status": row.status}, {**shown, "rule": rule}, list(entries))
+    keys = {**keys, "rule": row.selection, "status": row.status}
+    return MeasureRow(keys, {**shown, "rule": rule}, list(entries), place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
@@ -14,16 +13,14 @@ from reports.cards import NO_CARDS, Cards, titles_by_name
 from reports.compile import Frame
 from reports.importance import MOST, importance
 from reports.labels import (
-    MEASURES,
     RULES,
     known,
     outside_note,
     percent,
     plain,
-    seconds,
     titles,
 )
-from reports.numbers import BLANK, Number, difference, proportion, whole
+from reports.numbers import BLANK, Number, whole
 
 TONES: Mapping[str, str] = {
     "ok": "good",
@@ -32,7 +29,6 @@ TONES: Mapping[str, str] = {
     "not_applicable": "quiet",
     "missing": "quiet",
 }
-PARTS = ("attack_success_rate", "floor")  # net ASR is the first minus the second
 BAND = 0.02  # clean accuracy that a repair may lose before it stands in a band of its own (protocol, utility)
 
 
@@ -48,9 +44,6 @@ class GridRow(NamedTuple):
     alike: bool  # whether its ASR cannot be told from the undefended model's
     rule_note: str
     attack_note: str
-    parameters: str
-    numbers: Mapping[str, Number]
-    cost: Number
     trials: Number
     clean_pairs: Number
 
@@ -115,9 +108,6 @@ def _grid_row(row: Any, names: Names, marks: list[str], alike: bool) -> GridRow:
         alike=alike,
         rule_note=f"trial {row.trial:.0f}, epoch {row.epoch:.0f}" if row.searched and _positive(row.epoch) else "",
         attack_note=_attack_note(row),
-        parameters=_parameters(row.parameters),
-        numbers={name: _number(row, name) for name in MEASURES},
-        cost=Number(seconds(row.wall_s), _sortable(row.wall_s)) if row.repair != "none" else BLANK,
         trials=whole(row.trials_behind_rule) if row.searched else BLANK,
         clean_pairs=whole(row.clean_pairs) if row.repair != "none" and row.status == "ok" else BLANK,
     )
@@ -133,33 +123,8 @@ def _attack_note(row: Any) -> str:
     return "; ".join(filter(None, (waits, outside_note(row.auxiliary_clean_accuracy))))
 
 
-def _number(row: Any, name: str) -> Number:
-    value = getattr(row, name)
-    if not known(value):
-        return BLANK
-    if name == "net_asr":
-        rate, floor = ((getattr(row, f"{of}_count"), getattr(row, f"{of}_total")) for of in PARTS)
-        return difference(value, rate, floor)
-    return proportion(value, getattr(row, f"{name}_count"), getattr(row, f"{name}_total"))
-
-
-def _sortable(value: float) -> float | None:
-    return float(value) if known(value) else None
-
-
 def _positive(value: float) -> bool:
     return known(value) and value > 0
-
-
-def _parameters(text: Any) -> str:
-    """The repair's fields, one per line, for a tooltip."""
-    try:
-        fields = json.loads(text)
-    except (TypeError, ValueError):
-        return ""
-    if not isinstance(fields, dict):
-        return plain(fields)
-    return "\n".join(f"{plain(key)} = {plain(value)}" for key, value in fields.items())
 
 
 class SearchRow(NamedTuple):

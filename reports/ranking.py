@@ -72,6 +72,7 @@ class RankRow(NamedTuple):
     alike: str  # those of its band that it cannot be told from
     oracle: str  # CA / net ASR under the rules of a search, where it was searched
     blind: str
+    label: str  # of the repair
 
 
 class Ranking(NamedTuple):
@@ -81,6 +82,8 @@ class Ranking(NamedTuple):
     rows: list[RankRow]
     seeds: int
     lost: str  # attacks that did not plant in some seed only, with the seeds
+    objectives: list[str]  # labels of those whose attacked models its repairs were asked to mend
+    attacks: list[str]
 
 
 def rankings(cells: Frame, names: Names, cards: Cards) -> list[Ranking]:
@@ -112,7 +115,7 @@ def _ranking(title: str, cells: Frame, labels: Sequence[str], names: Names) -> R
     rows = []
     for place in _order(usable):
         one, said = usable[place], [titles[other] for other in alike[place]]
-        selected = (_selected(own, one.label, rule) for rule in ("oracle", "trigger_blind"))
+        oracle, blind = (_selected(own, one.label, rule) for rule in ("oracle", "trigger_blind"))
         rows.append(
             RankRow(
                 str(ranks[place]) if seeds > 1 else "",
@@ -123,10 +126,16 @@ def _ranking(title: str, cells: Frame, labels: Sequence[str], names: Names) -> R
                 _mean(one.poisoned),
                 f"{one.covered} of {one.planted}",
                 ", ".join(said) if seeds > 1 else "",
-                *selected,
+                oracle,
+                blind,
+                one.label,
             )
         )
-    return Ranking(title, rows, seeds, _lost_attacks(own, names))
+    axes = (
+        [label for label in dict.fromkeys(cells[axis]) if label in asked]
+        for axis, asked in (("objective", objectives), ("attack", attacks))
+    )
+    return Ranking(title, rows, seeds, _lost_attacks(own, names), *axes)
 
 
 def _mean(values: np.ndarray) -> str:

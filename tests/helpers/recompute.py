@@ -7,10 +7,9 @@ finds in files. Prints how many numbers it compared as JSON; ends with 1 and the
 from __future__ import annotations
 
 import json
-import math
+import re
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -192,46 +191,48 @@ def chosen(
     return [int(best["trial"]), int(best["epoch"])]
 
 
-class Grid(HTMLParser):
-    """Rows of the page's grid: their attributes, and of each entry its class, its sort value and its text."""
+def table_data(page: str) -> dict[str, Any]:
+    """What the page's table is made from."""
+    found = re.search(r'<script type="application/json" id="table-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found.group(1))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[tuple[dict[str, str | None], list[list[str]]]] = []
-        self.inside = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if tag == "section":
-            self.inside = found.get("id") == "grid"
-        if self.inside and tag == "tr" and "data-objective" in found:
-            self.rows.append((found, []))
-        if self.inside and tag == "td" and self.rows:
-            self.rows[-1][1].append([found.get("class") or "", found.get("data-sort") or "", ""])
+def grid_of(page: str) -> list[dict[str, Any]]:
+    """Rows of the page's grid, column by name; shares have six digits behind the point."""
+    data = table_data(page)
+    columns = {}
+    for name, column in data["columns"].items():
+        if "all" in column:
+            columns[name] = [column["all"]] * data["length"]
+        else:
+            columns[name] = [column["of"][at] for at in column["at"]] if "at" in column else column["list"]
+    keys = data["keys"]
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [row | {"key": keys[row["cell"]]} for row in rows]
 
-    def handle_data(self, data: str) -> None:
-        if self.inside and self.rows and self.rows[-1][1]:
-            self.rows[-1][1][-1][2] += data.strip() + " "
+
+SHOWN = ("ca", "asr", "pa", "floor", "repaired_floor", "net")
+MEASURED = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor", "repaired_floor", "net_asr")
 
 
 def check_page(board: Path, rows: list[tuple[Any, Numbers]]) -> None:
     """The grid of the page: CA, ASR, PA, floor, repaired floor, net ASR, cost, trials, clean pairs."""
-    page = Grid()
-    page.feed((board / "index.html").read_text(encoding="utf-8"))
     axes = ("objective", "attack", "repair", "seed", "rule")
-    shown = {
-        tuple(keys[f"data-{axis}"] for axis in axes): [value for kind, value, _ in entries if kind == "num"]
-        for keys, entries in page.rows
-    }
-    names = ("clean_accuracy", "attack_success_rate", "poisoned_accuracy", "floor", "repaired_floor", "net_asr")
+    page = grid_of((board / "index.html").read_text(encoding="utf-8"))
+    shown = {tuple(str(row[axis]) for axis in axes): row for row in page}
     same("grid:rows", len(shown), len(rows))
     for row, numbers in rows:
-        values = shown[row.objective, row.attack, row.repair, str(row.seed), row.selection]
-        expected = [numbers.get((name, "zero_shot"), ("",))[0] for name in names]
-        expected += [row.wall_s if row.repair != "none" else "", row.trials_behind_rule if row.searched else ""]
-        expected += [row.clean_pairs if row.repair != "none" else ""]
-        for value, wanted in zip(values, expected, strict=True):
-            same(f"grid:{row.cell}", float(value) if value else math.nan, math.nan if wanted == "" else wanted)
+        found = shown[row.objective, row.attack, row.repair, str(row.seed), row.selection]
+        for column, name in zip(SHOWN, MEASURED, strict=True):
+            value, _, total = numbers.get((name, "zero_shot"), (None, -1, None))
+            same(f"grid:{row.cell}", found[column], None if value is None else round(value, 6))
+            if column != "net" and value is not None:
+                same(f"grid:{row.cell}", found[f"{column}_total"], total)
+        repaired = row.repair != "none"
+        same(f"grid:{row.cell}", found["cost"], round(row.wall_s, 2) if repaired else None)
+        same(f"grid:{row.cell}", found["trials"], row.trials_behind_rule if row.searched else None)
+        same(f"grid:{row.cell}", found["pairs"], row.clean_pairs if repaired else None)
 
 
 def check_gap(board: Path, rows: list[tuple[Any, Numbers]]) -> None:

@@ -17,6 +17,7 @@ from reports.grid import Names
 from reports.ranking import Scored, holm, one_sided, rank, rankings, scored
 from tests.helpers import fake_suite
 from tests.helpers.fake_suite import BADNET, BLENDED
+from tests.helpers.recompute import table_data
 
 NAMES = Names({"mmcl": "MMCL"}, {"easy": "Easy", "hard": "Hard"}, {label: label.upper() for label in "abc"})
 CARD = Card(needs=("clean_pairs",))
@@ -170,7 +171,11 @@ def test_the_page_has_the_table_of_a_suite_of_three_seeds(tmp_path: Path) -> Non
         ("3", "BatchNorm only"),
         ("4", "no repair"),
     ]
-    assert page.index('<section id="answer"') < page.index('<section id="gap"') < page.index('<section id="ranking"')
+    assert (
+        page.index('<section id="answer"') < page.index('<section id="methods-table"') < page.index('<section id="gap"')
+    )
     tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
+    (group,) = table_data(page)["groups"]
+    assert [(row["rank"], row["label"]) for row in group["rows"]] == [(row.rank, row.label) for row in ranked.rows]
     for row in ranked.rows:
         assert f"<strong>{row.net}</strong>" in page and f"| {row.rank} | {row.title} | {row.net} |" in tables

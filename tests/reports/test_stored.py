@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 from benchmark.store.schemas import ADDED, MEASURES, RECORDS, TRIALS
 from benchmark.types import Measure, proportion
+from reports.columns import decode
 from reports.compile import compile_suite
 from reports.stored import read_suite, read_table
 from tests.helpers import fake_suite
 from tests.helpers.pages import page_of
+from tests.helpers.recompute import grid_of, table_data
 
 CELLS = fake_suite.grid((fake_suite.BADNET,), (0,))
 ATTACKED = fake_suite.find(CELLS, "mmcl", fake_suite.BADNET, "fine-tuning")
@@ -59,10 +61,15 @@ def test_a_metric_that_came_later_stands_beside_the_record_in_the_table(store: S
     assert pd.isna(row["upper"])
     assert row["source"] == f"measure/{'a' * 32}"
     assert set(table["source"]) == {"record", row["source"]}
-    section = page[page.index('id="readouts"') :]
-    section = section[section.index("<summary>Her metric</summary>") :].split("</details>")[0]
-    assert "Images until mended (images)\u00a0↓" in section
-    assert re.findall(r'data-sort="([^"]*)"[^>]*>([^<]*)</td>', section) == [("17.0", "17")]
+    further = table_data(page)["further"]
+    (number,) = (place for place, one in enumerate(further) if one["title"] == "Her metric")
+    assert further[number]["columns"] == ["Images until mended (images)\u00a0↓"]
+    text = (tmp_path / "board" / "columns" / f"{number}.js").read_text(encoding="utf-8")
+    (column,) = json.loads(text.removeprefix(f"backstop.columns({number}, ").removesuffix(");\n"))
+    length = len(grid_of(page))
+    values = zip(decode(column["sort"], length), decode(column["text"], length), grid_of(page), strict=True)
+    found = [(sort, text, row["key"]) for sort, text, row in values if sort is not None]
+    assert found == [(17, "17 (of 40)", ATTACKED["cell"])]
     tables = (tmp_path / "board" / "tables.md").read_text(encoding="utf-8")
     assert "## Her metric" in tables
 

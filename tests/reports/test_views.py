@@ -15,6 +15,7 @@ from reports.views import best_default, control_rows
 from tests.helpers import fake_suite
 from tests.helpers.fake_suite import make_store, names
 from tests.helpers.pages import page_of
+from tests.helpers.recompute import grid_of
 
 
 def test_best_at_defaults_keeps_accuracy_within_the_bound(results: Results) -> None:
@@ -58,7 +59,8 @@ def test_a_destroyed_model_is_neither_best_nor_white(tmp_path: Path) -> None:
     page = page_of(store, "demo", tmp_path / "board")
     assert "none that keeps its CA" in page and 'class="num heat costly"' in page
     assert "lowest ASR of those that keep their CA: CleanCLIP" in page  # another has a lower one, and lost its accuracy
-    assert '<span class="pill warn">ok</span><small class="wrap">CA 61.2 points below undefended</small>' in page
+    marked = [row for row in grid_of(page) if row["marks"].startswith("CA 61.2 points below undefended")]
+    assert [(row["repair"], row["status"], row["tone"]) for row in marked] == [("fine-tuning", "ok", "warn")]
 
 
 def test_an_oracle_point_that_is_above_the_bound_on_test_says_so(page: str, results: Results) -> None:
@@ -86,7 +88,7 @@ def test_what_is_lost_is_subtracted_seed_by_seed_and_missing_seeds_are_named(tmp
 def test_the_repaired_floor_stands_beside_the_floor(board: Path, page: str, results: Results) -> None:
     (first, *_) = floor_rows(results.cells, names(results))
     assert first == (("MMCL", "BadNet", "MMCL fine-tuning"), ("84.6", "2.1", "5.0", "+82.5"), "")
-    assert "Repaired floor" in page
+    assert {row["repaired_floor"] for row in grid_of(page)} == {0.05, None}
     tables = (board.parent / "tables.md").read_text()
     assert "| MMCL | BadNet | MMCL fine-tuning | 84.6 | 2.1 | 5.0 | +82.5 |  |" in tables
     assert "repaired_floor" in (board.parent / "records.csv").read_text().splitlines()[0]
