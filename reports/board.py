@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from benchmark.store.artifacts import Store
-from reports import answer, headline, importance, markdown, style, views
+from reports import answer, headline, importance, markdown, site, style, views
 from reports.areas import Bound
 from reports.cells import FOLDER as CELLS
 from reports.cells import write_cells
@@ -28,7 +28,8 @@ from reports.compile import JUDGED, Frame, Results, collapse_of, compile_suite
 from reports.curves import cost_curve
 from reports.deployed import Form, forms
 from reports.detection import Detectors, detector_scales, detectors
-from reports.figures import gap_chart, scatter, scene
+from reports.drawn import STAMPS, drawn
+from reports.figures import SCATTERED, SCATTERED_TRIALS, gap_chart, scatter, scene
 from reports.floors import floor_rows
 from reports.further import MeasureTable, measure_tables
 from reports.grid import Names, grid_rows, names_of, search_rows
@@ -44,6 +45,7 @@ from reports.table import Parts, further_columns, table_data
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("stats", "data", "items", "state", "load", "table", "cell", "compare", "start")  # one script, in this order
+LARGE = 500_000  # characters of a figure that the page has once, not for narrow windows too
 FURTHER = "columns"  # folder of the columns that the table loads when they are asked for
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
 _FIGURES = re.compile(
@@ -52,13 +54,14 @@ _FIGURES = re.compile(
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_board(store: Store, suite_name: str, out: Path) -> Path:
+def write_board(store: Store, suite_name: str, out: Path, *, indexed: bool = False) -> Path:
     """Compiles a suite and writes `index.html` with what it loads, `figures/`, the CSV files and `tables.md`.
 
     Args:
         store: where the suite's document and records are.
         suite_name: name of a suite that was run or planned into this store.
         out: folder of the board; made if it is not there.
+        indexed: whether an index of boards stands in the folder above, which the page then links to.
 
     Returns:
         The path of `index.html`, which is written last.
@@ -75,7 +78,8 @@ def write_board(store: Store, suite_name: str, out: Path) -> Path:
     write_cells(store, results, found.names, out / CELLS)
     _write_further(results, found, out / FURTHER)
     (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
-    page = _environment().get_template("board.html.j2").render(**_context(results, found), **drawn._asdict())
+    page = _environment().get_template("board.html.j2").render(**_context(results, found), **drawn._asdict(), indexed=indexed)
+    site.write_summary(results, found.answers, out)
     temporary = out / ".index.html.part"
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, out / "index.html")
@@ -159,7 +163,7 @@ class Drawn(NamedTuple):
     """The figures that the page shows, as SVG elements, and the files that it links to."""
 
     figures: dict[str, Markup]
-    maps: list[tuple[str, str, Markup]]  # heat maps of repairs: objective, file, figure
+    maps: list[tuple[str, str]]  # heat maps of repairs, which the page has as tables: objective, file
     hidden: int  # points that the scatter leaves out
 
 
@@ -170,44 +174,56 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
     inline: dict[str, Markup] = {}
     maps = []
 
-    def drawn(figure: Figure, name: str, about: str) -> Markup:
-        saved.update(style.save(figure, folder / name))
-        return Markup(style.inline_svg(figure, about, prefix=name))
+    def add(name: str, inputs: Any, draw: Callable[[], Figure], about: str = "") -> Markup:
+        paths, element = drawn(folder / name, inputs, draw, about=about)
+        saved.update(paths)
+        return element
 
     shown = scene(results.cells, results.trials, found.names, bound_on=bound_on, bound=bound)
     if len(shown.cells) or len(shown.trials):
         objectives = _panels(results.cells)
-        about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the grid"
-        inline["scatter"] = drawn(scatter(shown, objectives), "scatter", about)
-        narrow = scatter(shown, objectives, width=style.COLUMN_WIDTH)
-        inline["scatter_narrow"] = drawn(narrow, "scatter-column", about)
+        about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the table"
+        points = [shown.cells[list(SCATTERED)], shown.trials[list(SCATTERED_TRIALS)], shown[2:], objectives]
+        inline["scatter"] = add("scatter", points, lambda: scatter(shown, objectives), about)
+        width = style.COLUMN_WIDTH
+        narrow = add("scatter-column", [points, width], lambda: scatter(shown, objectives, width=width), about)
+        # a crowd of points is megabytes: the page has it once
+        inline["scatter_narrow"] = narrow if len(narrow) < LARGE else Markup("")
     if found.answers and found.answers[0].gap.used:
         about = "Clean accuracy kept against the ASR that may be left, a line per objective; means in the table"
-        inline["cost"] = drawn(cost_curve(found.answers[0]), "repair-cost", about)
+        first = found.answers[0]
+        curve = [
+            first.objectives,
+            first.gap,
+            {where: cell.kept() for where, cell in first.searched.items() if not cell.reason},
+        ]
+        inline["cost"] = add("repair-cost", curve, lambda: cost_curve(first), about)
     if found.gaps and found.gaps[0].used:
         about = "Relative change of clean accuracy per attack under both objectives; numbers in the table"
-        inline["gap"] = drawn(gap_chart(found.gaps[0], found.names), "repair-gap", about)
+        gap = found.gaps[0]
+        inline["gap"] = add("repair-gap", [gap, found.names], lambda: gap_chart(gap, found.names), about)
     for place, matrix in enumerate(found.matrices):
         if any(known(entry.asr) for row in matrix.rows if row.label != "none" for entry in row.entries):
-            about = f"{matrix.title}: attack success rate and lost clean accuracy, repairs against attacks"
-            name = f"repairs-{place}"
-            maps.append((matrix.title, name, drawn(repair_map(matrix), name, about)))
+            add(name := f"repairs-{place}", matrix, lambda matrix=matrix: repair_map(matrix))
+            maps.append((matrix.title, name))
     scored = [*found.detectors.filters, *found.detectors.inputs]
     if any(line.numbers.get("auroc", BLANK).sort is not None for group in scored for line in group.lines):
         about = "AUROC of detectors against attacks; numbers in the tables"
-        inline["detectors"] = drawn(
-            detector_map(scored, detector_scales(results.measures)["auroc"]), "detectors", about
-        )
+        scale = detector_scales(results.measures)["auroc"]
+        inline["detectors"] = add("detectors", [scored, scale], lambda: detector_map(scored, scale), about)
     _remove_stale(folder, saved)
     return Drawn(inline, maps, shown.hidden)
 
 
 def _remove_stale(folder: Path, saved: set[Path]) -> None:
     """A figure that stayed would show another suite's numbers, or none that are true; other files are left alone."""
-    for kind in ("svg", "png", "pdf"):
+    for kind in style.FORMATS:
         for path in set(folder.glob(f"*.{kind}")) - saved:
             if _FIGURES.fullmatch(path.stem):
                 path.unlink()
+    for stamp in folder.glob(f"{STAMPS}/*.json"):
+        if stamp.stem not in {path.stem for path in saved}:
+            stamp.unlink()
 
 
 def _panels(cells: Frame) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -21,6 +22,8 @@ from reports.grid import Names
 from reports.labels import RULES, shorten, wrap
 from reports.statistics import Change, RepairGap
 
+SCATTERED = ("objective", "attack", "repair", "seed", "selection", "searched", "x", "y")  # all that the scatter reads
+SCATTERED_TRIALS = ("objective", "attack", "repair", "seed", "collapsed", "x", "y")
 RASTER_FROM = 3000  # points from which a panel's cloud becomes a picture inside the vector file
 
 
@@ -105,29 +108,38 @@ def _panel(axes: Axes, scene: Scene, objective: str, attacks: Sequence[str]) -> 
         axes.axvspan(-scene.bound if scene.net else -200, scene.bound, color=style.WITHIN, lw=0, zorder=0)
     trials = scene.trials[scene.trials["objective"] == objective]
     cells = scene.cells[scene.cells["objective"] == objective]
-    markers = _repair_markers(scene)
+    many = len(trials) > RASTER_FROM
+    colours = {attack: style.PALETTE[place % len(style.PALETTE)] for place, attack in enumerate(attacks)}
+    if len(trials):
+        drawn = {"s": 9, "alpha": 0.4, "lw": 0, "zorder": 2, "rasterized": many}
+        axes.scatter(trials["x"], trials["y"], color=list(trials["attack"].map(colours)), **drawn)
     for place, attack in enumerate(attacks):
-        colour = style.PALETTE[place % len(style.PALETTE)]
-        cloud = trials[trials["attack"] == attack]
-        many = len(trials) > RASTER_FROM
-        axes.scatter(cloud["x"], cloud["y"], s=9, color=colour, alpha=0.4, lw=0, zorder=2, rasterized=many)
-        for _, group in cloud[~cloud["collapsed"]].groupby(["repair", "seed"], sort=False):
-            best = group.iloc[front(group[["y", "x"]].to_numpy() / 100)].sort_values("x")
-            dashes = style.DASHES[place % len(style.DASHES)]
-            axes.plot(best["x"], best["y"], color=colour, lw=1.3, ls=dashes, drawstyle="steps-post", zorder=3)
-        for marker, points in _points(cells[cells["attack"] == attack], markers).items():
-            x, y = zip(*points, strict=True)
-            size = 95 if marker == "*" else 30
-            axes.scatter(x, y, s=size, marker=marker, color=colour, ec=style.PAPER, lw=0.7, zorder=5)
+        cloud = trials[(trials["attack"] == attack) & ~trials["collapsed"]]
+        steps = [_steps(group) for _, group in cloud.groupby(["repair", "seed"], sort=False)]
+        dashes = style.DASHES[place % len(style.DASHES)]
+        lines = LineCollection(steps, colors=colours[attack], lw=1.3, ls=[dashes], zorder=3, rasterized=many)
+        axes.add_collection(lines, autolim=False)
+    for marker, points in _points(cells, _repair_markers(scene)).items():
+        x, y, own = zip(*points, strict=True)
+        size = 95 if marker == "*" else 30
+        face = [colours[attack] for attack in own]
+        crowd = len(cells) > RASTER_FROM // 10
+        axes.scatter(x, y, s=size, marker=marker, c=face, ec=style.PAPER, lw=0.7, zorder=5, rasterized=crowd)
 
 
-def _points(cells: Frame, markers: Mapping[str, Any]) -> dict[Any, list[tuple[float, float]]]:
-    """Test points by their mark: of the rule, but of the repair where it was not searched."""
-    found: dict[Any, list[tuple[float, float]]] = {}
-    columns = (cells[name] for name in ("searched", "selection", "repair", "x", "y"))
-    for searched, selection, repair, x, y in zip(*columns, strict=True):
+def _steps(points: Frame) -> np.ndarray:
+    """(2k − 1, 2) the corners of a front's steps: a value holds until the next point."""
+    best = points.iloc[front(points[["y", "x"]].to_numpy() / 100)].sort_values("x")[["x", "y"]].to_numpy()
+    return np.c_[np.repeat(best[:, 0], 2)[1:], np.repeat(best[:, 1], 2)[:-1]]
+
+
+def _points(cells: Frame, markers: Mapping[str, Any]) -> dict[Any, list[tuple[float, float, str]]]:
+    """Test points and their attacks, by their mark: of the rule, but of the repair where it was not searched."""
+    found: dict[Any, list[tuple[float, float, str]]] = {}
+    columns = (cells[name] for name in ("searched", "selection", "repair", "x", "y", "attack"))
+    for searched, selection, repair, x, y, attack in zip(*columns, strict=True):
         by_rule = searched or selection == "undefended"
-        found.setdefault(style.MARKERS[selection] if by_rule else markers[repair], []).append((x, y))
+        found.setdefault(style.MARKERS[selection] if by_rule else markers[repair], []).append((x, y, attack))
     return found
 
 
@@ -185,10 +197,10 @@ def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH
     with mpl.rc_context(dict(style.SETTINGS)):
         figure = style.empty_figure(width, 0.85 + 0.34 * max(len(pairs), 1))
         axes = figure.subplots()
-        for row, pair in enumerate(pairs):
-            axes.plot([100 * pair.first.value, 100 * pair.second.value], [row, row], color=style.GRID, lw=3, zorder=1)
-            for place, change in enumerate((pair.first, pair.second)):
-                _dot(axes, row, place, change)
+        ends = [[(100 * pair.first.value, row), (100 * pair.second.value, row)] for row, pair in enumerate(pairs)]
+        axes.add_collection(LineCollection(ends, colors=style.GRID, lw=3, zorder=1, capstyle="projecting"))
+        for place in range(2):
+            _dots(axes, place, [(pair.first, pair.second)[place] for pair in pairs])
         axes.axvline(0, color=style.MUTED, lw=0.8, zorder=0)
         named = [shorten(names.attack[pair.attack], 18) + (f", seed {pair.seed}" if several else "") for pair in pairs]
         axes.set_yticks(range(len(pairs)), named)
@@ -218,11 +230,12 @@ def gap_chart(gap: RepairGap, names: Names, *, width: float = style.COLUMN_WIDTH
     return figure
 
 
-def _dot(axes: Axes, row: int, place: int, change: Change) -> None:
-    """One objective's value with its sample-noise interval; hollow where a rule has set it."""
+def _dots(axes: Axes, place: int, changes: Sequence[Change]) -> None:
+    """One objective's values with their sample-noise intervals, row by row; hollow where a rule has set one."""
     colour = style.OBJECTIVES[place]
-    half = 100 * Z * math.sqrt(change.variance)
-    if half:
-        axes.errorbar(100 * change.value, row, xerr=half, color=colour, lw=1.0, capsize=0, zorder=2)
-    face = style.PAPER if change.by_rule else colour
-    axes.scatter(100 * change.value, row, s=34, marker="os"[place], fc=face, ec=colour, lw=1.3, zorder=3)
+    rows, values = np.arange(len(changes)), np.array([100 * change.value for change in changes])
+    halves = np.array([100 * Z * math.sqrt(change.variance) for change in changes])
+    wide = halves > 0
+    axes.errorbar(values[wide], rows[wide], xerr=halves[wide], color=colour, lw=0, elinewidth=1.0, capsize=0, zorder=2)
+    faces = [style.PAPER if change.by_rule else colour for change in changes]
+    axes.scatter(values, rows, s=34, marker="os"[place], c=faces, ec=colour, lw=1.3, zorder=3)

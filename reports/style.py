@@ -73,6 +73,9 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
 }
 
 
+FORMATS = tuple(_METADATA)
+
+
 def empty_figure(width: float, height: float) -> Figure:
     """A figure with its own canvas, outside pyplot's global state, that lays itself out."""
     figure = Figure(figsize=(width, height), layout="constrained")

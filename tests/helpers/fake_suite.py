@@ -131,7 +131,7 @@ def trials(entry: dict[str, Any]) -> list[dict[str, Any]]:
                     "cell": entry["cell"], "trial": trial, "phase": "quasi_random", "round": trial // 2,
                     "parameters": "{}", "strength": strength, "status": "collapsed" if trial == 8 else "ok",
                     "reason": "", "artifact": "", "wall_s": 3.0, "epoch": epoch, "validation_accuracy": accuracy,
-                    "validation_floor": VALIDATION_FLOOR,
+                    "validation_floor": VALIDATION_FLOOR, "validation_start": start,
                     "validation_accuracy_total": 1000, "validation_asr": min(1.0, left), "validation_asr_total": 900,
                     "validation_poisoned_accuracy": accuracy * (1 - left), "validation_loss": 2.0,
                     "training_loss": 1.9, "learning_rate": strength,

@@ -5,6 +5,15 @@ const decode = (column) => {
   return "at" in column ? column.at.map((code) => column.of[code]) : column.list;
 };
 const rows = Object.fromEntries(Object.entries(data.columns).map(([name, column]) => [name, decode(column)]));
+// Shares came with six digits: with their totals they are exact again, and net ASR with them.
+for (const name of ["ca", "asr", "pa", "floor", "repaired_floor"]) {
+  const totals = rows[`${name}_total`];
+  rows[name] = rows[name].map((value, row) => (value !== null && totals[row] ? Math.round(value * totals[row]) / totals[row] : value));
+}
+rows.net = rows.net.map((value, row) => {
+  const exact = rows.asr[row] - rows.floor[row];
+  return value !== null && rows.asr[row] !== null && Math.abs(exact - value) < 2e-6 ? exact : value;
+});
 const titleOf = Object.fromEntries(
   Object.entries(data.labels).map(([axis, entries]) => [axis, new Map(entries)]),
 );
@@ -16,11 +25,17 @@ const DASH = "–";
 
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 const unsigned = (number) => (Math.abs(number) < 0.05 ? 0 : number);
-const percent = (value) => (known(value) ? unsigned(100 * value).toFixed(1).replace("-", "−") : DASH);
+// One digit behind the point, exact halves to the even digit, as the rest of the page has them.
+const oneDigit = (number) => {
+  const half = Number.isInteger(4 * number) && !Number.isInteger(2 * number);
+  const low = Math.floor(10 * number);
+  return half ? ((low % 2 === 0 ? low : low + 1) / 10).toFixed(1) : number.toFixed(1);
+};
+const percent = (value) => (known(value) ? oneDigit(unsigned(100 * value)).replace("-", "−") : DASH);
 const signed = (value) => {
   if (!known(value)) return DASH;
   const number = unsigned(100 * value);
-  return number === 0 ? "±0.0" : (number > 0 ? "+" : "−") + Math.abs(number).toFixed(1);
+  return number === 0 ? "±0.0" : (number > 0 ? "+" : "−") + oneDigit(Math.abs(number));
 };
 const seconds = (value) => {
   if (!known(value)) return DASH;
