@@ -45,7 +45,7 @@ from reports.table import Parts, further_columns, table_data
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("stats", "data", "items", "state", "load", "table", "cell", "compare", "start")  # one script, in this order
-LARGE = 500_000  # characters of a figure that the page has once, not for narrow windows too
+CROWD = 20_000  # points from which the scatter has no form for one column, where they would be one blot
 FURTHER = "columns"  # folder of the columns that the table loads when they are asked for
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
 _FIGURES = re.compile(
@@ -73,12 +73,13 @@ def write_board(store: Store, suite_name: str, out: Path, *, indexed: bool = Fal
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     found = _found(store, results)
-    drawn = _write_figures(results, found, out / "figures")
+    figures = _write_figures(results, found, out / "figures")
     _write_tables(results, out)
     write_cells(store, results, found.names, out / CELLS)
     _write_further(results, found, out / FURTHER)
     (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
-    page = _environment().get_template("board.html.j2").render(**_context(results, found), **drawn._asdict(), indexed=indexed)
+    context = _context(results, found) | figures._asdict() | {"indexed": indexed}
+    page = _environment().get_template("board.html.j2").render(**context)
     site.write_summary(results, found.answers, out)
     temporary = out / ".index.html.part"
     temporary.write_text(page, encoding="utf-8")
@@ -185,10 +186,10 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         about = "Clean accuracy against attack success rate, one panel per pre-training objective; numbers in the table"
         points = [shown.cells[list(SCATTERED)], shown.trials[list(SCATTERED_TRIALS)], shown[2:], objectives]
         inline["scatter"] = add("scatter", points, lambda: scatter(shown, objectives), about)
-        width = style.COLUMN_WIDTH
-        narrow = add("scatter-column", [points, width], lambda: scatter(shown, objectives, width=width), about)
-        # a crowd of points is megabytes: the page has it once
-        inline["scatter_narrow"] = narrow if len(narrow) < LARGE else Markup("")
+        if len(shown.cells) + len(shown.trials) <= CROWD:
+            width = style.COLUMN_WIDTH
+            narrow = add("scatter-column", [points, width], lambda: scatter(shown, objectives, width=width), about)
+            inline["scatter_narrow"] = narrow
     if found.answers and found.answers[0].gap.used:
         about = "Clean accuracy kept against the ASR that may be left, a line per objective; means in the table"
         first = found.answers[0]

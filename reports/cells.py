@@ -44,7 +44,9 @@ def write_cells(store: Store, results: Results, names: Names, folder: Path) -> i
     poisons, data = (
         {} if many else _behind(store, results, stages) for stages in (("poison",), ("evaluation", "data"))
     )
+    logs = _logs(store)
     for key, facts, rows in _cells(results, names):
+        facts["logs"] = [name for own in (key, *facts["artifacts"].values()) if (name := logs.get(own))]
         name = f"{key}.js"
         kept.add(name)
         digest = hashlib.sha256(f"{FORM} {many} {script_json(facts)}".encode()).hexdigest()
@@ -62,6 +64,13 @@ def write_cells(store: Store, results: Results, names: Names, folder: Path) -> i
         if path.name not in kept:
             path.unlink()
     return written
+
+
+def _logs(store: Store) -> dict[str, str]:
+    """Key of an artifact that failed -> the traceback that a run on this machine left of it."""
+    root = store.local_root
+    found = sorted((root / "logs").glob("*-*.txt")) if root else []
+    return {path.stem.rpartition("-")[2]: f"logs/{path.name}" for path in found}
 
 
 def _begins(path: Path, line: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
 from pathlib import Path
@@ -32,6 +33,7 @@ from benchmark.types import Measure, Training, proportion
 
 TEST = 2000
 VALIDATION = 600
+PAGE_BYTES, ROW_BYTES = 3_000_000, 250  # of a board's page, and more for each of its rows
 
 
 def run(_: Settings) -> list[Line]:
@@ -46,7 +48,17 @@ def run(_: Settings) -> list[Line]:
             command_line("plan, all made", ["plan", str(file), "--no-probe"], str(every), limit_s=2),
             command_line("status", ["status", "scale"], str(every), limit_s=2),
             command_line("board", ["board", "scale"], str(every), limit_s=60, repeats=1),
+            command_line("board, again", ["board", "scale"], str(every), limit_s=60, repeats=1),
+            _page(every / "board" / "scale"),
         ]
+
+
+def _page(board: Path) -> Line:
+    """The size of the page, which may have so many bytes and so many more for each row."""
+    with (board / "records.csv").open(encoding="utf-8", newline="") as file:
+        rows = sum(1 for _ in csv.reader(file)) - 1
+    size, limit = (board / "index.html").stat().st_size, PAGE_BYTES + ROW_BYTES * rows
+    return Line("board, page (MB)", f"{size / 1e6:.1f}", "", None, f"<= {limit / 1e6:.1f}", size <= limit)
 
 
 def scale_suite(*, objectives: int = 5, attacks: int = 19, repairs: int = 9, seeds: int = 10) -> Suite:

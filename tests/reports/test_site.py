@@ -123,6 +123,16 @@ def test_a_file_of_a_cell_is_written_again_only_where_something_changed(store: S
     }
 
 
+def test_a_cell_names_the_traceback_that_a_run_left(tmp_path: Path) -> None:
+    cells = fake_suite.grid((), (0,))
+    store = fake_suite.make_store(tmp_path / "store", cells, {cells[1]["cell"]: None})
+    (tmp_path / "store" / "logs").mkdir()
+    (tmp_path / "store" / "logs" / f"record-{cells[1]['cell']}.txt").write_text("Traceback")
+    page_of(store, "demo", tmp_path / "board")
+    assert cell_of(tmp_path / "board", cells[1]["cell"])["logs"] == [f"logs/record-{cells[1]['cell']}.txt"]
+    assert cell_of(tmp_path / "board", cells[0]["cell"])["logs"] == []
+
+
 def test_a_budget_is_the_first_trials_and_the_last_is_all(three: Results) -> None:
     assert budgets_of(three.trials) == [1, 2, 4, 8, 9]
     found = budgets(three.cells, three.trials, Bound(0.05, True))

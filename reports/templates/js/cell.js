@@ -144,7 +144,7 @@ const sourcesPart = (cell, key) => {
   const parts = [
     make("h3", {}, "Where each number comes from"),
     make("p", { class: "note" }, "Folders of the store. The manifest.json in each names the attempt that holds the file, and its SHA-256."),
-    facts([["record", make("code", {}, `record/${key}/ (records.parquet${cell.trials ? ", trials.parquet, front.parquet" : ""})`)], ...other.map(([name, value]) => [name, make("code", {}, value)])]),
+    facts([["record", make("code", {}, `record/${key}/ (records.parquet${cell.trials ? ", trials.parquet, front.parquet" : ""})`)], ...other.map(([name, value]) => [name, make("code", {}, value)]), ...cell.logs.map((path) => ["traceback", make("code", {}, path)])]),
   ];
   if (lines.length) parts.push(make("details", {}, make("summary", {}, `${lines.length} tables behind the numbers`), scrolled("Sources", tableOf(["Rule and role", "Folder", "File", "Model", "Split"], lines))));
   parts.push(make("p", { class: "note" }, "The cell as a suite of its own, and a run of it:"), make("pre", {}, make("code", {}, `backstop show ${key.slice(0, 12)} > cell.json\nbackstop run cell.json`)));

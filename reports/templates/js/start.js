@@ -35,7 +35,7 @@ const show = async () => {
   if (state.cell) openCell(state.cell, false);
   else if (dialog.open) dialog.close();
   if (state.compare.length === 2) openCompare();
-  if (location.hash.includes("=")) section.scrollIntoView();
+  if (location.hash.includes("=")) section.scrollIntoView({ behavior: "instant" });
 };
 window.addEventListener("popstate", show);
 buildBar();
