@@ -134,6 +134,18 @@ def test_filters_and_search_leave_what_was_asked_for(page: Page) -> None:
     assert len(page.evaluate(BUTTONS)) == 4
 
 
+def test_rules_to_choose_from_are_those_that_the_view_has(page: Page) -> None:
+    options = "[...document.querySelectorAll('[name=rule] option')].map((option) => option.textContent)"
+    assert page.evaluate(options) == ["suite's default", "oracle", "trigger-blind"]
+    page.type("[name=rule]", "oracle")
+    assert page.evaluate(BUTTONS) == ["CleanCLIP", "no repair"]
+    page.type("[name=view]", "row")
+    page.type("[name=rule]", "undefended")
+    assert set(page.evaluate(BUTTONS)) == {"no repair"}
+    page.type("[name=view]", "defense")
+    assert len(page.evaluate(BUTTONS)) == 4 and "rule" not in page.evaluate("location.hash")
+
+
 def test_a_filter_takes_the_ranks_away_since_they_are_of_the_whole_suite(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('#methods-table .rank').length") == 4
     page.type("[name=attack]", fake_suite.BADNET)

@@ -245,7 +245,7 @@ const buildBar = () => {
   const axes = [["objective", "Objective"], ["attack", "Attack"], ["repair", "Defense"], ["dataset", "Data set"], ["rule", "Rule"]];
   const filters = axes
     .filter(([axis]) => data.labels[axis].length > 1)
-    .map(([axis, title]) => select(axis, title, [["", axis === "rule" ? "suite's default" : "all"], ...data.labels[axis].filter(([label]) => axis !== "rule" || !["default", "undefined"].includes(label))]));
+    .map(([axis, title]) => select(axis, title, axis === "rule" ? [] : [["", "all"], ...data.labels[axis]]));
   const statuses = [...new Set(rows.state)];
   if (statuses.length > 1) filters.push(select("status", "Status", [["", "all"], ...statuses.map((status) => [status, status.replaceAll("_", " ")])]));
   const fields = bar.querySelector("[data-of=filters]");
@@ -282,7 +282,17 @@ const fillMeanings = () => {
   const told = Object.keys(COLUMNS).filter((name) => COLUMNS[name].means);
   section.querySelector("[data-of=meanings]").replaceChildren(...told.flatMap((name) => [make("dt", {}, COLUMNS[name].title), make("dd", {}, COLUMNS[name].means)]));
 };
+// Single rows are of every rule; a line over many cells is of one.
+const fillRules = () => {
+  const field = bar.elements.rule;
+  if (!field) return;
+  const searched = data.labels.rule.filter(([rule]) => !["default", "undefended"].includes(rule));
+  const options = state.view === "row" ? [["", "all"], ...data.labels.rule] : [["", "suite's default"], ...searched];
+  if (!options.some(([rule]) => rule === state.rule)) state.rule = "";
+  field.replaceChildren(...options.map(([rule, title]) => make("option", { value: rule }, title)));
+};
 const fillBar = () => {
+  fillRules();
   for (const field of bar.elements) if (field.name in DEFAULTS && field.type !== "checkbox") field.value = state[field.name];
   const shown = bar.querySelector("[data-of=budget]");
   if (shown) shown.textContent = `Budget: the first ${data.budgets[state.budget]} of ${data.budgets.at(-1)} trials`;
