@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from benchmark.contexts.handed import handed
 from benchmark.data.pools import CachedPool, PoisonedPool
 from benchmark.errors import CardError, NotApplicable
 from benchmark.evaluation.evaluate import Condition, text_head
@@ -40,29 +41,71 @@ class MethodInputs(NamedTuple):
     auxiliary_model: Callable[[], ClipModel] = _none_outside  # a clean model that is not the suspect
 
 
-class GatedContext:
-    """The engine's side of `types.DefenderContext`."""
+class Gate(NamedTuple):
+    """What a card opens. Closures, so that no attribute of a context, private or not, leads to what it keeps shut."""
 
-    def __init__(self, card: Card, resources: MethodInputs, *, seed: int) -> None:
+    ask: Callable[[Need], Any]  # raises CardError for what the card does not name
+    clean_pairs_used: Callable[[], int]  # how many were handed out
+
+
+def gate(card: Card, inputs: MethodInputs) -> Gate:
+    """The gate of a method with this card."""
+    needs, asked, clean = frozenset(card.needs), set[Need](), inputs.clean_pairs
+    found: Mapping[Need, Callable[[], Any]] = {
+        "clean_pairs": lambda: handed(clean if "labels" in needs else clean.unlabelled()),
+        "labels": lambda: clean.labels,
+        "class_names": lambda: inputs.class_names,
+        "suspect_pairs": lambda: handed(inputs.suspect_pairs()),
+        "training_pairs": inputs.training_pairs,
+        "reference": lambda: inputs.model,
+        "optimizer_state": inputs.optimizer_state,
+        "trigger": lambda: inputs.trigger,
+        "segmenter": lambda: None,
+        "auxiliary_model": inputs.auxiliary_model,
+    }
+
+    def ask(need: Need) -> Any:
+        if need not in needs:
+            raise CardError(f"{card.title} asked for {need!r}, which its card does not name; add it to card.needs")
+        asked.add(need)
+        return found[need]()
+
+    return Gate(ask, lambda: clean.num_rows if "clean_pairs" in asked else 0)
+
+
+class GatedContext:
+    """The engine's side of `types.DefenderContext`. It holds functions alone, and nothing that the card keeps shut."""
+
+    def __init__(self, card: Card, inputs: MethodInputs, *, seed: int) -> None:
         self.card, self.seed = card, seed
-        self._resources = resources
-        self.clean_pairs_used = 0
+        self._ask, self._clean_pairs_used = gate(card, inputs)
+        self._text_head = lambda model: text_head(as_clip(model), inputs.class_names, inputs.templates).weights
+        self._of_suspect = lambda model: inputs.suspect_features if model is inputs.model else None
         self._frozen: ClipModel | None = None
         self._suspect_pairs: Pool | None = None
         self._generator = seeded(derive_seed(seed, "repair"))
 
-    def _need(self, name: Need) -> MethodInputs:
-        """What there is, for a method whose card names `name`."""
-        if name not in self.card.needs:
-            raise CardError(f"{self.card.title} asked for {name!r}, which its card does not name; add it to card.needs")
-        return self._resources
+    def __getattr__(self, name: str) -> Any:
+        """What is not there: a clear line for those who look behind a context.
+
+        Raises:
+            AttributeError: always.
+        """
+        if hasattr(type(self), name):  # a property that failed so: its own error tells more
+            return object.__getattribute__(self, name)
+        card = self.__dict__.get("card")
+        title = card.title if card else type(self).__name__
+        raise AttributeError(f"{title} asked for {name!r}, which no context has; see benchmark.types.RepairContext")
 
     @property
-    def clean_pairs(self) -> CachedPool | PoisonedPool:
+    def clean_pairs_used(self) -> int:
+        """How many clean pairs the method was handed; for the record."""
+        return self._clean_pairs_used()
+
+    @property
+    def clean_pairs(self) -> Pool:
         """The defender's clean image-caption pairs; their labels too, where the card names them."""
-        pool = self._need("clean_pairs").clean_pairs
-        self.clean_pairs_used = pool.num_rows
-        return pool if "labels" in self.card.needs else pool.unlabelled()
+        return self._ask("clean_pairs")
 
     @property
     def labels(self) -> np.ndarray:
@@ -71,7 +114,7 @@ class GatedContext:
         Raises:
             NotApplicable: the set has captions only.
         """
-        labels = self._need("labels").clean_pairs.labels
+        labels = self._ask("labels")
         if labels is None:
             raise NotApplicable(f"{self.card.title} needs labels of the clean pairs; this set has captions only")
         return labels
@@ -80,13 +123,14 @@ class GatedContext:
     def suspect_pairs(self) -> Pool:
         """The pairs that the model was pre-trained on, poison and all."""
         if self._suspect_pairs is None:
-            self._suspect_pairs = self._need("suspect_pairs").suspect_pairs()
+            found: Pool = self._ask("suspect_pairs")
+            self._suspect_pairs = found
         return self._suspect_pairs
 
     @property
     def training_pairs(self) -> Pool:
         """For attackers: the pre-training pairs before any poison."""
-        return self._need("training_pairs").training_pairs()
+        return self._ask("training_pairs")
 
     @property
     def trigger(self) -> Trigger:
@@ -95,7 +139,7 @@ class GatedContext:
         Raises:
             NotApplicable: the model was not attacked, or without a trigger.
         """
-        found = self._need("trigger").trigger
+        found = self._ask("trigger")
         if found is None or found.apply is None or found.target is None:
             raise NotApplicable(f"{self.card.title} needs the true trigger; this model was not attacked with one")
         return Trigger(found.apply, found.target)
@@ -103,20 +147,21 @@ class GatedContext:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes that the model will be asked about."""
-        return self._need("class_names").class_names
+        return self._ask("class_names")
 
     @property
     def reference(self) -> ClipModel:
         """A frozen copy of the model as it came in."""
         if self._frozen is None:
-            self._frozen = self._need("reference").model.clone().eval()
+            given: ClipModel = self._ask("reference")
+            self._frozen = given.clone().eval()
             self._frozen.network.requires_grad_(False)
         return self._frozen
 
     @property
     def auxiliary_model(self) -> ClipModel:
         """A clean model from outside, in evaluation mode."""
-        return self._need("auxiliary_model").auxiliary_model()
+        return self._ask("auxiliary_model")
 
     def segmenter(self, name: str, weights: str | None = None) -> Segmenter:
         """A segmenter by name.
@@ -126,7 +171,7 @@ class GatedContext:
         """
         from benchmark.models import segmenters
 
-        self._need("segmenter")
+        self._ask("segmenter")
         return segmenters.build(name, weights)
 
     @property
@@ -134,10 +179,9 @@ class GatedContext:
         """A CPU generator, seeded for this method in this cell."""
         return self._generator
 
-    @torch.no_grad()
     def head(self, model: Model) -> torch.Tensor:
         """(C, D) zero-shot head over the class names, without gradient."""
-        return text_head(as_clip(model), self._resources.class_names, self._resources.templates).weights
+        return self._text_head(model)
 
     def logits(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, C) zero-shot logits over the class names."""
@@ -153,8 +197,8 @@ class GatedContext:
 
     def features(self, model: Model, pool: Pool, *, normalised: bool = True) -> PairFeatures:
         """Embeddings of all pairs of a pool; those of the suspect model on the suspect pairs are made once a run."""
-        whole = model is self._resources.model and pool is self._suspect_pairs
-        found = self._resources.suspect_features() if whole else pair_features(model, pool)
+        stored = self._of_suspect(model) if pool is self._suspect_pairs else None
+        found = stored() if stored else pair_features(model, pool)
         if not normalised:
             return found
         return PairFeatures(*(torch.nn.functional.normalize(part, dim=1) for part in found))

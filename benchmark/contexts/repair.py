@@ -7,7 +7,8 @@ stop where it is low, and the rules that never look at it would no longer be bli
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +22,35 @@ from benchmark.training.oom import retry_with_smaller_micro_batch
 from benchmark.types import Card, Model, Objective, Pool, Training
 
 
+class _Record(NamedTuple):
+    """What the engine's recorder is asked for, as closures: no attribute of a context leads to what it measured."""
+
+    measure: Callable[[int, ClipModel, float, float], None]  # epoch, model, training loss, learning rate
+    forget: Callable[[int], None]  # epochs after so many
+    num_measured: Callable[[], int]
+    progress: Callable[[EpochEnd], None]
+
+
+def _record(recorder: EpochRecorder) -> _Record:
+    def measure(epoch: int, model: ClipModel, training_loss: float, learning_rate: float) -> None:
+        recorder.measure(epoch, model, training_loss=training_loss, learning_rate=learning_rate)
+
+    return _Record(
+        measure,
+        lambda count: recorder.forget(after=count),
+        lambda: recorder.count,
+        lambda end: recorder.report.progress(end),
+    )
+
+
 class GatedRepairContext(GatedContext):
     """The engine's side of `types.RepairContext`."""
 
     def __init__(
-        self, card: Card, resources: MethodInputs, recorder: EpochRecorder, *, seed: int, options: LoopOptions
+        self, card: Card, inputs: MethodInputs, recorder: EpochRecorder, *, seed: int, options: LoopOptions
     ) -> None:
-        super().__init__(card, resources, seed=seed)
-        self._recorder, self._options, self._fits = recorder, options, 0
+        super().__init__(card, inputs, seed=seed)
+        self._record, self._options, self._fits = _record(recorder), options, 0
         self.findings: dict[str, Any] = {}  # the method's own
 
     def fit(
@@ -44,23 +66,23 @@ class GatedRepairContext(GatedContext):
         """Trains a copy of the model with the one training loop, reports every epoch if asked, returns the copy."""
         start_from, pool, inherited = as_clip(model), _trainable(pairs), None
         if training.optimizer_state == "inherit":
-            inherited, before = self._need("optimizer_state").optimizer_state()
+            inherited, before = self._ask("optimizer_state")
             kept = {name: getattr(before, name) for name in ("weight_decay", "beta1", "beta2", "eps")}
             training = training.model_copy(update=kept)
         needs_reference = any(view.endswith("_reference") for view in objective.views)
         reference = self.reference if needs_reference else None
         self._fits += 1
-        earlier = self._recorder.count
+        earlier = self._record.num_measured()
 
         def on_epoch(end: EpochEnd, now: ClipModel) -> None:
-            self._recorder.report.progress(end)
+            self._record.progress(end)
             if report:
                 self.report(earlier + end.epoch, now, training_loss=end.loss, learning_rate=end.learning_rate)
 
         seed = derive_seed(self.seed, "fit", self._fits)
 
         def run(micro_batch: int | None) -> ClipModel:
-            self._recorder.forget(after=earlier)
+            self._record.forget(earlier)
             copy = start_from.clone()
             options = self._options._replace(on_epoch=on_epoch, micro_batch=micro_batch)
             start = {"inherited": inherited, "rows": rows, "reference": reference}
@@ -79,7 +101,7 @@ class GatedRepairContext(GatedContext):
         Raises:
             Collapsed: validation accuracy fell below the suite's share of the start.
         """
-        self._recorder.measure(epoch, as_clip(model), training_loss=training_loss, learning_rate=learning_rate)
+        self._record.measure(epoch, as_clip(model), training_loss, learning_rate)
 
     def note(self, **findings: Any) -> None:
         """Keeps what the method found on its way: numbers and texts for the facts, tensors beside them."""

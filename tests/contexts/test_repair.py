@@ -36,6 +36,11 @@ def suspect() -> Trained:
 
 
 def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> GatedRepairContext:
+    return opened(card, trained, folder, **changes)[0]
+
+
+def opened(card: Card, trained: Trained, folder: Path, **changes: Any) -> tuple[GatedRepairContext, EpochRecorder]:
+    """A context, and what the engine keeps to itself."""
     batch = pairs(20, seed=5).take(np.arange(20))
     found = HeldOut(batch.images, np.arange(20) % 3, batch.captions, np.arange(20))
     report = Report(
@@ -57,7 +62,8 @@ def context(card: Card, trained: Trained, folder: Path, **changes: Any) -> Gated
         suspect_features=lambda: pair_features(trained.model, pairs()),
         trigger=None,
     )
-    return GatedRepairContext(card, resources, EpochRecorder(report, resources), seed=9, options=LoopOptions())
+    recorder = EpochRecorder(report, resources)
+    return GatedRepairContext(card, resources, recorder, seed=9, options=LoopOptions()), recorder
 
 
 def card(*needs: Need) -> Card:
@@ -119,13 +125,11 @@ def test_cleanclip_as_released_inherits_adam_and_its_weight_decay(suspect: Train
 @pytest.mark.parametrize("repair", [FineTuning(**SHORT), SSLOnly(**SHORT), CleanCLIP(**SHORT)], ids=lambda r: r.name)
 def test_every_epoch_is_measured_and_the_input_left_alone(repair: Repair, suspect: Trained, tmp_path: Path) -> None:
     before = tensors(suspect.model)
-    ctx = context(repair.card, suspect, tmp_path)
+    ctx, recorder = opened(repair.card, suspect, tmp_path)
     found = repair.repair(suspect.model, ctx)
-    assert [row["epoch"] for row in ctx._recorder.rows] == [1, 2]
-    assert all(
-        row["validation_accuracy_total"] == 20 and row["validation_asr_total"] == 13 for row in ctx._recorder.rows
-    )
-    assert all(row["training_loss"] > 0 for row in ctx._recorder.rows)
+    assert [row["epoch"] for row in recorder.rows] == [1, 2]
+    assert all(row["validation_accuracy_total"] == 20 and row["validation_asr_total"] == 13 for row in recorder.rows)
+    assert all(row["training_loss"] > 0 for row in recorder.rows)
     assert differing(before, tensors(suspect.model)) == []
     assert differing(tensors(found), before)
 
@@ -149,10 +153,10 @@ def test_only_the_preferred_epochs_are_kept(suspect: Trained, tmp_path: Path) ->
 
 
 def test_a_collapse_ends_the_run(suspect: Trained, tmp_path: Path) -> None:
-    ctx = context(FineTuning.card, suspect, tmp_path, start_accuracy=1.0, collapse=1.0)
+    ctx, recorder = opened(FineTuning.card, suspect, tmp_path, start_accuracy=1.0, collapse=1.0)
     with pytest.raises(Collapsed, match=r"validation accuracy 0\.\d+ after epoch 1, 1\.000 at the start"):
         FineTuning(**SHORT).repair(suspect.model, ctx)
-    assert len(ctx._recorder.rows) == 1
+    assert len(recorder.rows) == 1
 
 
 class TwoFits(Repair):
@@ -167,10 +171,10 @@ class TwoFits(Repair):
 
 
 def test_epochs_of_a_second_fit_go_on(suspect: Trained, tmp_path: Path) -> None:
-    ctx = context(TwoFits.card, suspect, tmp_path)
+    ctx, recorder = opened(TwoFits.card, suspect, tmp_path)
     TwoFits().repair(suspect.model, ctx)
-    assert [row["epoch"] for row in ctx._recorder.rows] == [1, 2, 3, 4]
-    ctx._recorder.write(ctx.findings)
+    assert [row["epoch"] for row in recorder.rows] == [1, 2, 3, 4]
+    recorder.write(ctx.findings)
     assert [file.name for file in tmp_path.iterdir()] == ["epochs.parquet"]
 
 

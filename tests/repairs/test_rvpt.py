@@ -66,6 +66,13 @@ def transformer() -> ClipModel:
 
 
 def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 3) -> GatedRepairContext:
+    return opened(repair, folder, labelled=labelled, seed=seed)[0]
+
+
+def opened(
+    repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 3
+) -> tuple[GatedRepairContext, EpochRecorder]:
+    """A context, and what the engine keeps to itself."""
     suspect, clean, test = transformer(), coloured(128, 5), coloured(200, 9)
     batch = test.take(np.arange(200))
     assert test.labels is not None
@@ -89,9 +96,8 @@ def prompting(repair: RVPT, folder: Path, *, labelled: bool = True, seed: int = 
         base_key="base",
         progress=lambda end: None,
     )
-    return GatedRepairContext(
-        repair.card, resources, EpochRecorder(report, resources), seed=seed, options=LoopOptions()
-    )
+    recorder = EpochRecorder(report, resources)
+    return GatedRepairContext(repair.card, resources, recorder, seed=seed, options=LoopOptions()), recorder
 
 
 TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 0.3, "epochs": 15}
@@ -99,18 +105,18 @@ TINY_RVPT: dict[str, Any] = {"depth": 0, "learning_rate": 0.3, "epochs": 15}
 
 def test_rvpt_lowers_the_success_rate_of_a_backdoored_transformer(tmp_path: Path) -> None:
     repair = RVPT(**TINY_RVPT)
-    start = prompting(repair, tmp_path)
-    start.report(1, transformer())
-    assert start._recorder.rows[0]["validation_accuracy"] > 0.95 and start._recorder.rows[0]["validation_asr"] > 0.95
+    ctx, start = opened(repair, tmp_path)
+    ctx.report(1, transformer())
+    assert start.rows[0]["validation_accuracy"] > 0.95 and start.rows[0]["validation_asr"] > 0.95
     for seed in (1, 2):
-        ctx = prompting(repair, tmp_path, seed=seed)
+        ctx, recorder = opened(repair, tmp_path, seed=seed)
         repair.repair(transformer(), ctx)
-        assert ctx._recorder.rows[-1]["validation_asr"] < 0.5 and ctx._recorder.rows[-1]["validation_accuracy"] > 0.9
+        assert recorder.rows[-1]["validation_asr"] < 0.5 and recorder.rows[-1]["validation_accuracy"] > 0.9
 
 
 def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> None:
     repair = RVPT(**(TINY_RVPT | {"num_tokens": 4, "epochs": 3}))
-    ctx, before = prompting(repair, tmp_path), tensors(transformer())
+    (ctx, recorder), before = opened(repair, tmp_path), tensors(transformer())
     found = repair.repair(transformer(), ctx)
     after = tensors(found)
     assert set(after) - set(before) == {"visual.prompts.tokens"}
@@ -120,7 +126,7 @@ def test_rvpt_keeps_every_weight_and_saves_its_prompts_alone(tmp_path: Path) -> 
 
     assert list(load_file(tmp_path / "epoch-0003.safetensors")) == ["visual.prompts.tokens"]
     assert found.adapters == {"prompts": {"depth": 0, "tokens": 4}}
-    assert [row["learning_rate"] for row in ctx._recorder.rows] == pytest.approx([0.3, 0.225, 0.075])
+    assert [row["learning_rate"] for row in recorder.rows] == pytest.approx([0.3, 0.225, 0.075])
     assert all(parameter.requires_grad for parameter in found.network.parameters())
 
 

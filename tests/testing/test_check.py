@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -169,15 +170,16 @@ class Greedy(Repair):
 
 
 class Peeking(Repair):
-    """Reaches behind the context for attack success and stops where it is low, as no defender could."""
+    """Looks among its callers' frames for attack success and stops where it is low, as no defender could."""
 
     name: ClassVar[str] = "peeking"
     card: ClassVar[Card] = CARD
 
     def repair(self, model: Any, ctx: Any) -> Any:
+        recorder = sys._getframe(1).f_locals["recorder"]
         for _ in range(3):
             model = ctx.fit(model, ctx.clean_pairs, MMCL(), Training(epochs=1, batch_size=64, warmup_steps=2))
-            if ctx._recorder.rows[-1]["validation_asr"] < 0.5:
+            if recorder.rows[-1]["validation_asr"] < 0.5:
                 break
         return model
 
@@ -280,13 +282,18 @@ def test_breaches_are_found(cls: Any, expected: set[str]) -> None:
 def test_a_context_shows_the_same_whatever_trigger_is_measured(needs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     card, planted = CARD.model_copy(update={"needs": needs}), world.backdoored()
     assert trigger_shows(card, planted) == []
-    monkeypatch.setattr(GatedRepairContext, "rows", property(lambda ctx: ctx._recorder.rows), raising=False)
-    assert "ctx.rows[0]['validation_asr']" in trigger_shows(card, planted)
-    monkeypatch.undo()
+    build = GatedRepairContext.__init__
 
-    def telling(ctx: GatedRepairContext, epoch: int, model: Any) -> Any:
-        ctx._recorder.measure(epoch, model, training_loss=0.0, learning_rate=0.0)
-        return ctx._recorder.rows[-1]["validation_asr"]
+    def leaking(ctx: Any, card: Card, inputs: Any, recorder: Any, **more: Any) -> None:
+        build(ctx, card, inputs, recorder, **more)
+        ctx.rows = recorder.rows
+
+    monkeypatch.setattr(GatedRepairContext, "__init__", leaking)
+    assert "ctx.rows[0]['validation_asr']" in trigger_shows(card, planted)
+
+    def telling(ctx: Any, epoch: int, model: Any) -> Any:
+        ctx._record.measure(epoch, model, 0.0, 0.0)
+        return ctx.__dict__.pop("rows")[-1]["validation_asr"]
 
     monkeypatch.setattr(GatedRepairContext, "report", telling)
     assert trigger_shows(card, planted) == ["ctx.report()"]
