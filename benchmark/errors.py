@@ -38,6 +38,10 @@ class Diverged(RuntimeError):
     """Losses, weights or scores stopped being numbers."""
 
 
+class Refused(RuntimeError):
+    """What a repair gave is no repair of the model that it was given; the text says why. It becomes the status."""
+
+
 class DidNotPlant(RuntimeError):
     """An attack left no backdoor that the gate accepts; the text says why. It becomes the cell's status."""
 

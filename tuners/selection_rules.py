@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from benchmark.config.spec import Search
 from benchmark.stats import SLACK
-from benchmark.store.schemas import DEFAULTS_STAND_IN, Selection
+from benchmark.store.schemas import BLIND_PHASES, DEFAULTS_STAND_IN, Selection
 
 Key = tuple[float, ...]
-BLIND_PHASES = frozenset({"default", "grid", "quasi_random"})  # their proposals never saw attack success
 
 
 class Row(NamedTuple):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.contexts.defense import MethodInputs
+from benchmark.errors import Refused
 from benchmark.evaluation.evaluate import Condition, HeldOut, validate
 from benchmark.models.clip import ClipModel, save_delta
 from benchmark.store import schemas
@@ -34,6 +35,7 @@ class Report(NamedTuple):
     base_key: str
     progress: Callable[[EpochEnd], None]
     keep: Callable[[Sequence[Row]], set[int]] = lambda rows: set()  # epochs whose weights a selection rule prefers
+    watch: Callable[[ClipModel], None] = lambda model: None  # looks at each model before it is measured
     start_accuracy: float | None = None  # of the model as it came in; None: no collapse stopping
     collapse: float = 0.0  # share of it below which a trial ends
 
@@ -44,6 +46,7 @@ class EpochRecorder:
     def __init__(self, report: Report, resources: MethodInputs) -> None:
         self.report, self._resources = report, resources
         self.rows: list[Row] = []  # of `schemas.EPOCHS`
+        self.refusal = ""  # why nothing of this run may be chosen
 
     @property
     def count(self) -> int:
@@ -58,9 +61,11 @@ class EpochRecorder:
         """Measures an epoch on validation and keeps its weights where a selection rule now prefers them.
 
         Raises:
+            Refused: this model, or one before it, is no repair of the one that was given.
             Collapsed: validation accuracy fell below the suite's share of the start.
         """
         report = self.report
+        self._watch(model)
         found = validate(
             model,
             report.validation,
@@ -86,6 +91,19 @@ class EpochRecorder:
         if start is not None and found.accuracy < report.collapse * start:
             raise Collapsed(f"validation accuracy {found.accuracy:.3f} after epoch {epoch}, {start:.3f} at the start")
 
+    def _watch(self, model: ClipModel) -> None:
+        """Whatever the method does with the error, a refusal stands, and no epoch of the run may be chosen."""
+        try:
+            if not self.refusal:
+                self.report.watch(model)
+        except Refused as error:
+            self.refusal = str(error)
+            for row in self.rows:
+                self._drop(row["epoch"])
+            self.rows.clear()
+        if self.refusal:
+            raise Refused(self.refusal)
+
     def measure_result(self, model: ClipModel) -> None:
         """Measures what a repair returned that reported nothing on its way."""
         if not self.rows:
@@ -98,8 +116,12 @@ class EpochRecorder:
             save_delta(model, folder, name=weights_name(epoch), base=base, of=self._resources.model)
         for row in self.rows:
             if row["epoch"] not in keep:
-                for suffix in (".safetensors", ".json"):
-                    (folder / (weights_name(row["epoch"]) + suffix)).unlink(missing_ok=True)
+                self._drop(row["epoch"])
+
+    def _drop(self, epoch: int) -> None:
+        """Removes the weights of an epoch."""
+        for suffix in (".safetensors", ".json"):
+            (self.report.folder / (weights_name(epoch) + suffix)).unlink(missing_ok=True)
 
     def write(self, findings: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the table of measured epochs and the tensors among the findings; returns the other findings."""

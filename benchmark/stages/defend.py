@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.config.spec import Experiment
 from benchmark.stages.cells import Cell
-from benchmark.stages.inputs import outside, suspect
+from benchmark.stages.inputs import outside, to_repair
 from benchmark.stages.keys import defend_key
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -33,7 +33,7 @@ class Defend(Stage):
         assert repair is not None
         label, work = cell_label(cell.experiment), repair_work(cell.experiment)
         key = defend_key(cell, repair)
-        return Node(self, key, label, (*suspect(cell), *after, *outside(cell, repair)), work=work, arguments=(cell,))
+        return Node(self, key, label, (*to_repair(cell), *after, *outside(cell, repair)), work=work, arguments=(cell,))
 
     def run(self, nodes: Sequence[Node], at: Workplace) -> Mapping[str, Any]:
         """Runs the repair; a result that is no number is a result of the repair, and kept."""

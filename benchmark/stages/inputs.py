@@ -24,6 +24,11 @@ def suspect(cell: Cell) -> tuple[Ref, ...]:
     return (*poisoned(cell), *base, Ref("pretrain", cell.keys.pretrain))
 
 
+def to_repair(cell: Cell) -> tuple[Ref, ...]:
+    """With the clean twin too: what a repair gives back must not be the twin's weights."""
+    return tuple(dict.fromkeys((*suspect(cell), Ref("pretrain", cell.keys.twin))))
+
+
 def outside(cell: Cell, method: Method) -> tuple[Ref, ...]:
     """The model from outside, where the method asks for it."""
     return (Ref("pretrain", cell.keys.outside),) if cell.keys.outside and asks_outside(method) else ()

@@ -35,7 +35,7 @@ from benchmark.types import Measure
 from tuners.selection_rules import Row, search_rules
 
 # Statuses that a later run does not try again.
-FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed"})
+FINAL = frozenset({"ok", "not_applicable", "attack_did_not_plant", "repair_failed", "refused"})
 
 
 def axes(experiment: Experiment) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from benchmark.stages.cells import Cell
 from benchmark.stages.defend import repair_work
 from benchmark.stages.evaluate import Evaluate
 from benchmark.stages.evaluations import Evaluation, of_search
-from benchmark.stages.inputs import outside, suspect
+from benchmark.stages.inputs import outside, to_repair
 from benchmark.stages.kept import without_lost
 from benchmark.stages.label import cell_label
 from benchmark.stages.node import Node, Ref, Rows, Stage, Workplace
@@ -38,7 +38,7 @@ class Search(Stage):
         compared = [Evaluate().node(cell, item) for item in of_search(cell)]
         yield from compared
         inputs = (
-            *suspect(cell),
+            *to_repair(cell),
             Ref("gate", keys.pretrain),
             *(node.ref for node in compared),
             *outside(cell, experiment.repair),

@@ -132,7 +132,10 @@ def _detected(store: Store, cell: Cell) -> Selected:
 
 def _repaired(store: Store, selection: str, repair: Any, key: str, **rest: Any) -> Selected:
     facts = store.facts("defend", key) or {}
-    return Selected(selection, "ok", repair=repair, artifact=key, clean_pairs=facts.get("clean_pairs", 0), **rest)
+    told = {"clean_pairs": facts.get("clean_pairs", 0)}
+    if facts.get("status") == "ok":  # a run that collapsed says why of its end, not of the epoch that is taken
+        told["reason"] = facts.get("reason", "")
+    return Selected(selection, "ok", repair=repair, artifact=key, **told, **rest)
 
 
 def _from_search(store: Store, searched: SearchCell, results: Sequence[TrialResult]) -> CellResult:

@@ -25,9 +25,11 @@ Status = Literal[
     "not_applicable",
     "attack_did_not_plant",
     "repair_failed",
+    "refused",
     "missing",
 ]
 Selection = Literal["undefended", "default", "oracle", "trigger_blind"]
+BLIND_PHASES = frozenset({"default", "grid", "quasi_random"})  # of trials whose proposals never saw attack success
 DEFAULTS_STAND_IN = "the defaults stand in"  # in the reason of a trigger-blind selection that found nothing
 
 OUTCOMES = pa.schema(

@@ -82,7 +82,10 @@ def test_a_search_whose_every_trial_crashed_has_the_status_of_its_trials(
     assert {row["reason"] for row in found.trials} == {report.get("reason")}
 
 
-@pytest.mark.parametrize(("status", "epochs", "expected"), [("failed", 0, "failed"), ("failed", 2, "repair_failed")])
+@pytest.mark.parametrize(
+    ("status", "epochs", "expected"),
+    [("failed", 0, "failed"), ("failed", 2, "repair_failed"), ("refused", 0, "refused")],
+)
 def test_a_repair_without_a_search_is_a_finding_only_where_an_epoch_was_measured(
     status: str, epochs: int, expected: str, tmp_path: Path
 ) -> None:
@@ -109,6 +112,29 @@ def test_some_crashed_trials_are_counted_and_no_point_is_a_result_where_an_epoch
     blind = rules["trigger_blind"]
     assert (blind.status, blind.trial, blind.reason) == ("repair_failed", None, blind.reason)
     assert "2 of 3 trials ended" in blind.reason
+
+
+def test_a_refused_trial_stands_for_nothing_and_leaves_the_others_alone(tmp_path: Path) -> None:
+    store, cell, why = Store(tmp_path), searched_cell(), "a repair must change the suspect model"
+    results = [trial(0, status="refused", reason=why), trial(1), trial(2), trial(3), trial(4)]
+    for result in results:
+        keep(store, cell, result, [] if result.trial == 0 else [(0.72, 0.02)])
+    rules = by_rule(chosen(store, cell, results))
+    assert (rules["default"].status, rules["default"].reason) == ("refused", why)
+    assert (rules["oracle"].status, rules["oracle"].reason) == ("ok", f"4 of 5 trials ended; {why}")
+    every = [trial(number, status="refused", reason=why) for number in range(5)]
+    assert {choice.status for choice in chosen(Store(tmp_path / "all"), cell, every).choices} == {"refused"}
+    assert "refused" in record.FINAL  # it is a finding: no run tries it again
+
+
+def test_what_is_told_of_a_run_that_ended_well_stands_beside_its_numbers(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), searched_cell()
+    told, fell = trial(0, reason="weights 98 % of the way"), trial(1, status="collapsed", reason="CA .2 after epoch 2")
+    keep(store, cell, told, [(0.72, 0.5)])
+    keep(store, cell, fell, [(0.72, 0.02), (0.2, 0.0)])
+    rules = by_rule(chosen(store, cell, [told, fell]))
+    assert (rules["default"].status, rules["default"].reason) == ("ok", told.reason)
+    assert (rules["oracle"].status, rules["oracle"].epoch, rules["oracle"].reason) == ("ok", 1, "")
 
 
 def test_a_collapsed_trial_does_not_stand_as_the_oracles_repair(tmp_path: Path) -> None:

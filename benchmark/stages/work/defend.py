@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from benchmark.contexts.recorder import Collapsed, EpochRecorder, Report, weights_name
 from benchmark.contexts.repair import GatedRepairContext
-from benchmark.errors import Diverged
+from benchmark.errors import Diverged, Refused
 from benchmark.models.clip import ClipModel, load_delta, save_delta
 from benchmark.stages.cells import Cell
 from benchmark.stages.common import Compute, Stopwatch, Tick, required
 from benchmark.stages.environment import numerics
 from benchmark.stages.keys import defend_key
 from benchmark.stages.work.method_inputs import conditions_of, held_out, method_inputs
+from benchmark.stages.work.origin import twin_watch
 from benchmark.stages.work.weights import given_back, left_as_it_was, load_pretrained, weights_folder
 from benchmark.store.artifacts import Store
 from benchmark.store.keys import derive_seed
@@ -29,6 +30,7 @@ class DefendInputs(NamedTuple):
     start_accuracy: float | None  # validation CA of the undefended model; None: no collapse stopping
     keep: Callable[[Sequence[Mapping[str, Any]]], set[int]]  # epochs whose weights are kept
     anew: bool = False  # run even if the artifact is there: it lacks weights that are kept now
+    watch: Callable[[ClipModel], None] = lambda model: None  # looks at each model before it is measured
 
 
 NOTHING_KEPT = DefendInputs(None, lambda rows: set())
@@ -42,9 +44,11 @@ def defend_stage(
     found = store.find("defend", key)
     if found is not None and not inputs.anew:
         return found.facts
-    draft, watch = store.draft("defend", key), Stopwatch()
+    draft, stopwatch = store.draft("defend", key), Stopwatch()
     model = load_pretrained(store, cell.keys.pretrain).to(compute.device)
     base = cell.keys.pretrain
+    watch = twin_watch(store, cell, repair, model)
+    inputs = inputs._replace(watch=watch) if watch else inputs
     context, recorder = repair_context(
         store, cell, repair.own_card, inputs, compute, draft.folder, model, tick, base=base, repair=repair
     )
@@ -53,22 +57,27 @@ def defend_stage(
         try:
             repaired = given_back(repair.repair(model, context))
             recorder.measure_result(repaired)
+        except Refused:
+            pass  # told below: the method may also have caught it
         except Collapsed as error:
             status, reason = "collapsed", str(error)
         except Diverged as error:
             status, reason = "failed", str(error)
+    if recorder.refusal:
+        status, reason = "refused", recorder.refusal
     findings = recorder.write(context.findings)
     last = recorder.rows[-1] if recorder.rows else {}
     facts = {
         "status": status,
-        "reason": reason,
+        "reason": reason or (watch.note if watch else ""),
         "accuracy": last.get("validation_accuracy"),
         "asr": last.get("validation_asr"),
         "epochs": recorder.count,
         "parameters": repair.model_dump(mode="json"),
         "findings": findings,
         "clean_pairs": context.clean_pairs_used,
-        "wall_s": watch.seconds(),
+        "way_to_twin": watch.furthest._asdict() if watch and watch.furthest else None,
+        "wall_s": stopwatch.seconds(),
     }
     return draft.commit(facts | numerics(compute)).facts
 
@@ -115,6 +124,7 @@ def repair_context(
         validation=held_out(evaluation, "validation"),
         conditions=conditions_of(store, cell, evaluation),
         keep=inputs.keep,
+        watch=inputs.watch,
         start_accuracy=inputs.start_accuracy,
         collapse=experiment.search.collapse if experiment.search else 0.0,
         folder=folder,
