@@ -29,6 +29,7 @@ from reports.curves import cost_curve
 from reports.deployed import Form, forms
 from reports.detection import Detectors, detector_scales, detectors
 from reports.drawn import STAMPS, drawn
+from reports.evidence import NOTE
 from reports.figures import SCATTERED, SCATTERED_TRIALS, gap_chart, scatter, scene
 from reports.floors import floor_rows
 from reports.further import MeasureTable, measure_tables
@@ -302,6 +303,7 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "answers": found.answers,
         "cuts": [f"{100 * rate:g}" for rate in answer.CUTS],
         "rankings": found.rankings,
+        "evidence": NOTE,
         "headline": found.headlines[0] if found.headlines else None,
         "other_gaps": found.headlines[1:],
         "cards": views.objective_cards(cells, names, results.cards.repair, rule=views.Rule(bound, rate, searched)),

@@ -14,8 +14,10 @@ import pandas as pd
 from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
 from reports.cards import Cards, cards_of
+from reports.evidence import evidence
 from reports.labels import with_field
 from reports.stored import read_suite
+from reports.strength import void_rules
 
 # A pandas DataFrame. pandas' own annotations call every selection "a frame, a series or a number", which says nothing.
 Frame: TypeAlias = Any
@@ -48,10 +50,10 @@ class Results(NamedTuple):
     has one row per number: of the record, or of a `measure` artifact, as its column `source` says. The zero-shot
     numbers stand in `cells` as well: `<name>`, `<name>_count`, `<name>_total`, and under a transform of the model
     `<name>@<transform>`. `accuracy_lost` is the clean accuracy below the undefended model of the same objective, attack
-    and seed. Columns `judged_<name>` take the form of the model in
-    which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's numbers
-    beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial and
-    epoch of the searched cells, with the axes of the cell beside it; `collapsed` epochs are taken by no rule.
+    and seed; `void` says why a trigger-blind choice stands for nothing. Columns `judged_<name>` take the form of the
+    model in which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's
+    numbers beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial
+    and epoch of the searched cells, with the axes of the cell beside it; `collapsed` epochs are taken by no rule.
     """
 
     suite: Mapping[str, Any]
@@ -83,7 +85,11 @@ def compile_suite(store: Store, name: str) -> Results:
     of_model = (HEADLINE_READOUT,)
     names = [f"{name}@{form}" if form else name for form in ("", *transforms) for name in HEADLINE_MEASURES]
     cells = _with_judged(_with_measures(cells, measures, of_model, names), cards)
-    cells = cells.assign(accuracy_lost=_lost(cells, ["objective", "attack", "seed"]))
+    cells = cells.assign(
+        accuracy_lost=_lost(cells, ["objective", "attack", "seed"]),
+        evidence=evidence(cells["evidence"]),
+        void=_void(cells, trials),
+    )
     detecting = cells["detector"] != "none"
     scoring = list(dict.fromkeys([*VERDICT, *measures.loc[measures["readout"].isin(DETECTOR_READOUTS), "name"]]))
     detections = _with_measures(cells[detecting], measures, DETECTOR_READOUTS, scoring)
@@ -99,6 +105,12 @@ def compile_suite(store: Store, name: str) -> Results:
         _fronts(stored.fronts, stored.front_sources, trials),
         stored.skipped,
     )
+
+
+def _void(cells: Frame, trials: Frame) -> list[str]:
+    """(rows,) why the choice of a rule stands for nothing, "" where it stands."""
+    found, blind = void_rules(trials), cells["selection"] == "trigger_blind"
+    return [found.get(order, "") if hit else "" for order, hit in zip(cells["order"], blind, strict=True)]
 
 
 def _fronts(points: Frame, sources: Frame, trials: Frame) -> Frame:

@@ -87,7 +87,7 @@ def grid_rows(
 
 
 def _marks(row: Any, bound: float | None, rate: str) -> list[str]:
-    found = []
+    found = [row.void] if row.void else []
     if row.accuracy_lost > BAND + 1e-9:
         found.append(f"CA {percent(row.accuracy_lost)} points below undefended")
     measured = getattr(row, rate)

@@ -97,6 +97,8 @@ def _blind(cells: Frame, objective: str, attack: str, repair: str) -> str:
     planted = start.loc[start["status"] == "ok", "seed"]
     rows = at(cells, objective, attack, repair, "trigger_blind")
     rows = rows[rows["seed"].isin(planted)]
+    if (rows["void"] != "").any():
+        return "void"
     accuracy, asr = (rows[name].mean() for name in ("clean_accuracy", "attack_success_rate"))
     if not known(accuracy):
         return NO_VALUE

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from reports.answer import CUTS, Answer
 from reports.deployed import Form
 from reports.detection import Column, Detectors, Group, Judge
+from reports.evidence import NOTE
 from reports.floors import FloorRow
 from reports.further import MeasureTable
 from reports.headline import Headline
@@ -52,7 +53,7 @@ def document(
     for answer in answers:
         parts += [f"## What {escape(answer.repair)} can be had for", *_answer(answer)]
     for ranking in rankings:
-        parts += [f"## Repairs {escape(ranking.title)}, at their defaults", _ranking(ranking)]
+        parts += [f"## Repairs {escape(ranking.title)}, at their defaults", NOTE, _ranking(ranking)]
     if headline:
         parts += ["## Repair gap", *_gap(headline)]
     for matrix in matrices:
@@ -73,7 +74,7 @@ def document(
         parts += ["## What did not run or does not count", *(escape(line) for line in skipped)]
         parts += [_reasons(reasons)] if reasons else []
     if methods:
-        parts += ["## Methods", _methods(methods)]
+        parts += ["## Methods", NOTE, _methods(methods)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -240,8 +240,10 @@ def holm(values: Sequence[float], *, level: float = LEVEL) -> list[bool]:
 
 
 def _selected(cells: Frame, label: str, rule: str) -> str:
-    """`CA / net ASR` under a rule of a search, means over what is there."""
+    """`CA / net ASR` under a rule of a search, means over what is there; `void` where one of its choices is."""
     rows = cells[(cells["repair"] == label) & (cells["selection"] == rule) & (cells["status"] == "ok")]
+    if (rows["void"] != "").any():
+        return "void"
     accuracy, net = (rows[name].mean() for name in (ACCURACY, NET))
     return f"{percent(accuracy)} / {signed(net)}" if known(accuracy) and known(net) else ""
 

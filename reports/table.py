@@ -102,11 +102,10 @@ def _columns(results: Results, rows: Sequence[GridRow]) -> dict[str, Sequence[An
         "cost": [round(value, 2) if value == value else None for value in _of_repairs(cells, "wall_s")],
         "trials": [row.trials.sort for row in rows],
         "pairs": [row.clean_pairs.sort for row in rows],
+        "evidence": list(cells["evidence"]),
     }
     if (cells["under"] != "").any():
         found |= {f"judged_{column}": list(cells[JUDGED + SHARES[column]]) for column in ("ca", "asr", "pa", "net")}
-    if cells["evidence"].notna().any():
-        found["evidence"] = list(cells["evidence"])
     return found | {name: _optional(results, name) for name in OPTIONAL if _has(results, name)}
 
 

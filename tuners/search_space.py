@@ -89,6 +89,20 @@ def strength(repair: Repair) -> float | None:
     return None if value is None else float(value)
 
 
+def check_strength(repair: Repair) -> None:
+    """Refuses a declared strength that is no number of the repair.
+
+    Raises:
+        UserError: lists the fields that are.
+    """
+    try:
+        strength(repair)
+    except (AttributeError, TypeError, ValueError):
+        numbers = [name for name, info in _fields(repair) if _number(info.annotation)]
+        rule = f"one of its number fields ({', '.join(numbers) or 'it has none'}) or None"
+        raise must(f"strength of repair {repair.name}", rule, repair.strength, "mend its class") from None
+
+
 def _value(method: BaseModel, name: str) -> Any:
     value: Any = method
     for part in name.split("."):

@@ -23,6 +23,7 @@ from benchmark.store.artifacts import Store
 from benchmark.text import target_index
 from benchmark.types import Attack, Dataset
 from benchmark.types.source import Outline
+from tuners.search_space import check_strength
 
 MOSTLY = 0.5  # above this share of poisoned pairs, a rate is hardly meant
 
@@ -199,6 +200,7 @@ def _check_repair(experiment: Experiment) -> None:
     repair, clean = experiment.repair, experiment.splits.clean
     if repair is None:
         return
+    check_strength(repair)
     place, asked, left = f"repairs.{repair.name}", repair.num_clean_pairs, repair.num_poisons_left
     if (asked or left) and "clean_pairs" not in repair.needs:
         field = "num_clean_pairs" if asked else "num_poisons_left"

@@ -24,6 +24,7 @@ from benchmark.testing.common import limited
 from benchmark.testing.contract import Check, Checks, require, same_tensors
 from benchmark.types import Card, Range, Repair
 from benchmark.validation import validated
+from tuners.search_space import check_strength
 
 # What fits the kit: short runs on few pairs, and a tower of two blocks, of which at most one is left alone ("depth").
 SHORT = {"epochs": 2, "batch_size": 64, "warmup_steps": 2, "num_pairs": 400}
@@ -215,12 +216,8 @@ def _reports(found: Repaired) -> str:
 
 
 def _strength(repair: Repair) -> str:
-    name = type(repair).strength
-    if name is None:
-        return "declares none"
-    field = type(repair).model_fields.get(name)
-    require(field is not None, f"strength must name a field of the repair, got {name!r}")
-    return name
+    check_strength(repair)  # as before a run
+    return type(repair).strength or "declares none"
 
 
 def strongest(repair: Repair) -> Repair | None:

@@ -36,7 +36,7 @@ def rows(repair: str, net: dict[tuple[str, int], float | str], *, lost: float = 
     for (attack, seed), value in net.items():
         off = isinstance(value, str)
         numbers = {f"{JUDGED}clean_accuracy": 0.7, f"{JUDGED}net_asr": value, f"{JUDGED}poisoned_accuracy": 0.5}
-        axes = {"objective": "mmcl", "attack": attack, "repair": repair, "seed": seed, "selection": rule}
+        axes = {"objective": "mmcl", "attack": attack, "repair": repair, "seed": seed, "selection": rule, "void": ""}
         made.append(
             axes
             | {"status": value if off else "ok", "accuracy_lost": math.nan if off else lost, "clean_pairs": pairs}

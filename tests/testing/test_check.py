@@ -247,6 +247,15 @@ class Boundless(Metric):
         return [Measure("percent", "zero_shot", 50.0, -1, 0)]
 
 
+class Forceless(Constant):
+    """Declares a strength that is a text."""
+
+    name: ClassVar[str] = "forceless"
+    strength: ClassVar[str | None] = "force"
+
+    force: str = "much"
+
+
 class Nameless(Repair):
     name: ClassVar[str] = "Not A Name"
 
@@ -265,6 +274,7 @@ class Nameless(Repair):
         (Peeking, {"sees nothing of the trigger"}),
         (Asking, {"repairs with what its card names"}),
         (Constant, {"tells classes apart"}),
+        (Forceless, {"strength"}),
         (Shuffled, {"tells classes apart"}),
         (Ordered, {"order of the batch does not matter", "loss is finite"}),
         (Boundless, {"within bounds", "denominators", "outcomes unmodified"}),

@@ -95,6 +95,17 @@ def test_trigger_blind_without_a_strength_takes_the_lowest_loss() -> None:
     assert select(rows, RULES[2].key) == rows[2]
 
 
+def test_a_misdeclared_strength_moves_the_trigger_blind_row_alone() -> None:
+    honest = select_all(ROWS, PHASES, RULES)
+    turned = select_all([row._replace(strength=-(row.strength or 0.0)) for row in ROWS], PHASES, RULES)
+    assert honest["trigger_blind"].row == ROWS[3]
+    assert turned["trigger_blind"].row == ROWS[1]._replace(strength=-1e-4)  # the weakest trial, which left most
+    for rule in ("default", "oracle"):
+        found, before = turned[rule].row, honest[rule].row
+        assert found is not None and before is not None
+        assert found._replace(strength=before.strength) == before
+
+
 def test_where_nothing_qualifies_the_reason_says_so_and_trigger_blind_falls_back() -> None:
     rows = [row._replace(asr=0.9, accuracy=0.3) for row in ROWS]
     chosen = select_all(rows, PHASES, RULES)

@@ -81,8 +81,7 @@ const leafNumbers = (leaves, searched = true) => {
     found[name] = at && own.length ? meanOf(own.map((k) => at[k])) : null;
     if (name === "cut") found.cutOf = [own.filter((k) => at && known(at[k])).length, own.length];
   }
-  const evidence = new Set(leaves.map((row) => (rows.evidence ? rows.evidence[row] : null)).filter(Boolean));
-  found.evidence = [...evidence].join(", ");
+  found.evidence = [...new Set(leaves.map((row) => rows.evidence[row]))].join(", ");
   return found;
 };
 const orderOf = data.orders; // place of a cell's key -> its order in the suite

@@ -58,7 +58,8 @@ const COLUMNS = {
   needs: { title: "Asks for", about: "", means: "what the method must be given", left: true, wide: true, only: "defense", for: ["defense"], value: (item) => (item.method ? item.method.needs : ""), text: (item) => [item.method ? item.method.needs || DASH : "", item.method ? item.method.access : ""] },
   source: { title: "Source", about: "", means: "the paper", left: true, only: "defense", for: ["defense"], value: (item) => (item.method ? item.method.citation : ""), text: (item) => [item.method ? cited(item.method.citation) : "", ""] },
 };
-if (rows.evidence) COLUMNS.evidence = { title: "Evidence", about: "", means: "what stands behind the row", left: true, for: ["defense", "row"], value: (item) => item.numbers.evidence };
+// where all rows say the same, the note above the table says it once
+COLUMNS.evidence = { title: "Evidence", about: "", means: "what stands behind the row", left: true, for: new Set(rows.evidence).size > 1 ? ["defense", "row"] : [], value: (item) => item.numbers.evidence };
 for (const [name, title] of Object.entries(data.optional)) {
   COLUMNS[name] = { title, about: "", means: "", for: ["defense", "row"], value: (item) => item.numbers[name], text: (item) => [percent(item.numbers[name]), ""] };
 }
