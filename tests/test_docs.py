@@ -84,12 +84,21 @@ def _defined(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/walk.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/walk.md", "docs/cheats.md"])
 def test_functions_that_a_page_sends_readers_to_are_there(page: str) -> None:
     named = re.findall(r"`([\w/]+\.py): ([\w.]+)`", (ROOT / page).read_text())
     assert named
     gone = [(file, name) for file, name in named if name not in _defined(ROOT / file)]
     assert gone == []
+
+
+def test_each_of_the_ten_cheats_has_a_test_and_all_but_the_last_a_defence() -> None:
+    rows = re.findall(r"^\| \*\*(\d+)\. (.*)$", (ROOT / "docs/cheats.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 11))
+    for number, row in rows:
+        _, wins, stops, seen, test, _ = [part.strip() for part in row.split(" |")]
+        assert wins and seen and all(name.startswith("`tests/") for name in test.split(", ")), row
+        assert ("Nothing here" in stops) == (number == "10")
 
 
 def test_the_walk_names_the_nodes_that_its_cell_has() -> None:
