@@ -28,7 +28,7 @@ Need = Literal[
 ]
 Access = Literal["data", "training", "weights", "outputs"]
 State = dict[str, "torch.Tensor"]
-Transform = Literal["int8"]  # of a model, before it is evaluated
+Transform = Literal["int8", "bf16", "prune10"]  # of a model, before it is evaluated
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

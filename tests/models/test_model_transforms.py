@@ -1,4 +1,4 @@
-"""int8 weights: the numbers of torch's own per-channel quantisation, a straight-through gradient, a copy that works."""
+"""Models as deployed: torch's own quantisation and pruning, a straight-through gradient, copies that work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from benchmark.config.spec import ModelSpec
 from benchmark.models import model_transforms
 from benchmark.models.clip import build
+from benchmark.models.pruning import pruned_weights
 
 pytestmark = pytest.mark.unit
 
@@ -85,3 +86,49 @@ def test_functional_call_sees_what_the_copy_has() -> None:
     with torch.no_grad():
         found = functional_call(visual, model_transforms.quantised_weights(visual), pixels)
         assert torch.allclose(found, copy(pixels), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny-resnet", "tiny-vit"])
+def test_bf16_is_what_the_network_becomes_in_that_type(name: str) -> None:
+    model = build(ModelSpec(name=name), seed=0).eval()
+    for norm in (part for part in model.network.modules() if isinstance(part, nn.BatchNorm2d)):
+        norm.running_mean.uniform_()  # type: ignore[union-attr]
+    found = model_transforms.apply("bf16", model).network.state_dict()
+    expected = model.clone().network.to(torch.bfloat16).float().state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+    changed = [key for key, value in model.network.state_dict().items() if not torch.equal(value, found[key])]
+    assert changed and all(found[key].dtype == model.network.state_dict()[key].dtype for key in changed)
+
+
+@pytest.mark.parametrize("name", ["tiny-resnet", "tiny-vit"])
+def test_pruning_drops_what_global_pruning_of_torch_drops(name: str) -> None:
+    from torch.nn.utils import prune
+
+    model = build(ModelSpec(name=name), seed=0).eval()
+    found = pruned_weights(model.network, 0.1)
+    modules = dict(model.clone().network.to(memory_format=torch.contiguous_format).named_modules())
+    parts = [(modules[key.rpartition(".")[0]], key.rpartition(".")[2]) for key in found]
+    prune.global_unstructured(parts, pruning_method=prune.L1Unstructured, amount=0.1)
+    own = model.network.state_dict()
+    for key, (module, part) in zip(found, parts, strict=True):
+        mask = getattr(module, f"{part}_mask")
+        size = own[key].abs()
+        differs = (found[key] == 0) != (size * mask == 0)
+        assert not differs.any() or size[differs].unique().numel() == 1  # equal weights, of which either may go
+    zeros = sum(int((value == 0).sum() - (own[key] == 0).sum()) for key, value in found.items())
+    assert zeros == round(0.1 * sum(value.numel() for value in found.values()))
+    assert not any("token_embedding" in key for key in found)
+    low = model_transforms.apply("prune10", model).network.state_dict()
+    assert {key for key, value in own.items() if not torch.equal(value, low[key])} <= set(found)
+    assert all(torch.equal(low[key], value) for key, value in found.items())
+
+
+def test_pruning_by_hand() -> None:
+    network = nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[0.5, -0.1, 3.0]]))
+        network[1].weight.copy_(torch.tensor([[0.2], [-4.0]]))
+    found = pruned_weights(network, 0.4)
+    assert found["0.weight"].tolist() == [[0.5, 0.0, 3.0]]
+    assert found["1.weight"].tolist() == [[0.0], [-4.0]]
+    assert pruned_weights(network, 0.0)["0.weight"].tolist() == network[0].weight.tolist()
