@@ -51,6 +51,7 @@ class LoopOptions(NamedTuple):
     share_checkpoint: checkpoint.Share | None = None  # where other machines find it
     prefetch: int = 0  # batches prepared ahead by a thread; pays on a GPU
     on_epoch: Callable[[EpochEnd, ClipModel], None] | None = None  # may raise to stop
+    on_step: Callable[[int, ClipModel], None] | None = None  # told after so many steps; may raise to stop
     # measures an epoch's model, which is left as it is; asked where the training takes its lowest validation loss
     validation_loss: Callable[[ClipModel], float] | None = None
 
@@ -97,7 +98,7 @@ def train(
     """
     own = _own_parameters(objective, model, seed)
     stepper = _check_and_prepare(model, pool, objective, training, options, rows)
-    loop = _Loop(stepper._replace(reference=reference, parameters=own), pool, training, seed, options.prefetch)
+    loop = _Loop(stepper._replace(reference=reference, parameters=own), pool, training, seed, options)
     if inherited is not None:
         restore_optimizer(model.network, loop.optimizer, inherited, own)
     now, best = _start(loop, objective, options.checkpoint_folder)
@@ -166,10 +167,12 @@ def _within(one_pass: Pass, rows: np.ndarray | None) -> Pass:
 class _Loop:
     """The steps of one pass after another."""
 
-    def __init__(self, stepper: Stepper, pool: TrainingPool, training: Training, seed: int, prefetch: int) -> None:
+    def __init__(
+        self, stepper: Stepper, pool: TrainingPool, training: Training, seed: int, options: LoopOptions
+    ) -> None:
         self.stepper, self.pool, self.training = stepper, pool, training
         self.optimizer = adamw(stepper.model.network, training, stepper.parameters)
-        self.seed, self.prefetch, self.rate = seed, prefetch, 0.0
+        self.seed, self.prefetch, self.on_step, self.rate = seed, options.prefetch, options.on_step, 0.0
         self.shard = own_shard()
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
@@ -222,6 +225,8 @@ class _Loop:
             else:
                 forward_only(self.stepper, inputs)
             step += 1
+            if self.on_step:
+                self.on_step(step, model)
         return state, step
 
     def _rate(self, one_pass: Pass, share: float, step: int, per_epoch: int) -> float:

@@ -279,3 +279,21 @@ def test_order_of_rows_is_a_function_of_seed_and_epoch() -> None:
     expected = [batch.rows.tolist() for epoch in (0, 1) for batch in pool.epoch(seed=5, epoch=epoch, batch_size=16)]
     assert seen == expected
     assert seen[:3] != seen[3:]
+
+
+def test_steps_are_told_one_by_one_over_all_epochs_and_may_end_the_training() -> None:
+    told: list[int] = []
+
+    def on_step(step: int, now: ClipModel) -> None:
+        told.append(step)
+        if step == 7:
+            raise Killed
+
+    pool = pairs(48)
+    with pytest.raises(Killed):
+        train(model(), pool, MMCL(), SHORT, seed=0, options=LoopOptions(on_step=on_step))
+    assert told == [1, 2, 3, 4, 5, 6, 7]  # three an epoch
+    first, second = model(), model()
+    train(first, pool, MMCL(), SHORT, seed=0, options=LoopOptions(on_step=lambda step, now: None))
+    train(second, pool, MMCL(), SHORT, seed=0)
+    assert differing(tensors(first), tensors(second)) == []
