@@ -159,7 +159,7 @@ def run(
     from benchmark.config.compute_options import ComputeOptions
     from benchmark.config.time_limits import read_time_limits
     from benchmark.engine import asked, running, suites
-    from benchmark.stages.every import STAGES
+    from benchmark.stages.every import EVERY
 
     resources = ComputeOptions(
         workers=workers,
@@ -167,7 +167,7 @@ def run(
         cpus_per_slot=cpus,
         gpus_per_slot=gpus,
         micro_batch=micro_batch,
-        time_limits=read_time_limits(time_limit or (), (stage.name for stage in STAGES if stage.place == "slot")),
+        time_limits=read_time_limits(time_limit or (), (stage.name for stage in EVERY if stage.place == "slot")),
         address=address,
     )
     wanted = running.Wanted(asked.read_only(only or ()), limit, local, quiet, verbose)

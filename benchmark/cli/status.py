@@ -12,7 +12,7 @@ from benchmark.cli.collecting import uncollected
 from benchmark.engine.asked import Only, select_places, share_of
 from benchmark.engine.journal import LastRun, last_run
 from benchmark.engine.live import clock
-from benchmark.engine.standing import Standing, standings
+from benchmark.engine.standing import Standing, Trajectories, standings, trajectories_of
 from benchmark.engine.suites import options_of
 from benchmark.output import print_json
 from benchmark.store.artifacts import Store
@@ -27,9 +27,10 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     document = suite_document(store, name)
     cells = [document["cells"][place] for place in select_places(document["cells"], only)]
     run = last_run(store, name)
-    found = standings(store, cells, run)
+    found, rebound = standings(store, cells, run), trajectories_of(store, document, run)
     if as_json:
-        print_json({"suite": name, "run": _run_facts(run), "cells": _rows(cells, found)})
+        told = {"suite": name, "run": _run_facts(run), "cells": _rows(cells, found)}
+        print_json(told | ({"rebound": rebound._asdict()} if rebound else {}))
         return
     console = Console(highlight=False, markup=False)
     states = Counter(one.state for one in found)
@@ -40,6 +41,15 @@ def status(name: str, store: Store, only: Only, *, as_json: bool) -> None:
     told = ", ".join(f"{states[state]} {state}" for state in ("done", "running", "failed", "waiting") if states[state])
     rules = "; by selection rule: " + ", ".join(f"{number} {value}" for value, number in counts.most_common())
     console.print(f"\n{share_of(len(cells), len(document['cells']))}: {told}{rules if counts else ''}", soft_wrap=True)
+    if rebound:
+        console.print(_in_trajectories(rebound), soft_wrap=True)
+
+
+def _in_trajectories(rebound: Trajectories) -> str:
+    """`rebound: 36 trajectories there, 1 running`, of the whole suite."""
+    counts = rebound._asdict().items()
+    told = [f"{number} {state}" for state, number in counts if number and state != "there"]
+    return ", ".join([f"rebound: {rebound.there} trajector{'y' if rebound.there == 1 else 'ies'} there", *told])
 
 
 def _run_facts(run: LastRun) -> dict[str, Any]:

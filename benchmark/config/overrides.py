@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, cast, get_args
 
 from pydantic import BaseModel
 
@@ -11,7 +11,7 @@ from benchmark.config import registry
 from benchmark.config.notation import assignment, literal
 from benchmark.config.spec import Suite
 from benchmark.errors import UserError, must, unknown
-from benchmark.types import Metric
+from benchmark.types import Method, Metric
 from benchmark.validation import validated
 
 GRID = {"attack": "attacks", "repair": "repairs", "detector": "detectors", "objective": "objectives"}
@@ -50,8 +50,15 @@ def _set(node: Any, path: list[str], value: Any, *, place: str) -> Any:
     if head not in type(node).model_fields:
         raise UserError(f"{place}: {unknown('field', head, type(node).model_fields)}")
     fields = {name: getattr(node, name) for name in type(node).model_fields}
-    fields[head] = _set(fields[head], rest, value, place=place) if rest else value
+    part = _begun(type(node), head) if fields[head] is None else fields[head]
+    fields[head] = _set(part, rest, value, place=place) if rest else value
     return validated(type(node), fields, place=place)
+
+
+def _begun(owner: type[BaseModel], field: str) -> BaseModel | None:
+    """An optional part that a suite leaves out, at its defaults; None for what must be named, or has no parts."""
+    kinds = [kind for kind in get_args(owner.model_fields[field].annotation) if isinstance(kind, type)]
+    return next((kind() for kind in kinds if issubclass(kind, BaseModel) and not issubclass(kind, Method)), None)
 
 
 def add(suite: Suite, text: str) -> Suite:

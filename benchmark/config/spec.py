@@ -27,6 +27,8 @@ from benchmark.config.pretraining import (
     written_by_objective,
 )
 from benchmark.config.protocol import Gate, Readouts, Search, Splits
+from benchmark.config.rebound import Rebound
+from benchmark.errors import must
 from benchmark.types import (
     BaseAttack,
     Choices,
@@ -201,7 +203,7 @@ class Suite(Grid):
     gate: Gate = Gate()
     readouts: Readouts = Readouts()
     transforms: Annotated[
-        tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8")
+        tuple[Transform, ...], Field(description="of the model, under which it is evaluated too: int8, bf16, prune10")
     ] = ()
     threads: Annotated[
         Threads | None,
@@ -211,6 +213,11 @@ class Suite(Grid):
     metrics: Annotated[
         tuple[MetricForm, ...], Field(description="beside those of every record; applied to finished cells too")
     ] = ()
+    # left out on paper where nobody asks, so that documents of before stay what they were
+    rebound: Annotated[
+        Rebound | None,
+        Field(exclude_if=lambda value: value is None, description="benign fine-tuning of repaired models; null: none"),
+    ] = None
     also: Annotated[
         tuple[Grid, ...], Field(description="further grids on the same data and protocol: other models, other attacks")
     ] = ()
@@ -226,6 +233,15 @@ class Suite(Grid):
     def _starts_of_all_seeds(self) -> Suite:
         for grid in self.grids:
             check_seeds(grid.start_by_objective, self.seeds)
+        return self
+
+    @model_validator(mode="after")
+    def _rebound_fits(self) -> Suite:
+        clean = self.splits.clean
+        for field in ("batch_size", "rows"):
+            asked = getattr(self.rebound, field, None)
+            if asked and asked > clean:
+                raise must(f"rebound.{field}", f"at most splits.clean {clean}", asked, "lower it, or raise that")
         return self
 
     @property

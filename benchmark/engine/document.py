@@ -14,6 +14,7 @@ from benchmark.stages.every import STAGES
 from benchmark.stages.keys import stage_key
 from benchmark.stages.node import Ref, Rows
 from benchmark.stages.prepare import row_counter
+from benchmark.stages.rebounds import rebound_of
 from benchmark.stages.record import axes
 from benchmark.store.artifacts import Store
 from benchmark.types import Method
@@ -30,7 +31,7 @@ def write_suite(
         "key": stage_key("record", dump, []),
         "command": command,
         "specification": dump,
-        "protocol": _protocol(dump),
+        "protocol": _protocol(suite, dump),
         "environment": dict(environment),
         "methods": _cards(suite),
         "cells": entries(cells, row_counter(store)),
@@ -40,12 +41,15 @@ def write_suite(
         store.write_json(f"suites/{suite.name}.json", document)
 
 
-def _protocol(dump: Mapping[str, Any]) -> dict[str, Any]:
-    """The rules that hold for every cell, and the pre-training of further grids where it is another."""
+def _protocol(suite: Suite, dump: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules that hold for every cell, the rebound, and the pre-training of further grids where it is another."""
     rules = {name: dump[name] for name in ("gate", "search", "splits", "pretrain", "readouts", "spaces")}
     others = {
         place: grid["pretrain"] for place, grid in enumerate(dump["also"]) if grid["pretrain"] != dump["pretrain"]
     }
+    asked = rebound_of(suite)
+    if asked:  # in full: from it boards tell the trajectories that were asked for from others in the store
+        rules["rebound"] = asked.model_dump(mode="json") | {"seeds": list(suite.seeds[: asked.seeds])}
     return rules | {f"also.{place}.pretrain": other for place, other in others.items()}
 
 

@@ -124,7 +124,9 @@ def _wanted(
     done = [cell for cell in cells if cell.keys.record not in waiting]
     needed: dict[Ref, tuple[Node, Cell]] = {}
     for cell, node in chain(nodes_of(left, stages, rows), late_nodes(cells, left, stages, rows)):
-        needed.setdefault(node.ref, (node, cell))
+        later = node.stage.ahead(node, store)
+        for item in (node,) if later is None else later:
+            needed.setdefault(item.ref, (item, cell))
     made = made_of(store, (ref for ref, (node, _) in needed.items() if node.stage.lasting))
     searches = any(ref.stage == "search" for ref in needed)
     trials = store.facts_of("defend", store.keys("defend")) if searches else {}

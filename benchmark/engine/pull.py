@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmark.config.plugins import copies_named
 from benchmark.errors import UserError, must, unknown
-from benchmark.stages.every import STAGES
+from benchmark.stages.every import EVERY
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
 
@@ -50,7 +50,7 @@ def pull(store: Store, name: str, stages: Collection[str] = ()) -> Iterator[Pull
         yield from _one(store, sources, name)
         return
     refs = _refs(store, document)
-    known = {stage.name for stage in STAGES} | {stage for stage, _ in refs}
+    known = {stage.name for stage in EVERY} | {stage for stage, _ in refs}
     for stage in stages:
         if stage not in known:
             raise unknown("stage", stage, known)
@@ -104,7 +104,15 @@ def _refs(store: Store, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     measures = [("measure", key) for key, facts in measured.items() if not records.keys().isdisjoint(facts["cells"])]
     found = filter(None, (store.find("record", key) for key in records))
     named = [ref for record in found for ref in _named(record)]
-    return list(dict.fromkeys([*nodes, *named, *(("record", key) for key in records), *measures]))
+    models = {*nodes, *named}
+    begun = store.facts_of("rebound", store.keys("rebound"))
+    rebounds = [("rebound", key) for key, facts in begun.items() if _model(facts) in models]
+    return list(dict.fromkeys([*nodes, *named, *(("record", key) for key in records), *measures, *rebounds]))
+
+
+def _model(rebound: Mapping[str, Any]) -> tuple[str, str]:
+    """The model that a trajectory began with."""
+    return rebound["model"]["stage"], rebound["model"]["key"]
 
 
 def _named(record: Artifact) -> Iterator[tuple[str, str]]:

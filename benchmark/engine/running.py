@@ -118,9 +118,10 @@ def _fetch_weights(asked: Sequence[Cell], store: Store) -> None:
 
 
 def _late(store: Store, stages: Sequence[Stage], asked: Sequence[Cell], left: Sequence[Cell]) -> list[Node]:
-    """What cells that have their final record still need."""
-    found = (node for _, node in late_nodes(asked, left, stages, row_counter(store)))
-    return [node for node in found if not (node.stage.lasting and store.has(*node.ref))]
+    """What cells that have their final record still need, and what the store tells of what follows."""
+    nodes = [node for _, node in late_nodes(asked, left, stages, row_counter(store))]
+    found = {item.ref: item for node in nodes for item in (node, *(node.stage.ahead(node, store) or ()))}
+    return [node for node in found.values() if not (node.stage.lasting and store.has(*node.ref))]
 
 
 def _write_suite(
@@ -244,6 +245,6 @@ def _further(nodes: NodeGraph) -> dict[str, list[Ended]]:
     found: dict[str, list[Ended]] = {}
     for ref, ended in nodes.ended.items():
         stage = nodes.nodes[ref].stage
-        if stage.finished:
+        if stage.finished and not (stage.counts_for and ended.ok):  # such a one makes nothing itself
             found.setdefault(stage.title, []).append(ended)
     return found

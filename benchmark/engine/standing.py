@@ -7,11 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 from benchmark.engine.journal import LastRun
 from benchmark.stages.cells import Cell
-from benchmark.stages.every import STAGES
+from benchmark.stages.every import EVERY
 from benchmark.stages.node import Ref
+from benchmark.stages.rebound import Rebound
+from benchmark.stages.repaired import Repaired
 from benchmark.store.artifacts import Store
+from benchmark.store.trajectories import STAGE, asked_trajectories
 
-TITLES = {stage.name: stage.title for stage in reversed(STAGES)}
+TITLES = {stage.name: stage.title for stage in reversed(EVERY)}
 
 
 class Standing(NamedTuple):
@@ -28,6 +31,24 @@ def standings(store: Store, entries: Sequence[Mapping[str, Any]], run: LastRun) 
     left = [entry for entry in entries if not facts.get(entry["record"], {}).get("final")]
     made = made_of(store, (Ref(*ref) for entry in left for ref in entry.get("nodes", ())))
     return [_standing(entry, facts.get(entry["record"]), made, run) for entry in entries]
+
+
+class Trajectories(NamedTuple):
+    """Where the rebound of a suite stands, in trajectories."""
+
+    there: int
+    running: int
+    failed: int  # in the last run, with weights that are gone
+
+
+def trajectories_of(store: Store, document: Mapping[str, Any], run: LastRun) -> Trajectories | None:
+    """Counts those of a suite's attacks, on the pairs and steps that it asks for; None where it asks for none."""
+    if not document.get("protocol", {}).get(STAGE):
+        return None
+    there = asked_trajectories(store, document)
+    ours = (Rebound.name, Repaired.name)
+    running, failed = ([ref for ref in refs if ref.stage in ours] for refs in (run.running, run.failed))
+    return Trajectories(len(there), len(running) if run.state == "alive" else 0, len(failed))
 
 
 def unfinished(store: Store, cells: Sequence[Cell], *, whole: bool = False) -> list[Cell]:

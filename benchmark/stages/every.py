@@ -19,6 +19,9 @@ from benchmark.stages.node import Stage
 from benchmark.stages.poison import Poison
 from benchmark.stages.prepare import Prepare
 from benchmark.stages.pretrain import Pretrain
+from benchmark.stages.rebound import Rebound
+from benchmark.stages.rebounds import rebound_of
+from benchmark.stages.repaired import Repaired
 from benchmark.stages.search import Search
 from benchmark.stages.select import Select
 
@@ -36,23 +39,27 @@ STAGES: tuple[Stage, ...] = (
     Floor(),
     Record(),
 )
+EVERY: tuple[Stage, ...] = (*STAGES, Rebound())  # with what only some suites ask for
 
 
 def stages_of(suite: Suite, plugins: Iterable[Plugin] = ()) -> tuple[Stage, ...]:
-    """The stages of a run: those of every run, what plugins add, and each metric that records do not hold.
+    """The stages of a run: those of every run, a rebound, what plugins add, and each metric that records do not hold.
 
     Raises:
-        UserError: a plugin's stage without a title, or with a name that is none or that another stage has.
+        UserError: a plugin's stage without a title, or with a name that is none or that another stage has; a rebound
+            without a learning rate, in a suite that has several.
     """
-    found: dict[str, Stage] = {stage.name: stage for stage in (*STAGES, *map(Measure, suite.metrics))}
+    asked = rebound_of(suite)
+    rebound = (Repaired(asked, suite.seeds[: asked.seeds]), Rebound()) if asked else ()
+    found: dict[str, Stage] = {stage.name: stage for stage in (*EVERY, *rebound, *map(Measure, suite.metrics))}
     more: list[Stage] = []
     for cls in (cls for plugin in plugins for cls in defined_in(plugin, Stage)):
         if not PLAIN_NAME.fullmatch(cls.name):
             raise must(f"stage {cls.__name__}: name", "letters, digits, '-', '_' and '.'", cls.name, "choose another")
         if not getattr(cls, "title", ""):
             raise must(f"stage {cls.__name__}: title", "given", "", "add one, for plans and summaries")
-        if cls.name in found or cls.name == Measure.name:
+        if cls.name in {*found, Measure.name, Repaired.name}:
             raise must(f"stage {cls.__name__}: name", "its own", cls.name, "another stage has it: choose another")
         found[cls.name] = stage = cls()
         more.append(stage)
-    return (*STAGES, *more, *map(Measure, suite.metrics))
+    return (*STAGES, *rebound, *more, *map(Measure, suite.metrics))

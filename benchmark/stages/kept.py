@@ -45,7 +45,7 @@ def beside(store: Store, searched: SearchCell, config: Mapping[str, Any]) -> tup
     rows = tuple(row for run in others for row in _rows(store, run))
     keep = partial(_kept, run=own, others=rows, searched=searched)
     there = store.find("defend", own.key)
-    return keep, there is not None and bool(keep(epochs_of(store, own.key)) - _stored(there.hashes))
+    return keep, there is not None and bool(keep(epochs_of(store, own.key)) - stored_epochs(there.hashes))
 
 
 def without_lost(store: Store, searched: SearchCell, search: CellSearch) -> CellSearch:
@@ -59,7 +59,7 @@ def without_lost(store: Store, searched: SearchCell, search: CellSearch) -> Cell
     for row in _chosen(rows, asked, searched):
         key = runs[row.trial].key
         there = store.find("defend", key)
-        if there is None or row.epoch not in _stored(there.hashes):
+        if there is None or row.epoch not in stored_epochs(there.hashes):
             lost.add(key)
     return search._replace(finished=tuple(item for item in search.finished if runs[item.trial].key not in lost))
 
@@ -90,7 +90,7 @@ def _rows(store: Store, run: Run) -> list[Row]:
     return rows_of(epochs_of(store, run.key), trial=run.trial, phase=run.phase, strength=run.strength)
 
 
-def _stored(files: Mapping[str, str]) -> set[int]:
-    """Epochs whose weights are among an artifact's files."""
+def stored_epochs(files: Mapping[str, str]) -> set[int]:
+    """Epochs whose weights are among the files of a repair's artifact."""
     stems = (name.removesuffix(".safetensors") for name in files if name.endswith(".safetensors"))
     return {int(stem.removeprefix("epoch-")) for stem in stems if stem.startswith("epoch-")}

@@ -25,6 +25,7 @@ STAGE_VERSIONS = {
     "detect": 1,
     "evaluate": 2,
     "record": 4,
+    "rebound": 1,
 }
 
 

@@ -104,6 +104,13 @@ class Stage(Part):
         """What only the result tells: further nodes, or further inputs of nodes that have not begun."""
         return ()
 
+    def ahead(self, node: Node, store: Store) -> Iterable[Node] | None:
+        """What `then` will give, as far as the store tells before the node has run: a plan counts it in its place.
+
+        None where nothing is known: then the node's own work counts, for the stage that `counts_for` names.
+        """
+        return None
+
     def notes(self, node: Node, store: Store) -> Iterable[str]:
         """Lines that a user should read once the node is there, also where it was there before."""
         return ()

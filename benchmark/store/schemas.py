@@ -79,6 +79,10 @@ MEASURE = pa.struct(_NUMBER)
 # manifest names the `metric` (its identity) and the `cells` (keys of their records).
 MEASURES = pa.schema([("cell", pa.string()), ("selection", pa.string()), *_NUMBER])
 
+# `rebound.parquet` of a `rebound` artifact: what a model measures on test along a fine-tuning, zero-shot, in the form in
+# which the attack shows. Its `outcomes.parquet` holds the tables behind that: OUTCOMES with a column `step`.
+REBOUND = pa.schema([("step", pa.int32()), *_NUMBER])
+
 # One table that a record's numbers come from: `<stage>/<key>/<attempt>/<file>`, the attempt named by the manifest.
 SOURCE = pa.struct(
     [
@@ -149,7 +153,7 @@ _LATER = [
     ("aggregator", pa.string()),  # label of its aggregator
     ("malicious_rate", pa.float64()),  # share of its clients that attack
     ("heterogeneity", pa.float64()),  # Dirichlet concentration of its clients' rows
-    ("rebound", pa.string()),  # key of the `rebound` artifact: fine-tuning after the repair
+    ("rebound", pa.string()),  # never written: trajectories come after the record, and the board finds them by weights
     ("floors", pa.list_(FLOOR)),  # ASR without any poison, beside the clean twin's under the attack's own trigger
 ]
 
