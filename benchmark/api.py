@@ -68,6 +68,11 @@ class SuiteResults:
         return self._found.trials
 
     @property
+    def rebounds(self) -> pd.DataFrame:
+        """One row per look at a repaired model, or a control of it, along a benign fine-tuning; often none."""
+        return self._found.rebounds.rows
+
+    @property
     def detections(self) -> pd.DataFrame:
         """One row per cell with a detector: axes, `status`, and the detector's numbers."""
         return self._found.detections

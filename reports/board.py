@@ -40,6 +40,8 @@ from reports.matrix import Matrix, objective_matrix, repair_matrices
 from reports.mcnemar import Alike, alike
 from reports.numbers import BLANK
 from reports.ranking import Ranking, rankings
+from reports.rebound import REVIVED, ReboundPart, rebound_part
+from reports.rebound_curves import CURVED, rebound_curves
 from reports.standing import Reason, reasons
 from reports.statistics import RepairGap
 from reports.table import Parts, further_columns, table_data
@@ -50,7 +52,7 @@ CROWD = 20_000  # points from which the scatter has no form for one column, wher
 FURTHER = "columns"  # folder of the columns that the table loads when they are asked for
 NESTED = ("sources", "trial_statuses", "floors")  # columns of records that are lists
 _FIGURES = re.compile(
-    r"scatter(-column)?|repair-gap|repair-cost|detectors|repairs-[0-9]+"
+    r"scatter(-column)?|repair-gap|repair-cost|detectors|repairs-[0-9]+|rebound-[0-9]+"
 )  # the names of all that is drawn
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -100,6 +102,7 @@ class Found(NamedTuple):
     matrices: list[Matrix]
     detectors: Detectors
     forms: list[Form]
+    rebound: ReboundPart | None
     measured: list[MeasureTable]
     reasons: list[Reason]
     methods: list[views.MethodRow]
@@ -121,6 +124,7 @@ def _found(store: Store, results: Results) -> Found:
         repair_matrices(cells, names, cards),
         detectors(detections, cells, names, cards, detector_scales(results.measures)),
         forms(cells, names, results.transforms),
+        rebound_part(results.rebounds, names, results.suite),
         measure_tables(results, names),
         reasons(cells, detections, names),
         views.method_rows(names, cards),
@@ -138,6 +142,7 @@ def _markdown(results: Results, found: Found) -> str:
         found=found.detectors,
         floors=floor_rows(results.cells, found.names),
         forms=found.forms,
+        rebound=found.rebound,
         measured=found.measured,
         reasons=found.reasons,
         skipped=[plain(line) for line in results.skipped],
@@ -213,6 +218,10 @@ def _write_figures(results: Results, found: Found, folder: Path) -> Drawn:
         about = "AUROC of detectors against attacks; numbers in the tables"
         scale = detector_scales(results.measures)["auroc"]
         inline["detectors"] = add("detectors", [scored, scale], lambda: detector_map(scored, scale), about)
+    for place, (_, rows) in enumerate(results.rebounds.rows.groupby(["scope", "learning_rate"], sort=False)):
+        name, about = f"rebound-{place}", "Attack success rate along benign fine-tuning; its course in the table"
+        curves = [rows[list(CURVED)], found.names]
+        inline[name] = add(name, curves, lambda rows=rows: rebound_curves(rows, found.names), about)
     _remove_stale(folder, saved)
     return Drawn(inline, maps, shown.hidden)
 
@@ -242,6 +251,9 @@ def _write_tables(results: Results, out: Path) -> None:
     _quote(rows.drop(columns=inner)).to_csv(out / "records.csv", index=False)
     axes = rows[["row", "cell", "objective", "attack", "repair", "detector", "seed", "selection", "status"]]
     _quote(results.measures.merge(axes, on="row").drop(columns="row")).to_csv(out / "measures.csv", index=False)
+    (out / "rebound.csv").unlink(missing_ok=True)  # of an earlier board
+    if len(results.rebounds.rows):
+        _quote(results.rebounds.rows).to_csv(out / "rebound.csv", index=False)
 
 
 def _write_further(results: Results, found: Found, folder: Path) -> None:
@@ -311,6 +323,8 @@ def _context(results: Results, found: Found) -> dict[str, Any]:
         "matrices": found.matrices,
         "detectors": found.detectors,
         "forms": found.forms,
+        "rebound": found.rebound,
+        "revived": f"{100 * REVIVED:g}",
         "measured": found.measured,
         "reasons": found.reasons,
         "skipped": [plain(line) for line in results.skipped],

@@ -18,6 +18,7 @@ from reports.evidence import evidence
 from reports.labels import with_field
 from reports.stored import read_suite
 from reports.strength import void_rules
+from reports.trajectories import Rebounds, read_rebounds
 
 # A pandas DataFrame. pandas' own annotations call every selection "a frame, a series or a number", which says nothing.
 Frame: TypeAlias = Any
@@ -54,6 +55,7 @@ class Results(NamedTuple):
     model in which the row's attack shows. `detections` holds the rows of the cells with a detector, with the detector's
     numbers beside those of the model that was trained again; `cells` does not have them. `trials` has one row per trial
     and epoch of the searched cells, with the axes of the cell beside it; `collapsed` epochs are taken by no rule.
+    `rebounds` holds what benign fine-tuning made of repaired models and of their controls, step by step.
     """
 
     suite: Mapping[str, Any]
@@ -64,6 +66,7 @@ class Results(NamedTuple):
     transforms: tuple[str, ...]
     cards: Cards
     fronts: Frame  # what stands on the validation fronts of searches: columns of FRONT_POINT, AXES and `sources`
+    rebounds: Rebounds
     skipped: tuple[str, ...] = ()  # a line for each data set that was prepared without some of its rows
 
 
@@ -103,6 +106,7 @@ def compile_suite(store: Store, name: str) -> Results:
         transforms,
         cards,
         _fronts(stored.fronts, stored.front_sources, trials),
+        read_rebounds(store, suite, defended),
         stored.skipped,
     )
 

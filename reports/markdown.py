@@ -15,6 +15,7 @@ from reports.headline import Headline
 from reports.matrix import Entry, Matrix
 from reports.numbers import Number
 from reports.ranking import Ranking
+from reports.rebound import ReboundPart
 from reports.standing import Reason
 from reports.views import MethodRow
 
@@ -43,6 +44,7 @@ def document(
     floors: Sequence[FloorRow],
     found: Detectors,
     forms: Sequence[Form],
+    rebound: ReboundPart | None,
     measured: Sequence[MeasureTable],
     reasons: Sequence[Reason],
     skipped: Sequence[str],
@@ -68,6 +70,8 @@ def document(
         parts += ["## Detectors of attacked models", *(text for judge in found.models for text in _judge(judge))]
     for form in forms:
         parts += [f"## Models in {escape(form.name)}", _form(form)]
+    if rebound:
+        parts += ["## Rebound", *_rebound(rebound)]
     for one in measured:
         parts += [f"## {escape(one.title)}", _measure_table(one)]
     if reasons or skipped:
@@ -158,6 +162,20 @@ def _form(form: Form) -> str:
     numbers = ["CA", f"CA {name}", "change", "ASR", f"ASR {name}", "change", f"floor {name}"]
     rows = [[*row.shown.values(), *(one.text for one in row.numbers)] for row in (*form.undefended, *form.repaired)]
     return table(["objective", "attack", "repair", *numbers], rows)
+
+
+def _rebound(part: ReboundPart) -> list[str]:
+    said = f"Fine-tuned on {part.pairs}. Steps: {part.steps}. {part.missing}".strip()
+    header = ["objective", "attack", "model", "rule", "ASR at step 0", "highest", "rise", "area", "highest net"]
+    header += ["revival step", "CA at step 0", "CA at the end", "change", ""]
+    lines = [escape(said)]
+    for one in part.tables:
+        rows = []
+        for row in one.rows:
+            first, second = ([number.text for number in half] for half in (row.numbers[:5], row.numbers[5:]))
+            rows.append([row.objective, row.attack, row.model, row.rule, *first, row.revival, *second, row.note])
+        lines += [f"### {escape(one.title)}", table(header, rows)]
+    return lines
 
 
 def _measure_table(found: MeasureTable) -> str:

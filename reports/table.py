@@ -19,6 +19,7 @@ from reports.grid import GridRow, Names
 from reports.labels import RULES
 from reports.numbers import Number
 from reports.ranking import NOTHING, Ranking
+from reports.rebound import form_title, highest
 
 # column of the page -> measure; each has its total beside it
 SHARES: Mapping[str, str] = {
@@ -31,8 +32,7 @@ SHARES: Mapping[str, str] = {
 }
 COUNTED = ("ca", "asr", "pa", "floor", "repaired_floor")
 ALIKE = "ASR not told from undefended"
-# what a later stage may give, and is a column where some row has it: column -> (title, measure)
-OPTIONAL: Mapping[str, tuple[str, str]] = {"rebound": ("Rebound", "rebound_asr")}
+REBOUND = "rebound"  # a column where some row was fine-tuned further
 
 
 class Parts(NamedTuple):
@@ -69,7 +69,7 @@ def table_data(results: Results, parts: Parts) -> dict[str, Any]:
             "dataset": [[label, label] for label in dict.fromkeys(cells["dataset"])],
         },
         "columns": {name: encode(values) for name, values in _columns(results, parts.rows).items()},
-        "optional": {name: OPTIONAL[name][0] for name in OPTIONAL if _has(results, name)},
+        "optional": {REBOUND: _rebound(results)} if len(results.rebounds.rows) else {},
         "methods": [_method(label, results.cards, names) for label in repairs],
         "groups": [_group(ranking) for ranking in parts.rankings],
         "budgets": budgets_of(results.trials),
@@ -106,7 +106,9 @@ def _columns(results: Results, rows: Sequence[GridRow]) -> dict[str, Sequence[An
     }
     if (cells["under"] != "").any():
         found |= {f"judged_{column}": list(cells[JUDGED + SHARES[column]]) for column in ("ca", "asr", "pa", "net")}
-    return found | {name: _optional(results, name) for name in OPTIONAL if _has(results, name)}
+    if len(results.rebounds.rows):
+        found[REBOUND] = highest(results.rebounds, cells)
+    return found
 
 
 def _totals(cells: Frame, measure: str) -> list[float | None]:
@@ -119,14 +121,11 @@ def _of_repairs(cells: Frame, column: str) -> list[float]:
     return list(cells[column].where(cells["repair"] != NOTHING))
 
 
-def _has(results: Results, name: str) -> bool:
-    return bool((results.measures["name"] == OPTIONAL[name][1]).any())
-
-
-def _optional(results: Results, name: str) -> list[float | None]:
-    own = results.measures[results.measures["name"] == OPTIONAL[name][1]].drop_duplicates("row", keep="last")
-    values = dict(zip(own["row"], own["value"], strict=True))
-    return [values.get(row) for row in results.cells["row"]]
+def _rebound(results: Results) -> list[str]:
+    """Title of the column, what it is in short, and in full."""
+    assert results.rebounds.first is not None
+    form = form_title(*results.rebounds.first)
+    return ["Rebound", "highest ASR", f"highest ASR along a benign fine-tuning: {form[:1].lower()}{form[1:]}"]
 
 
 def _method(label: str, cards: Cards, names: Names) -> dict[str, str]:

@@ -5,6 +5,7 @@
                      /artifacts.parquet   stage, key, attempt, facts and file hashes of what the numbers come from
                      /records.parquet, trials.parquet, front.parquet   the tables of all records, below each other
                      /outcomes/<record>.parquet   zero-shot outcomes on test, see `outcomes.narrow`
+                     /rebound.parquet   numbers of all trajectories, where the suite asks for a rebound
 
 A seed is a unit: its part is written once, whole, and never touches another's.
 """
@@ -19,10 +20,12 @@ from typing import Any
 import pyarrow as pa
 
 from benchmark.errors import UserError
-from benchmark.store.schemas import FRONT, RECORDS, TRIALS
+from benchmark.store.schemas import FRONT, REBOUND, RECORDS, TRIALS
 
 FORMAT = 1
 DOCUMENT, HEAD, ARTIFACTS, OUTCOMES = "suite.json", "bundle.json", "artifacts.parquet", "outcomes"
+TRAJECTORIES = "rebound.parquet"
+TRAJECTORY = pa.schema([("trajectory", pa.string()), *REBOUND])  # key of the artifact
 TABLES = {"records.parquet": RECORDS, "trials.parquet": TRIALS, "front.parquet": FRONT}
 ARTIFACT = pa.schema([(name, pa.string()) for name in ("stage", "key", "attempt", "facts", "files")])  # two are JSON
 

@@ -12,12 +12,25 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark.bundle.layout import ARTIFACT, ARTIFACTS, DOCUMENT, FORMAT, HEAD, OUTCOMES, TABLES, hashes, part_of
+from benchmark.bundle.layout import (
+    ARTIFACT,
+    ARTIFACTS,
+    DOCUMENT,
+    FORMAT,
+    HEAD,
+    OUTCOMES,
+    TABLES,
+    TRAJECTORIES,
+    TRAJECTORY,
+    hashes,
+    part_of,
+)
 from benchmark.bundle.outcomes import narrow
 from benchmark.errors import UserError
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
+from benchmark.store.trajectories import STAGE, asked_trajectories
 
 _STORED = {
     "compression": "zstd",
@@ -61,7 +74,11 @@ def pack(store: Store, name: str, folder: Path) -> Packed:
             f"one in seed {least}; run it to its end with `backstop run {name} --only seed={least}`"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    size = sum(_write_part(store, name, seed, [final[key] for key in seeds[seed]], folder) for seed in whole)
+    grown = store.find_all(STAGE, sorted(asked_trajectories(store, document))).values()
+    size = 0
+    for seed in whole:
+        records = [final[key] for key in seeds[seed]]
+        size += _write_part(store, name, seed, records, folder, [one for one in grown if one.facts["seed"] == seed])
     _write_json(folder / DOCUMENT, document | {"environment": _nameless(document.get("environment", {}))})
     return Packed(tuple(whole), {seed: missing for seed, missing in left.items() if missing}, size)
 
@@ -82,7 +99,9 @@ def _check_folder(folder: Path, document: Mapping[str, Any]) -> None:
         )
 
 
-def _write_part(store: Store, name: str, seed: int, records: Sequence[Artifact], folder: Path) -> int:
+def _write_part(
+    store: Store, name: str, seed: int, records: Sequence[Artifact], folder: Path, trajectories: Sequence[Artifact]
+) -> int:
     part = folder / f".{part_of(seed)}.part"
     shutil.rmtree(part, ignore_errors=True)
     (part / OUTCOMES).mkdir(parents=True)
@@ -101,7 +120,11 @@ def _write_part(store: Store, name: str, seed: int, records: Sequence[Artifact],
         if new:
             tables = {key: pq.read_table(packed["evaluate", key].path("outcomes.parquet")) for key in new}
             pq.write_table(narrow(tables), part / OUTCOMES / f"{record.key}.parquet", **_STORED)
+    if trajectories:
+        tables = [_looks(artifact) for artifact in trajectories]
+        pq.write_table(pa.concat_tables(tables), part / TRAJECTORIES, **_STORED)
     rows = [_row(artifact) for (stage, _), artifact in packed.items() if stage != "outcomes"]
+    rows += map(_row, trajectories)
     pq.write_table(pa.Table.from_pylist(rows, schema=ARTIFACT), part / ARTIFACTS, **_STORED)
     _write_json(part / HEAD, {"format": FORMAT, "suite": name, "seed": seed, "files": hashes(part)})
     size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
@@ -119,6 +142,12 @@ def _read(record: Artifact, file: str, schema: pa.Schema) -> pa.Table:
             "another store"
         )
     return table
+
+
+def _looks(trajectory: Artifact) -> pa.Table:
+    """The numbers of a trajectory, with its key."""
+    table = pq.read_table(trajectory.path("rebound.parquet"))
+    return table.add_column(0, TRAJECTORY.field(0), pa.repeat(pa.scalar(trajectory.key), table.num_rows))
 
 
 def _without_hosts(table: pa.Table) -> pa.Table:

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmark.bundle.layout import ARTIFACTS, DOCUMENT, HEAD, OUTCOMES, TABLES, hashes, head_of, parts
+from benchmark.bundle.layout import ARTIFACTS, DOCUMENT, HEAD, OUTCOMES, TABLES, TRAJECTORIES, hashes, head_of, parts
 from benchmark.bundle.outcomes import widen
 from benchmark.errors import UserError
 from benchmark.store.artifacts import Store
 from benchmark.store.cache import user_cache
 from benchmark.store.manifest import Manifest
+from benchmark.store.trajectories import STAGE
 from benchmark.store.verify import sha256
 
 FOLDER = "bundles"  # of the user's cache
@@ -29,7 +30,7 @@ FOLDER = "bundles"  # of the user's cache
 class Shelves(NamedTuple):
     """Paths of two stores."""
 
-    records: str  # the suite's document and its records: what is done
+    records: str  # the suite's document, its records and trajectories: what is done
     outcomes: str  # what the records' numbers come from: outcomes; facts of models and triggers, without their files
 
 
@@ -75,10 +76,13 @@ def _unpack_part(part: Path, records: Store, outcomes: Store) -> None:
         raise UserError(f"bundle {part}: {wrong} must be as it was packed, got other bytes; install Backstop again")
     rows = pq.read_table(part / ARTIFACTS).to_pylist()
     known = {(row["stage"], row["key"]): row for row in rows}
-    tables = {file: _by_cell(pq.read_table(part / file)) for file in TABLES}
+    tables = {file: _by(pq.read_table(part / file), "cell") for file in TABLES}
+    grown = _by(pq.read_table(part / TRAJECTORIES), "trajectory") if (part / TRAJECTORIES).exists() else {}
     for (stage, key), row in known.items():
         if stage == "record":
             _place(records, row, {file: found[key] for file, found in tables.items() if key in found})
+        elif stage == STAGE:
+            _place(records, row, {TRAJECTORIES: grown[key].drop_columns("trajectory")})
         elif stage != "evaluate":
             _place(outcomes, row, {})
     for path in sorted((part / OUTCOMES).glob("*.parquet")):
@@ -89,9 +93,9 @@ def _unpack_part(part: Path, records: Store, outcomes: Store) -> None:
             _place(outcomes, known["evaluate", key], {"outcomes.parquet": found})
 
 
-def _by_cell(table: pa.Table) -> dict[str, pa.Table]:
-    keys = pc.call_function("unique", [table["cell"]]).to_pylist()
-    cells = table["cell"].to_pylist()
+def _by(table: pa.Table, column: str) -> dict[str, pa.Table]:
+    keys = pc.call_function("unique", [table[column]]).to_pylist()
+    cells = table[column].to_pylist()
     rows: dict[str, list[int]] = {key: [] for key in keys}
     for place, key in enumerate(cells):
         rows[key].append(place)

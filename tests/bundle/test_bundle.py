@@ -19,7 +19,7 @@ from benchmark.stages.keys import cells_of
 from benchmark.store.artifacts import Store
 from reports.compile import compile_suite
 from reports.outcomes import hits_of
-from tests.helpers import finished
+from tests.helpers import finished, rebounds
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("cache")]
 NAME = finished.SUITE.name
@@ -57,6 +57,17 @@ def test_a_bundle_shows_what_its_store_shows(store: Store, bundle: Path, tmp_pat
     poison = cells_of(finished.SUITE)[-1].keys.poison
     sources = packed.cells.query("attack != 'none'").iloc[0]["sources"]
     assert hits_of(behind, poison, sources).tolist() == hits_of(store, poison, sources).tolist() == [1, 0, 0, 0]
+
+
+def test_trajectories_come_with_the_seed_whose_models_they_begin_with(tmp_path: Path):
+    suite = rebounds.suite()
+    store = rebounds.finish(tmp_path / "store", suite)
+    rebounds.grow_all(store, suite)
+    pack(store, suite.name, tmp_path / "published" / suite.name)
+    behind = _behind(unpack(tmp_path / "published" / suite.name), tmp_path)
+    own, packed = (compile_suite(place, suite.name).rebounds for place in (store, behind))
+    pd.testing.assert_frame_equal(packed.rows, own.rows)
+    assert packed[1:] == own[1:] == (2, 2, ("full", 0.001)) and len(own.rows) == 18
 
 
 def test_records_are_the_same_but_for_the_machines_name(store: Store, bundle: Path, tmp_path: Path):

@@ -60,8 +60,8 @@ const COLUMNS = {
 };
 // where all rows say the same, the note above the table says it once
 COLUMNS.evidence = { title: "Evidence", about: "", means: "what stands behind the row", left: true, for: new Set(rows.evidence).size > 1 ? ["defense", "row"] : [], value: (item) => item.numbers.evidence };
-for (const [name, title] of Object.entries(data.optional)) {
-  COLUMNS[name] = { title, about: "", means: "", for: ["defense", "row"], value: (item) => item.numbers[name], text: (item) => [percent(item.numbers[name]), ""] };
+for (const [name, [title, about, means]] of Object.entries(data.optional)) {
+  COLUMNS[name] = { title, about, means, for: ["defense", "row"], value: (item) => item.numbers[name], text: (item) => [percent(item.numbers[name]), ""] };
 }
 if (data.searches.order.length) COLUMNS.area.for = ["defense", "objective", "attack"];
 const VIEWS = {
