@@ -61,7 +61,7 @@ def test_further_grids_stand_on_the_same_ground_and_no_cell_twice() -> None:
     changed = override(grown, {"data.num_rows": "50", "also.1.pretrain.epochs": "2", "also.0.attacks.badnet.size": "4"})
     assert {cell.data.num_rows for cell in changed.experiments() if isinstance(cell.data, Shapes)} == {50}
     assert {cell.pretrain.epochs for cell in changed.experiments() if cell.model.name == "tiny-vit"} == {2}
-    assert document._protocol(changed.to_dict())["also.1.pretrain"]["epochs"] == 2
+    assert document._protocol(changed, changed.to_dict())["also.1.pretrain"]["epochs"] == 2
     assert changed.also[0].attacks[0].label == "badnet(captions=real,size=4,target=ring)"
 
 
