@@ -179,6 +179,7 @@ class GatedContext:
         """A CPU generator, seeded for this method in this cell."""
         return self._generator
 
+    @torch.no_grad()
     def head(self, model: Model) -> torch.Tensor:
         """(C, D) zero-shot head over the class names, without gradient."""
         return self._text_head(model)
