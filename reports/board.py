@@ -83,7 +83,7 @@ def write_board(store: Store, suite_name: str, out: Path, *, indexed: bool = Fal
     (out / "tables.md").write_text(_markdown(results, found), encoding="utf-8")
     context = _context(results, found) | figures._asdict() | {"indexed": indexed}
     page = _environment().get_template("board.html.j2").render(**context)
-    site.write_summary(results, found.answers, out)
+    site.write_summary(results, found.answers, found.rankings, out)
     temporary = out / ".index.html.part"
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, out / "index.html")

@@ -17,6 +17,8 @@ from markupsafe import Markup
 from reports.answer import Answer
 from reports.compile import Frame, Results
 from reports.labels import plain
+from reports.ranking import Ranking
+from reports.span import placed, span
 
 SUMMARY = "summary.json"
 FORM = 1
@@ -33,6 +35,7 @@ class Entry(NamedTuple):
     answer: str
     detail: str
     datasets: str
+    models: str
     objectives: int
     attacks: int
     defenses: int
@@ -40,9 +43,10 @@ class Entry(NamedTuple):
     cells: int
     statuses: str
     code: str
+    methods: list[dict[str, Any]]  # see `span.placed`
 
 
-def write_summary(results: Results, answers: Sequence[Answer], out: Path) -> None:
+def write_summary(results: Results, answers: Sequence[Answer], rankings: Sequence[Ranking], out: Path) -> None:
     """`summary.json` of a board, from which an index is made."""
     suite, cells = results.suite, results.cells
     every: Frame = pd.concat([cells, results.detections], ignore_index=True)
@@ -57,6 +61,7 @@ def write_summary(results: Results, answers: Sequence[Answer], out: Path) -> Non
         "answer": number or "no answer yet",
         "detail": " ".join(first.reading[:1]) if first else "no searched repair after two pre-training objectives",
         "datasets": ", ".join(sorted(map(plain, set(cells["dataset"])))),
+        "models": ", ".join(sorted(map(plain, set(cells["model"])))),
         "objectives": int(every["objective"].nunique()),
         "attacks": int((every["attack"].drop_duplicates() != "none").sum()),
         "defenses": sum(int((every[kind].drop_duplicates() != "none").sum()) for kind in ("repair", "detector")),
@@ -64,6 +69,7 @@ def write_summary(results: Results, answers: Sequence[Answer], out: Path) -> Non
         "cells": int(every["order"].nunique()),
         "statuses": ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()),
         "code": ", ".join(sorted({plain(version) for version in every["code_version"].dropna()})),
+        "methods": placed(rankings),
     }
     (out / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
 
@@ -73,8 +79,9 @@ def write_index(root: Path) -> Path | None:
 
     A folder that somebody put there counts too, so that versions of a suite can stand side by side.
     """
-    found = [entry for folder in sorted(root.iterdir()) if folder.is_dir() and (entry := _entry(folder))]
-    if not found:
+    found = (_entry(folder) for folder in sorted(root.iterdir()) if folder.is_dir())
+    entries = sorted(filter(None, found), key=lambda entry: (entry.suite, entry.folder))
+    if not entries:
         return None
     script = (TEMPLATES / "js" / "index.js").read_text(encoding="utf-8")
     environment = Environment(
@@ -85,7 +92,8 @@ def write_index(root: Path) -> Path | None:
         lstrip_blocks=True,
     )
     page = environment.get_template("index.html.j2").render(
-        entries=sorted(found, key=lambda entry: (entry.suite, entry.folder)),
+        entries=entries,
+        span=span([entry._asdict() for entry in entries]),
         script=Markup(script),  # ours, from the templates' folder
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -18,8 +18,10 @@ from reports.board import write_board
 from reports.budgets import budgets, budgets_of
 from reports.columns import decode, encode, script_json
 from reports.compile import Results, compile_suite
-from reports.ranking import scored
+from reports.grid import names_of
+from reports.ranking import rankings, scored
 from reports.site import write_index
+from reports.span import placed, span
 from tests.helpers import fake_suite
 from tests.helpers.pages import page_of
 from tests.helpers.recompute import grid_of, table_data
@@ -177,6 +179,30 @@ def test_the_index_lists_every_board_that_stands_in_a_folder(site: Path, store: 
     assert html.escape(summary["answer"]) in text
     assert (summary["seeds"], summary["attacks"], summary["defenses"]) == (3, 2, 3)
     assert "http:" not in text and "https:" not in text
+
+
+def test_methods_over_boards_repeat_what_each_board_says_and_mix_no_ranks(site: Path, three: Results) -> None:
+    ranked = rankings(three.cells, names_of(three.cells, three.detections, three.cards), three.cards)
+    methods = placed(ranked)
+    assert [method["rank"] for method in methods] == [row.rank for table in ranked for row in table.rows]
+    held = placed([ranked[0]._replace(title="with 1000 clean pairs and labels")])[0]
+    assert (held["group"], held["held"]) == ("with clean pairs and labels", "1000 clean pairs")
+    other = [dict(methods[-1], group="with labels", title="Another", rank="7")]
+    boards = [
+        {"folder": "a", "title": "A", "datasets": "shapes", "models": "tiny-resnet", "methods": methods},
+        {"folder": "b", "title": "B", "datasets": "cifar10", "models": "tiny-vit", "methods": [*methods[:1], *other]},
+        {"folder": "c", "title": "C", "datasets": "shapes", "models": "tiny-vit", "methods": []},  # none is ranked
+    ]
+    found = span(boards)
+    assert found is not None
+    assert [column.folder for column in found.columns] == ["a", "b"]
+    assert (found.data, found.models) == (["shapes", "cifar10"], ["tiny-resnet", "tiny-vit"])
+    assert [group.title for group in found.groups] == [methods[0]["group"], "with labels"]
+    first = found.groups[0].rows[0]
+    assert (first.title, [place.rank for place in first.places]) == (methods[0]["title"], [methods[0]["rank"]] * 2)
+    assert all(row.places[1] is None for row in found.groups[0].rows[1:])
+    assert [place and place.rank for place in found.groups[1].rows[0].places] == [None, "7"]
+    assert span(boards[:1]) is None
 
 
 def test_a_folder_without_a_board_has_no_index(tmp_path: Path) -> None:
