@@ -6,6 +6,7 @@
                      /records.parquet, trials.parquet, front.parquet   the tables of all records, below each other
                      /outcomes/<record>.parquet   zero-shot outcomes on test, see `outcomes.narrow`
                      /rebound.parquet   numbers of all trajectories, where the suite asks for a rebound
+                     /weights/<model>.safetensors, .json   pre-trained models in bf16, where they were asked for
 
 A seed is a unit: its part is written once, whole, and never touches another's.
 """
@@ -24,7 +25,7 @@ from benchmark.store.schemas import FRONT, REBOUND, RECORDS, TRIALS
 
 FORMAT = 1
 DOCUMENT, HEAD, ARTIFACTS, OUTCOMES = "suite.json", "bundle.json", "artifacts.parquet", "outcomes"
-TRAJECTORIES = "rebound.parquet"
+TRAJECTORIES, WEIGHTS = "rebound.parquet", "weights"
 TRAJECTORY = pa.schema([("trajectory", pa.string()), *REBOUND])  # key of the artifact
 TABLES = {"records.parquet": RECORDS, "trials.parquet": TRIALS, "front.parquet": FRONT}
 ARTIFACT = pa.schema([(name, pa.string()) for name in ("stage", "key", "attempt", "facts", "files")])  # two are JSON

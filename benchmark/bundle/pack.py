@@ -22,11 +22,14 @@ from benchmark.bundle.layout import (
     TABLES,
     TRAJECTORIES,
     TRAJECTORY,
+    WEIGHTS,
     hashes,
     part_of,
 )
 from benchmark.bundle.outcomes import narrow
-from benchmark.errors import UserError
+from benchmark.bundle.weights import FILES as WEIGHT_FILES
+from benchmark.bundle.weights import write_rounded
+from benchmark.errors import UserError, must
 from benchmark.store.artifact import Artifact
 from benchmark.store.artifacts import Store
 from benchmark.store.suites import suite_document
@@ -47,16 +50,18 @@ class Packed(NamedTuple):
     size: int  # bytes of all parts that were written
 
 
-def pack(store: Store, name: str, folder: Path) -> Packed:
+def pack(store: Store, name: str, folder: Path, *, weights_of: Sequence[int] = ()) -> Packed:
     """Writes the parts of those seeds of a suite whose cells all have their final record; other seeds' stay.
 
     Args:
         store: where the suite was run.
         name: of the suite.
         folder: of the bundle; made if it is not there.
+        weights_of: seeds whose pre-trained models go with it, rounded to bf16.
 
     Raises:
-        UserError: no seed is finished, an outcome table is missing, or the folder holds another suite's bundle.
+        UserError: no seed is finished, weights of another one are asked for, an outcome table is missing, or the
+            folder holds another suite's bundle.
     """
     document = suite_document(store, name)
     _check_folder(folder, document)
@@ -73,12 +78,16 @@ def pack(store: Store, name: str, folder: Path) -> Packed:
             f"suite {name}: there must be a seed whose cells all have their final record, got {left[least]} without "
             f"one in seed {least}; run it to its end with `backstop run {name} --only seed={least}`"
         )
+    for seed in weights_of:
+        if seed not in whole:
+            raise must("--weights", f"of finished seeds: {whole}", seed, "run the seed to its end, or leave it out")
     folder.mkdir(parents=True, exist_ok=True)
     grown = store.find_all(STAGE, sorted(asked_trajectories(store, document))).values()
     size = 0
     for seed in whole:
         records = [final[key] for key in seeds[seed]]
-        size += _write_part(store, name, seed, records, folder, [one for one in grown if one.facts["seed"] == seed])
+        own = [one for one in grown if one.facts["seed"] == seed]
+        size += _write_part(store, name, seed, records, folder, own, weights=seed in weights_of)
     _write_json(folder / DOCUMENT, document | {"environment": _nameless(document.get("environment", {}))})
     return Packed(tuple(whole), {seed: missing for seed, missing in left.items() if missing}, size)
 
@@ -100,7 +109,14 @@ def _check_folder(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def _write_part(
-    store: Store, name: str, seed: int, records: Sequence[Artifact], folder: Path, trajectories: Sequence[Artifact]
+    store: Store,
+    name: str,
+    seed: int,
+    records: Sequence[Artifact],
+    folder: Path,
+    trajectories: Sequence[Artifact],
+    *,
+    weights: bool,
 ) -> int:
     part = folder / f".{part_of(seed)}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -123,6 +139,8 @@ def _write_part(
     if trajectories:
         tables = [_looks(artifact) for artifact in trajectories]
         pq.write_table(pa.concat_tables(tables), part / TRAJECTORIES, **_STORED)
+    if weights:
+        _write_weights([artifact for (stage, _), artifact in packed.items() if stage == "pretrain"], part / WEIGHTS)
     rows = [_row(artifact) for (stage, _), artifact in packed.items() if stage != "outcomes"]
     rows += map(_row, trajectories)
     pq.write_table(pa.Table.from_pylist(rows, schema=ARTIFACT), part / ARTIFACTS, **_STORED)
@@ -132,6 +150,18 @@ def _write_part(
     shutil.rmtree(place, ignore_errors=True)
     os.replace(part, place)
     return size
+
+
+def _write_weights(models: Sequence[Artifact], folder: Path) -> None:
+    folder.mkdir()
+    for model in models:
+        if not set(WEIGHT_FILES) <= model.hashes.keys():
+            raise UserError(f"model {model.key} must have its weights in the store, got none; leave --weights out")
+        weights, settings = (model.path(file) for file in WEIGHT_FILES)
+        if json.loads(settings.read_text(encoding="utf-8")).get("base"):
+            raise UserError(f"model {model.key} must stand alone, got a difference to another; leave --weights out")
+        write_rounded(weights, folder / f"{model.key}{weights.suffix}")
+        shutil.copyfile(settings, folder / f"{model.key}{settings.suffix}")
 
 
 def _read(record: Artifact, file: str, schema: pa.Schema) -> pa.Table:

@@ -37,7 +37,11 @@ StorePath = Annotated[
 ]
 Behind = Annotated[
     list[str] | None,
-    typer.Option("--from", metavar="URL", help="a read-only store behind it: what is found there is not made again"),
+    typer.Option(
+        "--from",
+        metavar="URL",
+        help="a read-only store behind it: what is found there is not made again; `published`: a suite's own models",
+    ),
 ]
 Storage = Annotated[
     str, typer.Option("--storage", metavar="URL", help="an Optuna storage: sqlite:///studies.db, or a journal's file")

@@ -84,9 +84,9 @@ def pull(store: Store, name: str, stages: Sequence[str], *, as_json: bool) -> No
         print(f"{told} to store {store.root}; the rest were there")
 
 
-def publish(store: Store, name: str, out: str, *, as_json: bool) -> None:
+def publish(store: Store, name: str, out: str, weights_of: Sequence[int], *, as_json: bool) -> None:
     """Packs the finished seeds of a suite."""
-    made = pack(store, name, Path(out))
+    made = pack(store, name, Path(out), weights_of=weights_of)
     if as_json:
         print_json(made._asdict())
         return

@@ -26,6 +26,11 @@ Stages = Annotated[
 Suite = Annotated[str, typer.Argument(help="a suite that was run there")]
 Bundle = Annotated[str, typer.Option("--out", metavar="FOLDER", help="the suite's folder of published results")]
 
+WeightsOf = Annotated[
+    list[int] | None,
+    typer.Option("--weights", metavar="SEED", help="with the pre-trained models of a seed, in bf16; repeat for more"),
+]
+
 
 @app.command()
 def ls(store: StorePath = None, json: Json = False) -> None:
@@ -71,9 +76,16 @@ def pull(what: What, behind: Behind = None, store: StorePath = None, stage: Stag
 
 
 @app.command()
-def publish(suite: Suite, out: Bundle, store: StorePath = None, behind: Behind = None, json: Json = False) -> None:
+def publish(
+    suite: Suite,
+    out: Bundle,
+    weights: WeightsOf = None,
+    store: StorePath = None,
+    behind: Behind = None,
+    json: Json = False,
+) -> None:
     """Write the finished seeds of a suite into a folder of small files: records, trials, outcomes on test."""
     from benchmark.cli import store as commands
     from benchmark.engine import suites
 
-    commands.publish(suites.store_at(store, behind), suites.stored_name(suite), out, as_json=json)
+    commands.publish(suites.store_at(store, behind), suites.stored_name(suite), out, weights or (), as_json=json)

@@ -7,11 +7,12 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmark.bundle.unpack import is_unpacked
+from benchmark.bundle.unpack import Shelves, is_unpacked
 from benchmark.config import registry
 from benchmark.config.notation import assignment
 from benchmark.config.overrides import add, override
@@ -27,6 +28,7 @@ from tuners import search_space
 from tuners.rounds import grid_points
 
 _NAMED = {"defended_attacks": "attack", "defended_objectives": "objective"}  # fields that name methods; else repairs
+PUBLISHED = "published"  # of --from
 _KEY = re.compile("[0-9a-f]{4,32}")
 
 
@@ -48,19 +50,30 @@ def store_of(path: str | None, behind: Sequence[str] | None, suite: str | None, 
 
     Args:
         path: of --store.
-        behind: of --from.
+        behind: of --from; `published` stands for the suite's published models.
         suite: its name, as it was given.
         outcomes: what the published numbers come from, too; for what only looks, since a run that makes a model again
             is to measure that one.
+
+    Raises:
+        UserError: `published` is asked for, and no models are published with the suite.
     """
     published = shelves(suite)
-    there = () if published is None else (published if outcomes else (published.records,))
-    return store_at(path, (*(behind or ()), *there))
+    named = [_models(published, suite) if url == PUBLISHED else url for url in behind or ()]
+    there = () if published is None else (published.records, *([published.outcomes] if outcomes else []))
+    return store_at(path, (*named, *there))
+
+
+def _models(published: Shelves | None, suite: str | None) -> str:
+    if published is None or not Path(published.models, "pretrain").is_dir():
+        raise must("--from published", "given with a suite whose models are published", suite, "drop it")
+    return published.models
 
 
 def options_of(store: Store) -> str:
     """The options under which a command finds this store, as a shell takes them."""
-    named = [url for url in store.behind if not is_unpacked(url)]
+    named = [PUBLISHED if Path(url).name == "models" and is_unpacked(url) else url for url in store.behind]
+    named = [url for url in named if url == PUBLISHED or not is_unpacked(url)]
     return shlex.join(["--store", store.root, *(word for url in named for word in ("--from", url))])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmark.bundle.weights import ROUNDED
 from benchmark.config.spec import Experiment
 from benchmark.data.skipped import skipped
 from benchmark.stages import measuring
@@ -108,6 +109,7 @@ def _row(
         "dataset_settings": _json(without_paths(identity(experiment.data))["fields"]),
         "evaluation": experiment.evaluation.name if experiment.evaluation else None,
         "start_from": _start(experiment),
+        "model_settings": _model_settings(store, cell),
         "trial": choice.trial,
         "epoch": choice.epoch,
         "parameters": _json(method.model_dump(mode="json")) if method else "{}",
@@ -146,6 +148,12 @@ def _start(experiment: Experiment) -> str | None:
     named = {name: getattr(model, name) for name in ("pretrained", "weights", "start_from")}
     given = {name: value for name, value in named.items() if value}
     return _json(given) if given else None
+
+
+def _model_settings(store: Store, cell: Cell) -> str | None:
+    """What of the suspect model is neither in its name nor in its start: that its weights were rounded."""
+    facts = store.facts("pretrain", cell.keys.pretrain) or {}
+    return _json({ROUNDED: facts[ROUNDED]}) if ROUNDED in facts else None
 
 
 def _measured(choice: Selected) -> ModelRef | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.numpy import load_file
 
 from benchmark.bundle.layout import hashes
 from benchmark.bundle.pack import pack
 from benchmark.bundle.unpack import Shelves, unpack
+from benchmark.bundle.weights import rounded, widened
 from benchmark.engine.document import write_suite
 from benchmark.engine.reproduction import Reproduced, reproduced, told
 from benchmark.errors import UserError
@@ -139,10 +143,32 @@ def test_a_model_made_again_is_compared(store: Store, bundle: Path, tmp_path: Pa
     (twin, model) = reproduced(store, shelves)
     assert (twin.label, model.label) == ("mmcl · none · seed 0", "mmcl · badnet · seed 0")
     assert (model.equal, model.accuracy, model.asr, model.same_machine) == (1.0, 0.0, 0.0, True)
-    assert model.alike
-    assert not model.bits  # models of the made-up store have no weights
-    assert told([twin, model])[0].startswith("published models: 0 of 2 equal to the bit, 2 alike")
+    assert model.bits
+    assert told([twin, model]) == ["published models: 2 of 2 equal to the bit"]
     assert reproduced(Store(tmp_path / "empty"), shelves) == []
+
+
+def test_weights_go_with_a_seed_rounded_to_sixteen_bits(store: Store, bundle: Path, tmp_path: Path):
+    assert Store(unpack(bundle).models).keys("pretrain") == []
+    pack(store, NAME, bundle, weights_of=[0])
+    models = Store(unpack(bundle).models)
+    for key in store.keys("pretrain"):
+        own, packed = (place.find("pretrain", key) for place in (store, models))
+        assert sorted(packed.hashes) == ["model.json", "model.safetensors"]
+        assert packed.facts["rounded"] == "bf16"
+        now, before = (load_file(found.path("model.safetensors")) for found in (packed, own))
+        wanted = torch.from_numpy(before["weight"]).bfloat16().float().numpy()
+        assert np.array_equal(now["weight"], wanted)
+        assert not np.array_equal(now["weight"], before["weight"])
+        assert now["steps"] == before["steps"] == 7
+    with pytest.raises(UserError, match=r"--weights must be of finished seeds: \[0\], got 3"):
+        pack(store, NAME, bundle, weights_of=[3])
+
+
+def test_rounding_is_to_the_nearest_even_and_keeps_what_is_no_number():
+    numbers = np.array([1.0, 1 + 2**-8, 1 + 3 * 2**-8, -3.4e38, np.inf, np.nan, 1e-40, 0.1], np.float32)
+    found = widened(rounded({"a": numbers}))["a"]
+    assert np.array_equal(found, torch.from_numpy(numbers).bfloat16().float().numpy(), equal_nan=True)
 
 
 def test_a_model_that_is_another_is_named():

@@ -51,7 +51,7 @@ COMMANDS = {
     "store ls": {"--store", "--json"},
     "store verify": {"--store", "--drop", "--json"},
     "store gc": {"--store", "--dry-run", "--older-than", "--logs", "--trials", "--json"},
-    "store publish": {"--from", "--store", "--out", "--json"},
+    "store publish": {"--from", "--store", "--out", "--weights", "--json"},
     "store pull": {"--from", "--store", "--stage", "--json"},
 }
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.bundle.pack import pack
 from benchmark.bundle.unpack import is_unpacked
 from benchmark.engine import published, suites
 from benchmark.stages.keys import cells_of
+from benchmark.store.artifacts import Store
 from tests.cli.conftest import Call
 from tests.helpers import finished
 
@@ -47,6 +49,18 @@ def test_published_cells_are_done_and_others_are_not(file: str, tmp_path: Path, 
     more = suites.resolve_at(place, None, file, None, None, ["repair=cleanclip"], trusted=False)
     records = [more[1].has("record", cell.keys.record) for cell in cells_of(more[0].suite)]
     assert sorted(records) == [False, False, True, True, True]
+
+
+def test_from_published_takes_the_published_models_where_there_are_some(file: str, tmp_path: Path, call: Call):
+    place, bundle = str(tmp_path / "new"), tmp_path / "published" / NAME
+    code, _, err = call("plan", file, "--store", place, "--from", "published")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--from published must be given with a suite whose models are published" in err
+    pack(Store(tmp_path / "store"), NAME, bundle, weights_of=[0])
+    found = suites.store_of(place, ["published"], NAME)
+    cell = cells_of(finished.SUITE)[-1]
+    assert found.has("pretrain", cell.keys.twin)
+    assert suites.options_of(found) == f"--store {place} --from published"
 
 
 def test_publish_says_what_it_wrote(file: str, tmp_path: Path, call: Call):

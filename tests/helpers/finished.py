@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import save_file
 
 from benchmark.attacks.badnet import BadNet
 from benchmark.bundle.pack import pack
@@ -73,12 +75,21 @@ def _outcomes(store: Store, cell: Cell) -> None:
         )
         for model in (cell.keys.pretrain, cell.keys.twin):
             if not store.has("pretrain", model):
-                store.draft("pretrain", model).commit({})
+                _weights(store, model)
             _write(store, cell, item, model, table)
     if cell.keys.detect:
         draft = store.draft("detect", cell.keys.detect)
         pq.write_table(score_table([0.1, 0.2, 0.3], [0.25, 0.9]), draft.path("scores.parquet"))
         draft.commit({"unit": "pair"})
+
+
+def _weights(store: Store, model: str) -> None:
+    draft = store.draft("pretrain", model)
+    numbers = np.random.default_rng(int(model[:8], 16)).standard_normal((3, 4), np.float32)
+    save_file({"weight": numbers, "steps": np.array([7])}, draft.path("model.safetensors"))
+    draft.path("model.json").write_text("{}")
+    draft.path("optimizer.safetensors").write_bytes(b"large")
+    draft.commit({})
 
 
 def _write(store: Store, cell: Cell, item: ConditionSpec, model: str, table: pa.Table) -> None:
