@@ -19,10 +19,7 @@ def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def widened(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Takes `rounded` back: uint16 -> float32 with zeros below. No model has tensors of uint16."""
-    return {
-        name: (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
-        for name, array in tensors.items()
-    }
+    return {name: _below_zeros(array) if array.dtype == np.uint16 else array for name, array in tensors.items()}
 
 
 def write_rounded(source: Path, target: Path) -> None:
@@ -36,6 +33,10 @@ def write_widened(source: Path, target: Path) -> None:
 
 
 def _upper(array: np.ndarray) -> np.ndarray:
-    bits = np.ascontiguousarray(array).view(np.uint32)
+    bits = np.array(array, order="C").view(np.uint32)
     nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # numbers next to infinity become it, as everywhere
-    return np.where(np.isnan(array), 0x7FC0, nearest).astype(np.uint16)
+    return np.asarray(np.where(np.isnan(array), 0x7FC0, nearest), np.uint16)
+
+
+def _below_zeros(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array.astype(np.uint32) << 16, np.uint32).view(np.float32)  # a single number stays an array

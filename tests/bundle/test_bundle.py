@@ -169,6 +169,9 @@ def test_rounding_is_to_the_nearest_even_and_keeps_what_is_no_number():
     numbers = np.array([1.0, 1 + 2**-8, 1 + 3 * 2**-8, -3.4e38, np.inf, np.nan, 1e-40, 0.1], np.float32)
     found = widened(rounded({"a": numbers}))["a"]
     assert np.array_equal(found, torch.from_numpy(numbers).bfloat16().float().numpy(), equal_nan=True)
+    scalar = widened(rounded({"a": np.array(2.6592, np.float32)}))["a"]
+    assert isinstance(scalar, np.ndarray)
+    assert (scalar.shape, scalar.dtype) == ((), np.float32)
 
 
 def test_a_model_that_is_another_is_named():

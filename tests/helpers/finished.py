@@ -86,7 +86,10 @@ def _outcomes(store: Store, cell: Cell) -> None:
 def _weights(store: Store, model: str) -> None:
     draft = store.draft("pretrain", model)
     numbers = np.random.default_rng(int(model[:8], 16)).standard_normal((3, 4), np.float32)
-    save_file({"weight": numbers, "steps": np.array([7])}, draft.path("model.safetensors"))
+    save_file(
+        {"weight": numbers, "logit_scale": np.array(2.66, np.float32), "steps": np.array([7])},
+        draft.path("model.safetensors"),
+    )
     draft.path("model.json").write_text("{}")
     draft.path("optimizer.safetensors").write_bytes(b"large")
     draft.commit({})
